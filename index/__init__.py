@@ -1,0 +1,1 @@
+"""Where vectors and facts live: rows and vectors, never pictures."""

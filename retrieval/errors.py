@@ -1,0 +1,58 @@
+"""The exception tree.
+
+::
+
+    LatentError
+    ├── PictureRefused      a file that is not a picture, or one that no decoder could read
+    ├── ModelError          a bundle that is missing, damaged, or lacks a part
+    ├── TrainingError       training data or settings that cannot work
+    │   └── Diverged        a loss became NaN or infinite
+    ├── NoIndex             no index where one was looked for
+    ├── IndexMismatch       an index of another model or schema
+    ├── IndexBusy           another process is writing to it
+    ├── IndexDamaged        the catalog cannot be read
+    ├── IndexUnwritable     a read-only folder, a full disk
+    └── MissingExtra        an optional package is needed; the text holds the pip line
+"""
+
+from __future__ import annotations
+
+from index.errors import (
+    IndexBusy,
+    IndexDamaged,
+    IndexMismatch,
+    IndexUnwritable,
+    LatentError,
+    MissingExtra,
+    NoIndex,
+)
+
+__all__ = [
+    "Diverged",
+    "IndexBusy",
+    "IndexDamaged",
+    "IndexMismatch",
+    "IndexUnwritable",
+    "LatentError",
+    "MissingExtra",
+    "ModelError",
+    "NoIndex",
+    "PictureRefused",
+    "TrainingError",
+]
+
+
+class PictureRefused(LatentError):
+    """A file is not a picture, or cannot be decoded. The text is the reason, without the file's name."""
+
+
+class ModelError(LatentError):
+    """A model bundle is missing, damaged, or lacks a part that was asked for."""
+
+
+class TrainingError(LatentError):
+    """Training data or settings that cannot work."""
+
+
+class Diverged(TrainingError):
+    """A loss became NaN or infinite; the last good checkpoint was kept."""

@@ -1,0 +1,249 @@
+"""From files to pixels: the one recipe by which every picture, searched or learnt from, is read.
+
+A picture is opened by its content (never by its suffix), its first frame is turned upright by EXIF once, laid
+over white where it is transparent, and brought to 8-bit RGB. For a model it is then cut to its central square
+and scaled to the model's size. This room is imported by every worker process: Pillow and numpy, nothing more.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from retrieval.errors import PictureRefused
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (h, w, 3) RGB."""
+
+JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+TURNS = {  # EXIF orientation -> what brings the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
+PROGRAMS = frozenset({"EPS", "WMF"})  # formats that other programs would have to execute
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file as the folder listing shows it: path as given, size in bytes, mtime in nanoseconds."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: ``pixels`` uint8 (h, w, 3), upright; ``width_px`` x ``height_px`` of the whole original."""
+
+    pixels: Pixels
+    width_px: int
+    height_px: int
+
+
+def find_images(root: str | Path, unreadable: Callable[[str], None] | None = None) -> Iterator[FoundFile]:
+    """Yield every file below ``root`` that may be a picture, in the order of their names' bytes.
+
+    Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over. Links to
+    folders are followed, but no folder is entered twice, so loops end. ``unreadable`` is called with each
+    folder that may not be listed.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
+    """
+    first = os.stat(root)
+    if not stat.S_ISDIR(first.st_mode):
+        raise NotADirectoryError(f"{os.fsdecode(root)} is not a folder")
+    seen = {(first.st_dev, first.st_ino)}
+    yield from _walk(os.fsdecode(root), seen, unreadable or (lambda folder: None))
+
+
+def _walk(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[FoundFile]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    except OSError:
+        unreadable(folder)
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in JUNK_NAMES:
+            continue
+        try:
+            facts = entry.stat()
+        except OSError:  # a dangling link, or gone since the folder was listed
+            continue
+        if stat.S_ISDIR(facts.st_mode):
+            if (facts.st_dev, facts.st_ino) not in seen:
+                seen.add((facts.st_dev, facts.st_ino))
+                yield from _walk(entry.path, seen, unreadable)
+        elif stat.S_ISREG(facts.st_mode):
+            yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
+
+
+def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int | None = None) -> Picture:
+    """Decode one picture to upright 8-bit RGB.
+
+    Args:
+        source: a path, an open binary file, or the bytes of one.
+        cover_px: where given, JPEGs are decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 whose
+            shorter side still reaches it, which is many times cheaper for photos.
+
+    Raises:
+        PictureRefused: the content is not a picture, or no decoder could read it; the text says why.
+        OSError: the file itself could not be opened.
+    """
+    opened = BytesIO(source) if isinstance(source, bytes) else source
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # decoders warn about odd metadata; the pixels are what counts
+        image = _open(opened)
+        try:
+            return _decode(image, cover_px)
+        except PictureRefused:
+            raise
+        except Exception as error:  # third-party decoders raise anything
+            raise PictureRefused(_reason(error)) from error
+        finally:
+            image.close()
+
+
+def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    if isinstance(source, str | os.PathLike) and os.stat(source).st_size == 0:
+        raise PictureRefused("empty file")
+    try:
+        return Image.open(source)
+    except UnidentifiedImageError:
+        return _open_heif(source)
+    except Image.DecompressionBombError as error:
+        raise PictureRefused(_reason(error)) from error
+    except OSError as error:
+        if error.errno is not None:  # the file system's own complaint
+            raise
+        raise PictureRefused(_reason(error)) from error
+    except Exception as error:
+        raise PictureRefused(_reason(error)) from error
+
+
+def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+    """Second try with the HEIF decoder, which costs its import only where a file needs it."""
+    head = _head(source, 12)
+    if not head:
+        raise PictureRefused("empty file")
+    if head[4:8] != b"ftyp":
+        raise PictureRefused("not a picture")
+    if head[8:12] not in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
+        raise PictureRefused("not a picture")
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'") from error
+    try:
+        return HeifImageFile(source)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise PictureRefused(_reason(error)) from error
+
+
+def _head(source: str | os.PathLike[str] | BinaryIO, count: int) -> bytes:
+    if isinstance(source, str | os.PathLike):
+        with open(source, "rb") as file:
+            return file.read(count)
+    source.seek(0)
+    head = source.read(count)
+    source.seek(0)
+    return head
+
+
+def _decode(image: Image.Image, cover_px: int | None) -> Picture:
+    if image.format in PROGRAMS:
+        raise PictureRefused(f"{image.format} is a program that draws, not a picture")
+    width, height = image.size
+    drafted = None
+    if cover_px is not None and image.format in ("JPEG", "MPO"):
+        drafted = image.draft(None, (cover_px, cover_px))
+    if getattr(image, "n_frames", 1) > 1:
+        image.seek(0)
+    image.load()
+    if drafted is None:
+        width, height = image.size
+    if not width or not height:
+        raise PictureRefused("no pixels")
+    # Asked for only now: TIFF and HEIF turn themselves while loading, and then drop the tag.
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    rgb = _over_white(_to_8_bit(image))
+    if orientation in TURNS:
+        rgb = rgb.transpose(TURNS[orientation])
+    if orientation in ORIENTATIONS_THAT_SWAP:
+        width, height = height, width
+    return Picture(np.asarray(rgb), width, height)
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Bring 16-bit, 32-bit and floating grey to 8-bit grey; leave the rest as it is."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    values = np.nan_to_num(values, posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I") and low >= 0 and high < 2**16:
+        low, high = 0.0, 65535.0  # 16-bit pictures keep their brightness
+    elif image.mode == "F" and low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    elif low >= 0 and high <= 255:
+        low, high = 0.0, 255.0
+    grey = (values - low) * (255.0 / max(high - low, 1e-12))
+    return Image.fromarray(np.rint(grey).astype(np.uint8), "L")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def square(pixels: Pixels, size_px: int) -> Pixels:
+    """Cut the central square out of ``pixels`` (h, w, 3) and scale it to (size_px, size_px, 3)."""
+    height, width = pixels.shape[:2]
+    if height == width == size_px:
+        return np.ascontiguousarray(pixels)
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    scaled = Image.fromarray(pixels).resize(
+        (size_px, size_px),
+        Image.Resampling.BICUBIC,
+        box=(left, top, left + side, top + side),
+        reducing_gap=3.0,
+    )
+    return np.asarray(scaled)
+
+
+def _reason(error: BaseException) -> str:
+    """One line that says what a decoder stumbled over."""
+    known = {
+        MemoryError: "not enough memory to decode it",
+        struct.error: "damaged or cut off",
+        Image.DecompressionBombError: "too many pixels (a decompression bomb?)",
+    }
+    for kind, text in known.items():
+        if isinstance(error, kind):
+            return text
+    text = " ".join(str(error).split()).removeprefix("cannot identify image file")
+    text = text[:120] or type(error).__name__
+    return "damaged or cut off" if "truncated" in text.lower() else f"cannot be decoded: {text}"

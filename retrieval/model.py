@@ -1,0 +1,231 @@
+"""A model bundle: pictures to codes and codes to pictures, through ONNX Runtime. No torch.
+
+A bundle is a folder of ``model.json``, ``encoder.onnx`` and, unless it was left out, ``generator.onnx``.
+
+* encoder: ``images`` uint8 (n, s, s, 3) -> ``code`` float32 (n, d), ``realism`` (n,), ``spread`` (n,)
+* generator: ``code`` float32 (n, d) -> ``images`` uint8 (n, s, s, 3)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.errors import ModelError, PictureRefused
+from retrieval.images import Pixels, read_image, square
+
+Device = Literal["auto", "cpu", "cuda"]
+Floats = npt.NDArray[np.float32]
+
+SCHEMA = 1
+DESCRIPTION, ENCODER, GENERATOR = "model.json", "encoder.onnx", "generator.onnx"
+SHIPPED = Path(__file__).parent / "bundles"
+DEFAULT_MODEL = "faces-64"
+BATCH = 64
+DECODE_SCALE = 0.9  # G(0.9 N(E(x))) is what the O-GAN paper's reconstructions show
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``codes`` float32 (n, d); ``realism`` -avg(E(x)) and ``spread`` std(E(x)), float32 (n,)."""
+
+    codes: Floats
+    realism: Floats
+    spread: Floats
+
+
+def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
+    """Open a shipped model by its name, or any bundle by its folder.
+
+    Raises:
+        ModelError: there is no such model, or its bundle is damaged.
+    """
+    folder = Path(name)
+    shipped = SHIPPED / os.fspath(name)
+    if (shipped / DESCRIPTION).is_file() and not folder.is_dir():
+        folder = shipped
+    if not (folder / DESCRIPTION).is_file():
+        raise ModelError(
+            f"no model {os.fspath(name)!r}: neither a shipped name ({', '.join(shipped_models()) or 'none here'}) "
+            f"nor a folder with a {DESCRIPTION}"
+        )
+    return Model(folder, device)
+
+
+def shipped_models() -> list[str]:
+    """Names that ``load_model`` takes."""
+    return sorted(entry.parent.name for entry in SHIPPED.glob(f"*/{DESCRIPTION}"))
+
+
+class Model:
+    """An opened bundle. Encoder and generator are loaded when first used."""
+
+    def __init__(self, folder: Path, device: Device = "auto") -> None:
+        self.folder = folder
+        self.device = device
+        self.facts = _read_description(folder)
+        self.name: str = self.facts["name"]
+        self.image_size: int = self.facts["image_size"]
+        self.latent_dim: int = self.facts["latent_dim"]
+
+    @property
+    def standardized(self) -> bool:
+        """Whether every code has average 0 and standard deviation 1, so that Euclid and cosine rank alike."""
+        return bool(self.facts["normalisation"] == "standardized")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the encoder: two models with the same digest give the same codes."""
+        return str(self.facts["files"][ENCODER])
+
+    @property
+    def has_generator(self) -> bool:
+        return GENERATOR in self.facts["files"]
+
+    def encode(self, pictures: Sequence[str | os.PathLike[str]] | Pixels) -> Floats:
+        """Codes float32 (n, d) of pictures given as paths or as uint8 (n, h, w, 3).
+
+        Raises:
+            PictureRefused: a file cannot be read as a picture; the text names it.
+            ValueError: an array of another type or shape.
+        """
+        return self.encode_fully(pictures).codes
+
+    def encode_fully(self, pictures: Sequence[str | os.PathLike[str]] | Pixels) -> Encoded:
+        """As ``encode``, with realism and spread."""
+        if isinstance(pictures, np.ndarray):
+            squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
+        else:
+            squares = (self._read_square(path) for path in pictures)
+        return self.encode_squares(np.stack([_ for _ in squares] or [self._nothing]), count=len(pictures))
+
+    def encode_squares(self, squares: Pixels, count: int | None = None) -> Encoded:
+        """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
+        batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
+        outputs = [self._encoder.run(["code", "realism", "spread"], {"images": batch}) for batch in batches]
+        codes, realism, spread = (np.concatenate(parts)[:count] for parts in zip(*outputs, strict=True))
+        return Encoded(codes, realism, spread)
+
+    def decode(self, codes: Floats, scale: float = DECODE_SCALE) -> Pixels:
+        """What G paints for codes (n, d), multiplied by ``scale``: uint8 (n, s, s, 3).
+
+        Raises:
+            ModelError: the bundle has no generator.
+            ValueError: codes of another dimension.
+        """
+        codes = np.asarray(codes, dtype=np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must be (n, {self.latent_dim}), not {codes.shape}")
+        pictures = [
+            self._generator.run(["images"], {"code": scale * codes[i : i + BATCH]})[0]
+            for i in range(0, len(codes), BATCH)
+        ]
+        return np.concatenate([np.empty((0, *self._nothing.shape), np.uint8), *pictures])
+
+    def sample(self, count: int, seed: int = 0) -> Pixels:
+        """G(z) for ``count`` draws of z ~ N(0, I): uint8 (count, s, s, 3); the same seed gives the same pictures."""
+        z = np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype=np.float32)
+        return self.decode(z, scale=1.0)
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the bundle's own files, and nothing else that may lie beside them."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in [*self.facts["files"], DESCRIPTION]:  # the description last: it vouches for the others
+            shutil.copyfile(self.folder / name, folder / name)
+
+    @property
+    def _nothing(self) -> Pixels:
+        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
+
+    def _read_square(self, path: str | os.PathLike[str]) -> Pixels:
+        try:
+            return square(read_image(path, cover_px=self.image_size).pixels, self.image_size)
+        except PictureRefused as refusal:
+            raise PictureRefused(f"{os.fspath(path)}: {refusal}") from refusal
+        except OSError as error:
+            raise PictureRefused(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
+
+    @cached_property
+    def _encoder(self) -> Any:
+        return self._session(ENCODER)
+
+    @cached_property
+    def _generator(self) -> Any:
+        if not self.has_generator:
+            raise ModelError(f"model {self.name} has no generator, so nothing can be decoded or sampled with it")
+        return self._session(GENERATOR)
+
+    def _session(self, name: str) -> Any:
+        import onnxruntime
+
+        graph = self._verified(name)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(graph, options, providers=_providers(self.device))
+        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
+            raise ModelError(f"{self.folder / name} cannot be loaded: {error}") from error
+
+    def _verified(self, name: str) -> bytes:
+        path = self.folder / name
+        try:
+            graph = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}); restore the bundle") from error
+        if hashlib.sha256(graph).hexdigest() != self.facts["files"][name]:
+            raise ModelError(f"{path} is not the file that {DESCRIPTION} describes; restore the bundle")
+        return graph
+
+
+def seal(folder: Path, facts: dict[str, Any]) -> None:
+    """Make a bundle of the ONNX files in ``folder``: write ``model.json`` with ``facts`` and the files' SHA-256."""
+    names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    text = json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=2, ensure_ascii=False)
+    part = folder / (DESCRIPTION + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, folder / DESCRIPTION)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"name", "image_size", "latent_dim", "normalisation", "files"} - set(facts)
+        if missing or ENCODER not in facts["files"]:
+            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the encoder'}; restore the bundle")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); restore the bundle") from error
+    if facts.get("schema") != SCHEMA:
+        raise ModelError(f"{path} has schema {facts.get('schema')}, this program reads {SCHEMA}; upgrade latent")
+    return dict(facts)
+
+
+def _providers(device: Device) -> list[str]:
+    """ONNX Runtime's execution providers for a device, best first."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ModelError(
+            "device cuda: this ONNX Runtime has no CUDA provider; "
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or use --device cpu"
+        )
+    cuda = ["CUDAExecutionProvider"] if has_cuda and device != "cpu" else []
+    return [*cuda, "CPUExecutionProvider"]
+
+
+def _checked(pictures: Pixels) -> Pixels:
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
+        raise ValueError(f"pictures must be uint8 (n, h, w, 3), not {pictures.dtype} {pictures.shape}")
+    return pictures

@@ -1,0 +1,222 @@
+"""Pictures to learn from: decoded once into a memory-mapped uint8 array, or streamed where that would be too big.
+
+The order of pictures, their mirroring and the latents z are functions of (seed, step) alone, so that a run
+which is resumed sees exactly what an undisturbed one would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retrieval.errors import TrainingError
+from retrieval.images import JUNK_NAMES, Pixels, find_images
+from retrieval.workers import Decoded, DecoderPool, Task
+from train.recipe import Recipe
+
+CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
+MIRROR_STREAM, LATENT_STREAM = 1, 2  # independent random streams of one seed
+
+Report = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+def find_sources(paths: Sequence[str | Path]) -> list[Task]:
+    """List every file of the folders and every member of the ``.tar`` archives in ``paths``.
+
+    Raises:
+        TrainingError: a path is neither, an archive is damaged, or nothing was found.
+    """
+    sources: list[Task] = []
+    for path in paths:
+        if os.path.isdir(path):
+            sources += [Task(found.path) for found in find_images(path)]
+        elif os.path.isfile(path):
+            sources += _members(path)
+        else:
+            raise TrainingError(f"{path}: no such folder or .tar archive")
+    if not sources:
+        raise TrainingError(f"no files in {', '.join(map(str, paths))}")
+    return sources
+
+
+def _members(archive: str | Path) -> list[Task]:
+    """Where the bytes of each member lie, so that workers read them without unpacking."""
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            return [Task(str(archive), m.offset_data, m.size) for m in tar if m.isfile() and not _is_junk(m.name)]
+    except (tarfile.TarError, OSError) as error:
+        raise TrainingError(f"{archive}: neither a folder nor an uncompressed .tar archive ({error})") from error
+
+
+def _is_junk(name: str) -> bool:
+    base = os.path.basename(name)
+    return base.startswith(".") or base.lower() in JUNK_NAMES
+
+
+class Pictures(Protocol):
+    """Batches of training pictures."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
+        """For each array of indices (b,) one uint8 array (b, s, s, 3)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CachedPictures:
+    """All pictures, decoded: ``pixels`` uint8 (n, s, s, 3), mapped from the disk."""
+
+    pixels: Pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
+        for indices in order:
+            yield self.pixels[indices]
+
+
+@dataclass(frozen=True)
+class StreamedPictures:
+    """Pictures that are decoded each time they are needed, by worker processes that run ahead of the training."""
+
+    sources: list[Task]
+    size_px: int
+    workers: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
+        lengths: list[int] = []
+
+        def wanted() -> Iterator[Task]:
+            for indices in order:
+                lengths.append(len(indices))
+                yield from (self.sources[index] for index in indices)
+
+        with DecoderPool(self.size_px, self.workers) as pool:
+            stream = pool.map(wanted())
+            for first in stream:
+                batch = [first]
+                while len(batch) < lengths[0]:
+                    batch.append(next(stream))
+                lengths.pop(0)
+                yield _fill_gaps(batch)
+
+
+def _fill_gaps(batch: list[Decoded]) -> Pixels:
+    """A picture that cannot be decoded is stood in for by others of its batch, always by the same ones."""
+    good = [picture.pixels for picture in batch if picture.pixels is not None]
+    if not good:
+        raise TrainingError(f"none of {len(batch)} files could be decoded; the first: {batch[0].reason}")
+    return np.stack([good[index % len(good)] for index in range(len(batch))])
+
+
+def open_pictures(
+    paths: Sequence[str | Path],
+    size_px: int,
+    cache_dir: Path,
+    budget_bytes: int,
+    workers: int | None = None,
+    report: Report | None = None,
+) -> Pictures:
+    """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
+
+    Raises:
+        TrainingError: nothing there, or fewer than two pictures could be decoded.
+    """
+    sources = find_sources(paths)
+    if len(sources) * size_px**2 * 3 > budget_bytes:
+        return StreamedPictures(sources, size_px, workers)
+    cached = cache_dir / f"pictures-{_fingerprint(sources, size_px)}.npy"
+    if not cached.exists():
+        _fill_cache(cached, sources, size_px, workers, report or (lambda done, total: None))
+    pixels = np.load(cached, mmap_mode="r")
+    if len(pixels) < 2:
+        raise TrainingError(f"only {len(pixels)} of {len(sources)} files could be decoded; see {cached}.refused.json")
+    return CachedPictures(pixels)
+
+
+def _fingerprint(sources: list[Task], size_px: int) -> str:
+    """Changes whenever a file of the set, the size or the recipe does."""
+    digest = hashlib.sha256(f"{CACHE_VERSION} {size_px}".encode())
+    for source in sources:
+        facts = os.stat(source.path)
+        line = (os.path.abspath(source.path), source.offset, facts.st_size, facts.st_mtime_ns)
+        digest.update(repr(line).encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | None, report: Report) -> None:
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    raw, refused, good = cached.with_suffix(".part"), {}, 0
+    with DecoderPool(size_px, workers) as pool, open(raw, "wb") as file:
+        shape = (len(sources), size_px, size_px, 3)
+        np.lib.format.write_array_header_1_0(file, _header(shape))
+        start = file.tell()
+        for done, decoded in enumerate(pool.map(sources), 1):
+            if decoded.pixels is None:
+                refused[f"{decoded.task.path}@{decoded.task.offset}"] = decoded.reason
+            else:
+                file.write(decoded.pixels.tobytes())
+                good += 1
+            report(done, len(sources))
+        file.seek(0)  # the header is padded, so the true count takes the same room
+        np.lib.format.write_array_header_1_0(file, _header((good, *shape[1:])))
+        if file.tell() != start:
+            raise AssertionError("the array's header changed its length")
+    if refused:
+        cached.with_suffix(".npy.refused.json").write_text(json.dumps(refused, indent=1))
+    os.replace(raw, cached)
+
+
+def _header(shape: tuple[int, ...]) -> dict[str, object]:
+    return {"descr": "|u1", "fortran_order": False, "shape": shape}
+
+
+def shuffled(n: int, recipe: Recipe, first_step: int, rank: int = 0, world: int = 1) -> Iterator[np.ndarray]:
+    """Indices (batch_size / world,) for each step from ``first_step`` on: one permutation of n after another."""
+    epoch, permutation = -1, np.empty(0, dtype=np.int64)
+    for step in count(first_step):
+        positions = np.arange(step * recipe.batch_size, (step + 1) * recipe.batch_size)[rank::world]
+        indices = np.empty(len(positions), dtype=np.int64)
+        for row, position in enumerate(positions):
+            if position // n != epoch:
+                epoch = int(position // n)
+                permutation = np.random.default_rng((recipe.seed, epoch)).permutation(n)
+            indices[row] = permutation[position % n]
+        yield indices
+
+
+def to_signed(pixels: Pixels, device: torch.device) -> Tensor:
+    """uint8 (n, s, s, 3) -> float32 (n, 3, s, s) in [-1, 1], channels last in memory."""
+    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
+    return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def mirrored(x: Tensor, recipe: Recipe, step: int, rank: int = 0, world: int = 1) -> Tensor:
+    """Turn each picture into its mirror image with probability 1/2."""
+    flips = np.random.default_rng((recipe.seed, MIRROR_STREAM, step)).random(recipe.batch_size)[rank::world] < 0.5
+    where = torch.from_numpy(flips).to(x.device)
+    return torch.where(where[:, None, None, None], x.flip(3), x)
+
+
+def latents(recipe: Recipe, step: int, device: torch.device, rank: int = 0, world: int = 1) -> Tensor:
+    """z ~ N(0, I), float32 (batch_size / world, d)."""
+    generator = np.random.default_rng((recipe.seed, LATENT_STREAM, step))
+    z = generator.standard_normal((recipe.batch_size, recipe.latent_dim), dtype=np.float32)
+    return torch.from_numpy(z[rank::world]).to(device)

@@ -1,0 +1,139 @@
+"""From a trained model to a bundle: BatchNorm re-estimated on real pictures, ONNX written and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
+
+from retrieval.errors import TrainingError
+from retrieval.images import Pixels
+from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
+from train.checkpoint import State
+from train.data import Pictures, latents, to_signed
+from train.methods.ogan import OGAN
+from train.recipe import Recipe
+
+TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
+RE_ESTIMATION_PICTURES = 50_000
+BATCH = 256
+OPSET = 18
+
+
+class EncoderGraph(nn.Module):
+    """What ``encoder.onnx`` computes: uint8 (n, s, s, 3) -> code, realism, spread."""
+
+    def __init__(self, model: OGAN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.encode(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
+
+
+class GeneratorGraph(nn.Module):
+    """What ``generator.onnx`` computes: code (n, d) -> uint8 (n, s, s, 3)."""
+
+    def __init__(self, model: OGAN) -> None:
+        super().__init__()
+        self.generator = model.generator
+
+    def forward(self, code: Tensor) -> Tensor:
+        pixels = ((self.generator(code) + 1) * 127.5).round().clamp(0, 255)
+        return pixels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any], device: torch.device) -> Model:
+    """Write the averaged model as a bundle into ``folder`` and check it against torch.
+
+    Raises:
+        TrainingError: the codes of the two differ by ``TOLERANCE`` or more.
+    """
+    model: OGAN = state.average.module
+    re_estimate(model, state.recipe, pictures, device)
+    model.cpu().eval()
+    folder.mkdir(parents=True, exist_ok=True)
+    sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))]))))
+    z = latents(state.recipe, 0, torch.device("cpu"))[:4]
+    _write(EncoderGraph(model), torch.from_numpy(sample[:4].copy()), folder / ENCODER, "images", ["code", "realism", "spread"])
+    _write(GeneratorGraph(model), z, folder / GENERATOR, "code", ["images"])
+    difference = _difference(model, folder, sample, facts, state)
+    if not difference < TOLERANCE:
+        raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}: not a usable bundle")
+    return load_model(folder)
+
+
+def re_estimate(model: OGAN, recipe: Recipe, pictures: Pictures, device: torch.device) -> None:
+    """Replace BatchNorm's statistics: those of E by real pictures' alone, those of G by those of fresh z.
+
+    In training E saw real and generated pictures in turn; in use it sees real ones.
+    """
+    model.to(device)
+    update_bn(_real_batches(pictures, device), model.encoder)
+    seeded = dataclasses.replace(recipe, batch_size=BATCH)
+    update_bn((latents(seeded, step, device) for step in range(40)), model.generator)
+
+
+def _real_batches(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
+    chosen = np.random.default_rng(0).permutation(len(pictures))[:RE_ESTIMATION_PICTURES]
+    order = (chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH))
+    for batch in pictures.batches(order):
+        yield to_signed(batch, device)
+
+
+def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, output_names: list[str]) -> None:
+    noisy = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
+    levels = [logger.level for logger in noisy]
+    try:
+        for logger in noisy:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph.eval(),
+                (example,),
+                dynamo=True,
+                input_names=[input_name],
+                output_names=output_names,
+                dynamic_shapes=({0: torch.export.Dim("n", min=1, max=2**20)},),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        for logger, level in zip(noisy, levels, strict=True):
+            logger.setLevel(level)
+    assert program is not None
+    program.save(str(path), external_data=False)
+
+
+def _difference(model: OGAN, folder: Path, sample: Pixels, facts: dict[str, Any], state: State) -> float:
+    """Seal the bundle and return max |code of torch - code of ONNX Runtime| over real pictures."""
+    recipe = state.recipe
+    seal(
+        folder,
+        {
+            "name": facts.pop("name", folder.resolve().parent.name),
+            "method": recipe.method,
+            "image_size": recipe.image_size,
+            "latent_dim": recipe.latent_dim,
+            "normalisation": "standardized",
+            "channels": 3,
+            **facts,
+            "steps": state.step,
+            "seed": recipe.seed,
+            "recipe": dataclasses.asdict(recipe),
+            "versions": {"torch": torch.__version__, "opset": OPSET},
+        },
+    )
+    with torch.no_grad():
+        ours = EncoderGraph(model)(torch.from_numpy(sample.copy()))[0].numpy()
+    theirs = load_model(folder, device="cpu").encode_squares(sample).codes
+    return float(np.abs(ours - theirs).max())

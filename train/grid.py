@@ -1,0 +1,48 @@
+"""Pictures of a training: samples of fixed z, and pairs picture | reconstruction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from retrieval.images import Pixels
+from train.checkpoint import State
+from train.data import to_signed
+
+COLUMNS = 8
+
+
+@torch.no_grad()
+def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: torch.device) -> None:
+    """Write ``grids/samples-<step>.png`` and ``grids/pairs-<step>.png``, drawn by the averaged model."""
+    folder = run / "grids"
+    folder.mkdir(parents=True, exist_ok=True)
+    model = state.average.module
+    model.eval()
+    z = np.random.default_rng(state.recipe.seed).standard_normal((64, state.recipe.latent_dim), dtype=np.float32)
+    samples = to_pixels(model.generator(torch.from_numpy(z).to(device)))
+    tile(samples, COLUMNS).save(folder / f"samples-{state.step:08d}.png")
+    if fixed_pictures is not None:
+        repainted = to_pixels(model.reconstruct(to_signed(fixed_pictures, device)))
+        pairs = np.stack([fixed_pictures, repainted], axis=1).reshape(-1, *fixed_pictures.shape[1:])
+        tile(pairs, COLUMNS).save(folder / f"pairs-{state.step:08d}.png")
+
+
+def to_pixels(x: Tensor) -> Pixels:
+    """float (n, 3, s, s) in [-1, 1] -> uint8 (n, s, s, 3)."""
+    rounded = x.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.asarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def tile(pictures: Pixels, columns: int) -> Image.Image:
+    """Lay (n, s, s, 3) out in rows of ``columns``, on white."""
+    count, side = len(pictures), pictures.shape[1]
+    rows = -(-count // columns)
+    canvas = np.full((rows * columns, side, side, 3), 255, np.uint8)
+    canvas[:count] = pictures
+    sheet = canvas.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
+    return Image.fromarray(sheet.reshape(rows * side, columns * side, 3))

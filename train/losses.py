@@ -1,0 +1,49 @@
+"""The terms of the losses, each under its equation. All of them in float32, whatever the networks run in.
+
+Sources: Su, "O-GAN: Extremely Concise Approach for Auto-Encoding Generative Adversarial Networks"
+(arXiv 1903.01931); Su, "GAN-QP" (arXiv 1811.07296).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+STD_FLOOR = 1e-8
+
+
+def avg(v: Tensor) -> Tensor:
+    """avg(v) = 1/d sum_i v_i: (n, d) -> (n,). Of E(x) it is the headless critic: low means real."""
+    return v.mean(dim=1)
+
+
+def std(v: Tensor) -> Tensor:
+    """std(v) = sqrt(1/d sum_i (v_i - avg v)^2), the population's: (n, d) -> (n,)."""
+    return v.std(dim=1, unbiased=False)
+
+
+def standardize(v: Tensor) -> Tensor:
+    """N(v) = (v - avg v) / std v, so that |N(v)|^2 = d: (n, d) -> (n, d) (O-GAN)."""
+    return (v - avg(v)[:, None]) / std(v).clamp_min(STD_FLOOR)[:, None]
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """rho(a, b) = 1/d sum_i N(a)_i N(b)_i, Pearson's correlation a row: (n, d), (n, d) -> (n,) (O-GAN)."""
+    assert a.shape == b.shape and a.ndim == 2, (a.shape, b.shape)
+    return (standardize(a) * standardize(b)).mean(dim=1)
+
+
+def squared_distance(x: Tensor, y: Tensor) -> Tensor:
+    """d(x, y) = mean_pixels (x - y)^2: (n, c, h, w) twice -> (n,)."""
+    assert x.shape == y.shape and x.ndim == 4, (x.shape, y.shape)
+    return (x.float() - y.float()).square().mean(dim=(1, 2, 3))
+
+
+def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
+    """L_D = D(x) - D(G(z)) + (D(x) - D(G(z)))^2 / (4 d(x, G(z))): (n,) three times -> (n,) (GAN-QP).
+
+    Real scores low, fake high. The quadratic term belongs to the critic alone: a generator that saw it
+    would shrink d instead of learning.
+    """
+    assert real.shape == fake.shape == distance.shape and real.ndim == 1, (real.shape, fake.shape, distance.shape)
+    difference = real - fake
+    return difference + 0.25 * difference.square() / distance.clamp_min(STD_FLOOR)

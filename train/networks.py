@@ -1,0 +1,147 @@
+"""Encoder and generator: strided convolutions down to 4x4 and back, after the reference shapes of O-GAN.
+
+At 128 px the paper's encoder has five 5x5 stride-2 convolutions of 64..1024 channels and a dense layer of
+128 numbers; the generator mirrors it (Su, "O-GAN", arXiv 1903.01931, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BN_EPS = 1e-3  # the reference's (Keras) BatchNorm
+BN_MOMENTUM = 0.01  # in torch's sense: the share of the new batch
+SEED_PX = 4  # side of the last feature map of E and of the first of G
+
+
+def channel_plan(image_size: int, width: int, max_width: int) -> list[int]:
+    """Channels of each stage from the picture inwards: width, 2 width, 4 width ... capped at ``max_width``."""
+    stages = int(math.log2(image_size // SEED_PX))
+    if SEED_PX * 2**stages != image_size or stages < 1:
+        raise ValueError(f"image size {image_size} px is not 4 px times a power of two")
+    return [min(width * 2**stage, max_width) for stage in range(stages)]
+
+
+def batch_norm(channels: int, affine: bool = True) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM, affine=affine)
+
+
+class DownConv(nn.Conv2d):
+    """Stride-2 convolution that halves the side exactly: 4x4 pads (1,1), 5x5 pads (1,2) as TensorFlow's 'same'."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride=2, padding=1, bias=bias)
+        self.extra = kernel - 4
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(F.pad(input, (0, self.extra, 0, self.extra)) if self.extra else input)
+
+
+class UpConv(nn.ConvTranspose2d):
+    """The transpose of ``DownConv``: doubles the side exactly."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride=2, padding=1, bias=bias)
+        self.extra = kernel - 4
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        grown = super().forward(input, output_size)
+        return grown[..., : grown.shape[-2] - self.extra, : grown.shape[-1] - self.extra]
+
+
+class SelfModulatedNorm(nn.Module):
+    """BatchNorm whose scale and shift are a small network of z (Chen et al., arXiv 1810.01365, eq. 2-3).
+
+    h' = (1 + gamma(z)) * (h - mu) / sigma + beta(z)
+    """
+
+    def __init__(self, channels: int, latent_dim: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.norm = batch_norm(channels, affine=False)
+        self.modulation = nn.Sequential(nn.Linear(latent_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2 * channels))
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        gamma, beta = self.modulation(z)[:, :, None, None].chunk(2, dim=1)
+        return self.norm(h) * (1 + gamma) + beta
+
+
+class PlainNorm(nn.Module):
+    """BatchNorm with the signature of ``SelfModulatedNorm``."""
+
+    def __init__(self, channels: int, latent_dim: int) -> None:
+        super().__init__()
+        self.norm = batch_norm(channels)
+
+    def forward(self, h: Tensor, z: Tensor) -> Tensor:
+        return self.norm(h)
+
+
+class Encoder(nn.Module):
+    """E: pictures (n, 3, s, s) in [-1, 1] -> raw codes (n, d) float32, not yet standardized.
+
+    ``avg(E(x))`` is the headless O-GAN critic and N(E(x)) the code.
+    """
+
+    def __init__(self, image_size: int, latent_dim: int, width: int, max_width: int, kernel: int = 5) -> None:
+        super().__init__()
+        channels = [3, *channel_plan(image_size, width, max_width)]
+        stages: list[nn.Module] = []
+        for stage, (c_in, c_out) in enumerate(zip(channels, channels[1:], strict=False)):
+            first = stage == 0  # no BatchNorm there; elsewhere it makes the convolution's bias idle
+            stages.append(DownConv(c_in, c_out, kernel, bias=first))
+            if not first:
+                stages.append(batch_norm(c_out))
+            stages.append(nn.LeakyReLU(0.2))
+        self.features = nn.Sequential(*stages)
+        self.head = nn.Linear(channels[-1] * SEED_PX**2, latent_dim)
+        self.apply(initialise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.features(x).flatten(1)
+        with torch.autocast(features.device.type, enabled=False):  # sums over thousands of terms: float32
+            return self.head(features.float())
+
+
+class Generator(nn.Module):
+    """G: codes (n, d) -> pictures (n, 3, s, s) in [-1, 1]."""
+
+    def __init__(
+        self,
+        image_size: int,
+        latent_dim: int,
+        width: int,
+        max_width: int,
+        kernel: int = 5,
+        self_modulated: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = channel_plan(image_size, width, max_width)[::-1]
+        norm = SelfModulatedNorm if self_modulated else PlainNorm
+        self.dense = nn.Linear(latent_dim, channels[0] * SEED_PX**2, bias=False)
+        self.norms = nn.ModuleList(norm(c, latent_dim) for c in channels)
+        outputs = [*channels[1:], 3]
+        self.convs = nn.ModuleList(
+            UpConv(c_in, c_out, kernel, bias=c_out == 3) for c_in, c_out in zip(channels, outputs, strict=True)
+        )
+        self.apply(initialise)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.dense(z).unflatten(1, (-1, SEED_PX, SEED_PX))
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            h = conv(F.relu(norm(h, z)))
+        return torch.tanh(h.float())
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights N(0, 0.02) as the reference has them, biases 0."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,87 @@
+"""What a training is made of: the settings of a run, and the presets that name good sets of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from retrieval.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is learnt, apart from the pictures. Saved with every checkpoint."""
+
+    method: str = "ogan"
+    image_size: int = 64
+    latent_dim: int = 128
+    width: int = 32  # channels of the first stage; they double with each
+    max_width: int = 256
+    kernel: int = 4
+    self_modulated: bool = True
+    batch_size: int = 64  # pictures a step, over all processes
+    learning_rate: float = 2e-4
+    warmup_steps: int = 300  # RMSprop has no bias correction
+    decay_share: float = 0.5  # the last share of the run, over which the rate falls to zero
+    correlation_weight: float = 0.5  # the paper's lambda
+    ema_decay: float = 0.999  # 0 switches the average off
+    mirror: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = ("image_size", "latent_dim", "width", "max_width", "batch_size", "learning_rate")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise TrainingError(f"{name} must be above zero, not {getattr(self, name)}")
+        if self.image_size not in (32, 64, 128, 256):
+            raise TrainingError(f"image size {self.image_size} is none of 32, 64, 128 and 256")
+        if self.latent_dim < 2:
+            raise TrainingError("a code needs two numbers at least: N(v) of one number is 0/0")
+        if self.kernel not in (4, 5):
+            raise TrainingError(f"kernel {self.kernel} is neither 4 nor 5")
+        if not 0 <= self.ema_decay < 1:
+            raise TrainingError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
+
+
+def _slim(size: int, **changes: object) -> Recipe:
+    return dataclasses.replace(Recipe(image_size=size), **changes)  # type: ignore[arg-type]
+
+
+def _paper(size: int, **changes: object) -> Recipe:
+    """Reference widths: 64 channels at the first stage, doubling to 4x4 (Su, arXiv 1903.01931, section 4)."""
+    reference = Recipe(
+        image_size=size,
+        width=64,
+        max_width=2048,
+        kernel=5,
+        self_modulated=False,
+        learning_rate=1e-4,
+        decay_share=0.0,
+        ema_decay=0.0,
+        mirror=False,
+    )
+    return dataclasses.replace(reference, **changes)  # type: ignore[arg-type]
+
+
+PRESETS = {
+    "slim-32": _slim(32, width=48),
+    "slim-64": _slim(64),
+    "slim-128": _slim(128),
+    "slim-256": _slim(256, width=16),
+    "paper-32": _paper(32),
+    "paper-64": _paper(64),
+    "paper-128": _paper(128),
+    "paper-256": _paper(256, latent_dim=256, batch_size=48, correlation_weight=1.0, ema_decay=0.999),
+}
+
+
+def preset(name: str, **changes: object) -> Recipe:
+    """The preset ``name`` with ``changes`` that are not None.
+
+    Raises:
+        TrainingError: no such preset, or a setting that cannot be.
+    """
+    if name not in PRESETS:
+        raise TrainingError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+    given = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(PRESETS[name], **given)  # type: ignore[arg-type]
