@@ -1,0 +1,72 @@
+"""What a picture becomes, and how it is found. The library's door: ``from retrieval import Retriever, load_model``.
+
+Names are imported when first asked for, so that a worker process or ``latent --help`` pays for nothing it
+does not use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.errors import (
+        Diverged,
+        IndexBusy,
+        IndexDamaged,
+        IndexMismatch,
+        IndexUnwritable,
+        LatentError,
+        MissingExtra,
+        ModelError,
+        NoIndex,
+        PictureRefused,
+        TrainingError,
+    )
+    from retrieval.images import find_images, read_image
+    from retrieval.ingest import Summary
+    from retrieval.model import Encoded, Model, load_model, shipped_models
+    from retrieval.retriever import Hit, Retriever, Status, locate_index
+
+__all__ = [
+    "Diverged",
+    "Encoded",
+    "Hit",
+    "IndexBusy",
+    "IndexDamaged",
+    "IndexMismatch",
+    "IndexUnwritable",
+    "LatentError",
+    "MissingExtra",
+    "Model",
+    "ModelError",
+    "NoIndex",
+    "PictureRefused",
+    "Retriever",
+    "Status",
+    "Summary",
+    "TrainingError",
+    "find_images",
+    "load_model",
+    "locate_index",
+    "read_image",
+    "shipped_models",
+]
+
+_ROOMS = {
+    "retrieval.images": ("find_images", "read_image"),
+    "retrieval.ingest": ("Summary",),
+    "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
+    "retrieval.retriever": ("Hit", "Retriever", "Status", "locate_index"),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
+    return getattr(import_module(_ROOM_OF.get(name, "retrieval.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

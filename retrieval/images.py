@@ -154,7 +154,8 @@ def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except ImportError as error:
         raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'") from error
     try:
-        return HeifImageFile(source)  # type: ignore[no-any-return]
+        image: Image.Image = HeifImageFile(source)
+        return image
     except Exception as error:
         raise PictureRefused(_reason(error)) from error
 

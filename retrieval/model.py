@@ -107,14 +107,15 @@ class Model:
             squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
         else:
             squares = (self._read_square(path) for path in pictures)
-        return self.encode_squares(np.stack([_ for _ in squares] or [self._nothing]), count=len(pictures))
+        return self.encode_squares(np.array(list(squares), np.uint8).reshape(-1, *self._shape))
 
-    def encode_squares(self, squares: Pixels, count: int | None = None) -> Encoded:
+    def encode_squares(self, squares: Pixels) -> Encoded:
         """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
+        if not len(squares):
+            return Encoded(np.empty((0, self.latent_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
         batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
         outputs = [self._encoder.run(["code", "realism", "spread"], {"images": batch}) for batch in batches]
-        codes, realism, spread = (np.concatenate(parts)[:count] for parts in zip(*outputs, strict=True))
-        return Encoded(codes, realism, spread)
+        return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
 
     def decode(self, codes: Floats, scale: float = DECODE_SCALE) -> Pixels:
         """What G paints for codes (n, d), multiplied by ``scale``: uint8 (n, s, s, 3).
@@ -130,7 +131,7 @@ class Model:
             self._generator.run(["images"], {"code": scale * codes[i : i + BATCH]})[0]
             for i in range(0, len(codes), BATCH)
         ]
-        return np.concatenate([np.empty((0, *self._nothing.shape), np.uint8), *pictures])
+        return np.concatenate([np.empty((0, *self._shape), np.uint8), *pictures])
 
     def sample(self, count: int, seed: int = 0) -> Pixels:
         """G(z) for ``count`` draws of z ~ N(0, I): uint8 (count, s, s, 3); the same seed gives the same pictures."""
@@ -143,9 +144,18 @@ class Model:
         for name in [*self.facts["files"], DESCRIPTION]:  # the description last: it vouches for the others
             shutil.copyfile(self.folder / name, folder / name)
 
+    def check(self) -> None:
+        """Hold the bundle's files against their SHA-256.
+
+        Raises:
+            ModelError: one is missing or is not what ``model.json`` describes.
+        """
+        for name in self.facts["files"]:
+            self._verified(name)
+
     @property
-    def _nothing(self) -> Pixels:
-        return np.zeros((self.image_size, self.image_size, 3), np.uint8)
+    def _shape(self) -> tuple[int, int, int]:
+        return (self.image_size, self.image_size, 3)
 
     def _read_square(self, path: str | os.PathLike[str]) -> Pixels:
         try:

@@ -8,6 +8,7 @@ and not by ``multiprocessing``, so that a caller's script needs no ``if __name__
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -168,7 +169,9 @@ class DecoderPool:
     def __enter__(self) -> DecoderPool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -211,10 +214,8 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):  # an unsent chunk in the buffer of a worker that died
                     pipe.close()
-                except OSError:  # an unsent chunk in the buffer of a worker that died
-                    pass
 
 
 def serve(size_px: int, time_limit_s: float) -> None:

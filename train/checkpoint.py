@@ -7,7 +7,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,11 @@ class State:
     precision: str
     step: int = 0
     elapsed_s: float = 0.0
+
+    @property
+    def averaged(self) -> OGAN:
+        """The average as a model."""
+        return cast(OGAN, self.average.module)
 
 
 def ema_rule(decay: float) -> Any:

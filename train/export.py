@@ -47,28 +47,59 @@ class GeneratorGraph(nn.Module):
         self.generator = model.generator
 
     def forward(self, code: Tensor) -> Tensor:
-        pixels = ((self.generator(code) + 1) * 127.5).round().clamp(0, 255)
+        pixels: Tensor = ((self.generator(code) + 1) * 127.5).round().clamp(0, 255)
         return pixels.permute(0, 2, 3, 1).to(torch.uint8)
 
 
 def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any], device: torch.device) -> Model:
     """Write the averaged model as a bundle into ``folder`` and check it against torch.
 
+    Args:
+        facts: what ``model.json`` says beyond the recipe: at least ``name``.
+
     Raises:
-        TrainingError: the codes of the two differ by ``TOLERANCE`` or more.
+        TrainingError: the codes of the two differ by ``TOLERANCE`` or more on real pictures.
     """
-    model: OGAN = state.average.module
+    model = state.averaged
     re_estimate(model, state.recipe, pictures, device)
     model.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))]))))
     z = latents(state.recipe, 0, torch.device("cpu"))[:4]
-    _write(EncoderGraph(model), torch.from_numpy(sample[:4].copy()), folder / ENCODER, "images", ["code", "realism", "spread"])
+    encoder = EncoderGraph(model)
+    _write(encoder, torch.from_numpy(sample[:4].copy()), folder / ENCODER, "images", ["code", "realism", "spread"])
     _write(GeneratorGraph(model), z, folder / GENERATOR, "code", ["images"])
-    difference = _difference(model, folder, sample, facts, state)
+    seal(folder, {**facts, **_own_facts(state, len(pictures))})
+    bundle = load_model(folder, device="cpu")
+    difference = largest_difference(encoder, bundle, sample)
     if not difference < TOLERANCE:
-        raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}: not a usable bundle")
-    return load_model(folder)
+        raise TrainingError(
+            f"the exported encoder's codes differ from torch's by {difference:.2g}: not a usable bundle"
+        )
+    return bundle
+
+
+def _own_facts(state: State, pictures: int) -> dict[str, Any]:
+    recipe = state.recipe
+    return {
+        "method": recipe.method,
+        "image_size": recipe.image_size,
+        "latent_dim": recipe.latent_dim,
+        "normalisation": "standardized",
+        "channels": 3,
+        "training_pictures": pictures,
+        "steps": state.step,
+        "seed": recipe.seed,
+        "recipe": dataclasses.asdict(recipe),
+        "versions": {"torch": torch.__version__, "opset": OPSET},
+    }
+
+
+def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> float:
+    """max |code of torch - code of ONNX Runtime| over uint8 (n, s, s, 3)."""
+    with torch.no_grad():
+        ours = encoder(torch.from_numpy(sample.copy()))[0].numpy()
+    return float(np.abs(ours - bundle.encode_squares(sample).codes).max())
 
 
 def re_estimate(model: OGAN, recipe: Recipe, pictures: Pictures, device: torch.device) -> None:
@@ -112,28 +143,3 @@ def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, outpu
             logger.setLevel(level)
     assert program is not None
     program.save(str(path), external_data=False)
-
-
-def _difference(model: OGAN, folder: Path, sample: Pixels, facts: dict[str, Any], state: State) -> float:
-    """Seal the bundle and return max |code of torch - code of ONNX Runtime| over real pictures."""
-    recipe = state.recipe
-    seal(
-        folder,
-        {
-            "name": facts.pop("name", folder.resolve().parent.name),
-            "method": recipe.method,
-            "image_size": recipe.image_size,
-            "latent_dim": recipe.latent_dim,
-            "normalisation": "standardized",
-            "channels": 3,
-            **facts,
-            "steps": state.step,
-            "seed": recipe.seed,
-            "recipe": dataclasses.asdict(recipe),
-            "versions": {"torch": torch.__version__, "opset": OPSET},
-        },
-    )
-    with torch.no_grad():
-        ours = EncoderGraph(model)(torch.from_numpy(sample.copy()))[0].numpy()
-    theirs = load_model(folder, device="cpu").encode_squares(sample).codes
-    return float(np.abs(ours - theirs).max())

@@ -90,7 +90,7 @@ def join_processes(device_name: str) -> Processes:
     if "RANK" not in os.environ:
         return Processes()
     dist.init_process_group("nccl" if device_name == "cuda" else "gloo")
-    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", 0)))
+    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
@@ -234,8 +234,9 @@ def train(
     return budget.share_done(state.step, state.elapsed_s) >= 1
 
 
-def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str, seconds_per_step: float) -> dict[str, Any]:
-    """What ``--dry-run`` prints: sizes in bytes, times in seconds."""
+def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str) -> dict[str, Any]:
+    """What ``--dry-run`` prints: sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
+    seconds_per_step = time_step(recipe, device, precision)
     state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
     encoder, generator = count_parameters(state.model.encoder), count_parameters(state.model.generator)
     activations = sum(_activation_bytes(recipe, precision))
@@ -266,7 +267,9 @@ def _activation_bytes(recipe: Recipe, precision: str) -> list[int]:
 def time_step(recipe: Recipe, device: torch.device, precision: str, steps: int = 5) -> float:
     """Median seconds of one step on noise."""
     trainer = Trainer(checkpoint.new_state(recipe, device, precision), device, Processes())
-    noise = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, recipe.image_size, recipe.image_size, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (recipe.batch_size, recipe.image_size, recipe.image_size, 3), np.uint8
+    )
     seconds = []
     for _ in range(steps + 2):
         start = time.perf_counter()

@@ -7,6 +7,7 @@ At 128 px the paper's encoder has five 5x5 stride-2 convolutions of 64..1024 cha
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class SelfModulatedNorm(nn.Module):
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
         gamma, beta = self.modulation(z)[:, :, None, None].chunk(2, dim=1)
-        return self.norm(h) * (1 + gamma) + beta
+        return torch.addcmul(beta, self.norm(h), 1 + gamma)
 
 
 class PlainNorm(nn.Module):
@@ -76,7 +77,8 @@ class PlainNorm(nn.Module):
         self.norm = batch_norm(channels)
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
-        return self.norm(h)
+        normalised: Tensor = self.norm(h)
+        return normalised
 
 
 class Encoder(nn.Module):
@@ -89,7 +91,7 @@ class Encoder(nn.Module):
         super().__init__()
         channels = [3, *channel_plan(image_size, width, max_width)]
         stages: list[nn.Module] = []
-        for stage, (c_in, c_out) in enumerate(zip(channels, channels[1:], strict=False)):
+        for stage, (c_in, c_out) in enumerate(pairwise(channels)):
             first = stage == 0  # no BatchNorm there; elsewhere it makes the convolution's bias idle
             stages.append(DownConv(c_in, c_out, kernel, bias=first))
             if not first:
@@ -102,7 +104,8 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(x).flatten(1)
         with torch.autocast(features.device.type, enabled=False):  # sums over thousands of terms: float32
-            return self.head(features.float())
+            raw: Tensor = self.head(features.float())
+        return raw
 
 
 class Generator(nn.Module):

@@ -1,0 +1,83 @@
+"""``latent demo``: the whole way, on pictures that the shipped generator makes itself."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import click
+
+from cli.speech import say, shown_path
+
+LIBRARY, SMALL_LIBRARY = 500, 60
+SEED = 2026
+CHOSEN = 42  # the picture that is altered and looked for
+
+
+@click.command(epilog="\b\nExample:\n  latent demo -o latent-demo")
+@click.option(
+    "-o", "--output", type=click.Path(file_okay=False), default="latent-demo", show_default=True, metavar="DIR"
+)
+@click.option("--small", is_flag=True, help=f"A library of {SMALL_LIBRARY} pictures instead of {LIBRARY}.")
+@click.pass_context
+def demo(ctx: click.Context, output: str, small: bool) -> None:
+    """See it work: sample a library of pictures, index it, find an altered one again, draw the hits.
+
+    Everything happens in DIR and can be run again.
+    """
+    from cli.index import build
+    from cli.query import query
+
+    folder = Path(output)
+    library, count = folder / "photos", SMALL_LIBRARY if small else LIBRARY
+    say(f"1. Painting {count} pictures with the shipped generator into {shown_path(str(library))}")
+    original = _paint_library(library, count)
+    altered = folder / "altered.jpg"
+    say(f"2. Altering one of them: {original.name} loses 4% at its edges, gets brighter, and is re-compressed")
+    _alter(original, altered)
+    say(f"3. latent index build {shown_path(str(library))}")
+    ctx.invoke(build, photos=(str(library),), index_folder=str(folder / ".latent"))
+    say(f"4. latent query {shown_path(str(altered))} -k 8")
+    sheet, page = folder / "hits.png", folder / "hits.html"
+    ctx.invoke(
+        query, images=(str(altered),), k=8, index_folder=str(folder / ".latent"), sheet=str(sheet), html_file=str(page)
+    )
+    say(
+        f"""
+The original was {original.name}. Look at {shown_path(str(sheet))}, or open {shown_path(str(page))}:
+above each picture, below it what the generator paints for its code.
+
+Try next:
+  latent query {shown_path(str(library / "face-00007.jpg"))} --index {shown_path(str(folder / ".latent"))}
+  latent sample 16 -o dreams
+  latent index build ~/Pictures
+  latent query some-face.jpg -k 10 --html hits.html
+  latent --help"""
+    )
+
+
+def _paint_library(library: Path, count: int) -> Path:
+    """Write the pictures that are not there yet; returns the one to look for."""
+    from PIL import Image
+
+    from retrieval import load_model
+
+    library.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(load_model().sample(count, SEED)):
+        path = library / f"face-{number:05d}.jpg"
+        if not path.exists():
+            Image.fromarray(pixels).save(path, quality=92)
+    return library / f"face-{CHOSEN:05d}.jpg"
+
+
+def _alter(original: Path, altered: Path) -> None:
+    from PIL import Image, ImageEnhance
+
+    with Image.open(original) as image:
+        width, height = image.size
+        margin = max(1, round(0.02 * width))
+        cropped = image.crop((margin, margin, width - margin, height - margin))
+        brighter = ImageEnhance.Brightness(cropped).enhance(1.15)
+        buffer = BytesIO()  # written at once, so that a file is never half there
+        brighter.save(buffer, "JPEG", quality=60)
+    altered.write_bytes(buffer.getvalue())

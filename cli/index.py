@@ -1,0 +1,179 @@
+"""``latent index``: build, update, status, verify, remove."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+
+import click
+
+from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from retrieval import Retriever, Summary
+from retrieval.model import Device
+from retrieval.sheet import printable
+
+REASONS_SHOWN = 12
+
+strict_option = click.option("--strict", is_flag=True, help="Exit with 1 where files were skipped.")
+retry_option = click.option("--retry", is_flag=True, help="Read files again that were skipped before.")
+
+
+@click.group()
+def index() -> None:
+    """Make an index of folders of pictures, and keep it true.
+
+    The index is a folder, .latent, that holds a catalog, a copy of the model, and caches for searching. It
+    never changes a picture.
+    """
+
+
+@index.command(
+    epilog="\b\nExamples:\n  latent index build ~/Pictures\n  latent index build holidays family --model faces-64"
+)
+@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
+@index_option
+@click.option("--model", metavar="NAME|DIR", help="A shipped model or a bundle's folder [default: faces-64].")
+@workers_option
+@device_option
+@retry_option
+@strict_option
+@click.pass_context
+def build(
+    ctx: click.Context,
+    photos: tuple[str, ...],
+    index_folder: str | None,
+    model: str | None,
+    workers: int | None,
+    device: Device,
+    retry: bool,
+    strict: bool,
+) -> None:
+    """Index every picture below the folders PHOTOS.
+
+    Run again, it takes in what is new, changed or gone. It can be stopped at any moment and goes on where it
+    was.
+    """
+    started = time.monotonic()
+    with bar("file", "indexing") as report:
+        retriever = Retriever.build(photos, index_folder, model, workers, device, report, retry)
+    with retriever:
+        assert retriever.last_summary is not None
+        _tell(retriever, retriever.last_summary, time.monotonic() - started)
+        _finish(ctx, retriever.last_summary, strict)
+
+
+@index.command(epilog="\b\nExample:\n  latent index update")
+@index_option
+@workers_option
+@device_option
+@retry_option
+@strict_option
+@click.pass_context
+def update(
+    ctx: click.Context, index_folder: str | None, workers: int | None, device: Device, retry: bool, strict: bool
+) -> None:
+    """Bring the index up to date with its folders.
+
+    Unchanged files are passed over by date and size, renamed ones are recognised by their content.
+    """
+    started = time.monotonic()
+    with Retriever.open(index_folder, device) as retriever:
+        with bar("file", "updating") as report:
+            summary = retriever.update(workers, report, retry)
+        _tell(retriever, summary, time.monotonic() - started)
+        _finish(ctx, summary, strict)
+
+
+def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
+    words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
+    click.echo("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
+    for reason, count in summary.reasons.most_common(REASONS_SHOWN):
+        click.echo(f"  skipped {count:,}: {printable(reason)}")
+    if len(summary.reasons) > REASONS_SHOWN:
+        click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons: latent index status --skipped")
+    for folder in summary.missing_folders:
+        shown = shown_path(folder)
+        say(f"Warning: {shown} is not there; its pictures are kept. Gone for good? latent index remove {shown}")
+    for folder in summary.unreadable_folders:
+        say(f"Warning: {shown_path(folder)} may not be listed; what is known of it is kept.")
+    found = len(retriever)
+    rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
+    click.echo(f"{counted(found, 'picture')} in {shown_path(str(retriever.folder))} ({seconds:.1f} s{rate})")
+    if not found:
+        say("No pictures were found. Is it the right folder?")
+
+
+def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
+    if strict and summary.skipped:
+        ctx.exit(1)
+
+
+@index.command(epilog="\b\nExamples:\n  latent index status\n  latent index status --skipped --format json")
+@index_option
+@click.option("--skipped", is_flag=True, help="List every skipped file with its reason.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(index_folder: str | None, skipped: bool, form: str) -> None:
+    """Show what is in the index: counts, model, sizes on disk, generation."""
+    with Retriever.open(index_folder) as retriever:
+        facts = retriever.status()
+        files = retriever.skipped() if skipped else []
+    if form == "json":
+        more = {"skipped_files": [{"path": path, "reason": reason} for path, reason in files]} if skipped else {}
+        click.echo(json.dumps({"schema": 1, **dataclasses.asdict(facts), **more}, indent=2))
+        return
+    sizes = {"catalog": facts.catalog_bytes, "caches": facts.caches_bytes, "model": facts.model_bytes}
+    lines = {
+        "index": shown_path(facts.folder),
+        "folders": ", ".join(map(shown_path, facts.roots)),
+        "model": f"{facts.model_name}, {facts.latent_dim} numbers ({facts.model_digest[:12]})",
+        "generation": str(facts.generation),
+        "pictures": f"{facts.found:,}",
+        "skipped": f"{facts.skipped:,}",
+        "vanished": f"{facts.vanished:,}",
+        "removed": f"{facts.removed:,}",
+        "on disk": ", ".join(f"{what} {size(count)}" for what, count in sizes.items()),
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:<12}{value}")
+    for reason, count in facts.reasons.items():
+        click.echo(f"  skipped {count:,}: {printable(reason)}")
+    for path, reason in files:
+        click.echo(f"{shown_path(path)}\t{printable(reason)}")
+
+
+@index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")
+@index_option
+@click.option("--repair", is_flag=True, help="Rebuild what is derived: caches, counts, the copy of a shipped model.")
+@click.pass_context
+def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
+    """Hold catalog, caches, model and files against one another.
+
+    Exits with 1 where something is wrong (and, with --repair, still is).
+    """
+    with Retriever.open(index_folder) as retriever:
+        faults = retriever.verify(repair)
+        for fault in faults:
+            click.echo(printable(fault))
+        if faults and repair:
+            faults = retriever.verify()
+            click.echo(f"after repair: {counted(len(faults), 'fault')}")
+            for fault in faults:
+                click.echo(printable(fault))
+        if not faults:
+            click.echo(f"all is well: {counted(len(retriever), 'picture')} checked")
+    if faults:
+        ctx.exit(1)
+
+
+@index.command(epilog="\b\nExamples:\n  latent index remove holidays/private.jpg\n  latent index remove old-phone")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
+@index_option
+def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
+    """Take pictures or whole folders out of the index; the files stay untouched.
+
+    An update does not bring them back; building on their folder by name does.
+    """
+    with Retriever.open(index_folder) as retriever:
+        gone = retriever.remove(paths)
+        click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(retriever), 'picture')} left")

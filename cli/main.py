@@ -1,0 +1,99 @@
+"""``latent``: the group of commands, and the one border where exceptions become messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
+
+COMMANDS = {
+    "demo": "cli.demo:demo",
+    "index": "cli.index:index",
+    "models": "cli.models:models",
+    "query": "cli.query:query",
+    "reconstruct": "cli.models:reconstruct",
+    "sample": "cli.models:sample",
+    "train": "cli.train:train",
+}
+EXIT_NO_INDEX = 3
+EXIT_INTERRUPTED = 130
+
+EPILOG = """\b
+Start with:
+  latent demo                      see it work on pictures that it makes itself
+  latent index build ~/Pictures    index your own
+  latent query face.jpg -k 10      find what looks like it
+"""
+
+
+class Latent(click.Group):
+    """Imports a command when it is asked for, and turns our exceptions into ``Error: ...``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name].split(":")
+        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LatentError as error:
+            raise _spoken(str(error), EXIT_NO_INDEX if _does_not_fit(error) else 1) from error
+        except BrokenPipeError:
+            raise  # click ends quietly when nobody reads on
+        except OSError as error:
+            place = f": {error.filename}" if error.filename else ""
+            raise _spoken(f"{error.strerror or error}{place}", 1) from error
+        except KeyboardInterrupt:
+            click.echo(
+                "\nInterrupted. What was committed so far is kept; the same command goes on from there.", err=True
+            )
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+class SpokenError(click.ClickException):
+    """``Error: message`` and an exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+def _does_not_fit(error: LatentError) -> bool:
+    return isinstance(error, NoIndex | IndexMismatch | IndexDamaged)
+
+
+def _spoken(message: str, code: int) -> click.ClickException:
+    from retrieval.sheet import printable
+
+    return SpokenError(printable(message), code)
+
+
+@click.group(
+    cls=Latent, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(version("latent"), prog_name="latent")
+def latent() -> None:
+    """Find pictures by what they look like, and draw what was found.
+
+    A model that was learnt from pictures alone turns each picture into a code of a few numbers; alike pictures
+    have codes near each other, and a generator paints any code. Everything stays on this machine.
+    """
+
+
+def main() -> None:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(errors="surrogateescape" if stream is sys.stdout else "backslashreplace")
+    latent(prog_name="latent")

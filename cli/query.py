@@ -1,0 +1,196 @@
+"""``latent query``: ask an index which pictures look like these."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.speech import device_option, index_option, say, short_path, shown_path
+from retrieval import Hit, PictureRefused, Retriever
+from retrieval.model import DECODE_SCALE, Device
+from retrieval.sheet import printable
+
+FORMATS = ["table", "json", "jsonl", "csv", "paths"]
+FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
+
+
+@dataclass
+class Answer:
+    """One query, its hits as plain records, and the hits themselves."""
+
+    query: str
+    records: list[dict[str, Any]]
+    hits: list[Hit]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  latent query face.jpg                       ten pictures that look like it
+  latent query a.jpg b.jpg --sheet hits.png   as one picture, with what G paints
+  latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
+  find new -name '*.jpg' | latent query - --format jsonl
+"""
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits for each picture.")
+@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), default="euclidean", show_default=True)
+@index_option
+@click.option(
+    "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
+)
+@click.option("--decode-scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw a contact sheet.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("-0", "--null", is_flag=True, help="Paths end with NUL instead of a line's end, in the list of - too.")
+@device_option
+@click.pass_context
+def query(
+    ctx: click.Context,
+    images: tuple[str, ...],
+    k: int,
+    metric: str,
+    index_folder: str | None,
+    decode_dir: str | None,
+    decode_scale: float,
+    sheet: str | None,
+    html_file: str | None,
+    form: str,
+    null: bool,
+    device: Device,
+) -> None:
+    """Find the pictures that look most like IMAGE; - reads a list of paths from standard input.
+
+    A picture that is in the index itself is left out of its own hits. Both numbers stand in every hit: the
+    Euclidean distance of the codes (smaller is nearer) and their cosine similarity.
+    """
+    paths = [path for image in images for path in (_listed(null) if image == "-" else [image])]
+    answers: list[Answer] = []
+    with Retriever.open(index_folder, device) as retriever:
+        for number, path in enumerate(paths, 1):
+            try:
+                hits = retriever.query(path, k, metric)  # type: ignore[arg-type]
+            except PictureRefused as refusal:
+                say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
+                continue
+            records = [_record(hit) for hit in hits]
+            if decode_dir is not None:
+                _decode_into(
+                    Path(decode_dir), retriever, hits, records, decode_scale, number if len(paths) > 1 else None
+                )
+            answers.append(Answer(path, records, hits))
+        if answers and (sheet or html_file):
+            _draw(retriever, answers, sheet, html_file, decode_scale)
+    if answers:
+        _print(answers, form, metric, null)
+    if len(answers) < len(paths):
+        ctx.exit(1)
+
+
+def _listed(null: bool) -> list[str]:
+    """The paths on standard input, as bytes whatever their encoding."""
+    text = sys.stdin.buffer.read()
+    entries = text.split(b"\0") if null else text.splitlines()
+    return [os.fsdecode(entry) for entry in entries if entry]
+
+
+def _record(hit: Hit) -> dict[str, Any]:
+    record = {field: getattr(hit, field) for field in FIELDS}
+    return record | {"path": short_path(hit.path)}
+
+
+def _decode_into(
+    folder: Path, retriever: Retriever, hits: list[Hit], records: list[dict[str, Any]], scale: float, number: int | None
+) -> None:
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix = "" if number is None else f"{number:03d}-"
+    for hit, record, pixels in zip(hits, records, retriever.decode(hits, scale), strict=True):
+        stem = printable(Path(hit.path).stem).replace("\\", "_")[:80]
+        target = folder / f"{prefix}{hit.rank:03d}-{stem}.png"
+        Image.fromarray(pixels).save(target)
+        record["decoded"] = str(target)
+
+
+def _draw(
+    retriever: Retriever, answers: Sequence[Answer], sheet: str | None, html_file: str | None, scale: float
+) -> None:
+    from retrieval.sheet import Row, draw_html, draw_png
+
+    rows = [Row(*_cells(retriever, answer, scale)) for answer in answers]
+    if sheet:
+        draw_png(rows, sheet)
+        say(f"drew {shown_path(sheet)}")
+    if html_file:
+        draw_html(rows, html_file)
+        say(f"wrote {shown_path(html_file)}")
+
+
+def _cells(retriever: Retriever, answer: Answer, scale: float) -> tuple[Any, list[Any]]:
+    from retrieval.sheet import Cell, thumbnail
+
+    can_paint = retriever.model.has_generator
+    code = retriever.look_at(answer.query).codes
+    painted = retriever.decode(code, scale)[0] if can_paint else None
+    query_cell = Cell(thumbnail(answer.query), painted, ("query", os.path.basename(answer.query)), answer.query)
+    paintings = list(retriever.decode(answer.hits, scale)) if can_paint else [None] * len(answer.hits)
+    cells = [
+        Cell(
+            thumbnail(hit.path),
+            painting,
+            (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", os.path.basename(hit.path)),
+            hit.path,
+        )
+        for hit, painting in zip(answer.hits, paintings, strict=True)
+    ]
+    return query_cell, cells
+
+
+def _print(answers: list[Answer], form: str, metric: str, null: bool) -> None:
+    if form == "json":
+        queries = [{"query": answer.query, "hits": answer.records} for answer in answers]
+        click.echo(json.dumps({"schema": 1, "metric": metric, "queries": queries}, indent=2))
+    elif form == "jsonl":
+        for answer in answers:
+            for record in answer.records:
+                click.echo(json.dumps({"query": answer.query, **record}))
+    elif form == "csv":
+        click.echo(_csv(answers), nl=False)
+    elif form == "paths":
+        for answer in answers:
+            for record in answer.records:
+                click.echo(os.fsencode(record["path"]) + (b"\0" if null else b"\n"), nl=False)
+    else:
+        for answer in answers:
+            _print_table(answer, titled=len(answers) > 1)
+
+
+def _csv(answers: list[Answer]) -> str:
+    text = io.StringIO(newline="")
+    fields = ["query", *FIELDS, *(["decoded"] if any("decoded" in r for a in answers for r in a.records) else [])]
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    for answer in answers:
+        writer.writerows({"query": answer.query, **record} for record in answer.records)
+    return text.getvalue()
+
+
+def _print_table(answer: Answer, titled: bool) -> None:
+    if titled:
+        click.echo(f"{shown_path(answer.query)}:")
+    click.echo(f"{'rank':>4}  {'distance':>8}  {'similarity':>10}  {'realism':>7}  {'size':>11}  path")
+    for hit in answer.hits:
+        pixels = f"{hit.width}x{hit.height}"
+        numbers = f"{hit.rank:>4}  {hit.distance:>8.3f}  {hit.similarity:>10.4f}  {hit.realism:>7.2f}  {pixels:>11}"
+        click.echo(f"{numbers}  {shown_path(hit.path)}")

@@ -1,0 +1,80 @@
+"""What commands share when they speak: bars, sizes, tables, options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from retrieval.sheet import printable
+
+Command = Callable[..., Any]
+
+index_option = click.option(
+    "--index",
+    "index_folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="The index [default: $LATENT_INDEX, else .latent here or in the nearest folder above].",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode [default: one a core]."
+)
+
+
+def say(text: str) -> None:
+    """To a person: on standard error, so that results alone are on standard output."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def bar(unit: str, verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with rate and time left, where standard error is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=0, unit=unit, desc=verb, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False) as shown:
+
+        def report(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield report
+
+
+def size(count: int) -> str:
+    """Bytes, as a person reads them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def short_path(path: str) -> str:
+    """Relative where the path lies below the current folder, as it is elsewhere."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return path
+    return path if relative.startswith(os.pardir) else relative
+
+
+def shown_path(path: str) -> str:
+    """A path for the eye: short, on one line, whatever its bytes."""
+    return printable(short_path(path))
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,234 @@
+"""``latent train``: learn an O-GAN of one's own from a folder of pictures."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from cli.speech import bar, say, shown_path, size, workers_option
+from retrieval.errors import MissingExtra
+
+TORCH_LINE = "training needs torch: pip install 'latent[train]'"
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  latent train ~/Pictures -o runs/mine --minutes 60
+  latent train faces.tar -o runs/faces --preset paper-128 --steps 100000 --device cuda
+  latent train faces.tar -o runs/faces --steps 100000 --resume
+  torchrun --nproc-per-node 4 --no-python latent train faces.tar -o runs/faces --steps 100000
+"""
+)
+@click.argument("photos", nargs=-1, required=True, type=click.Path(), metavar="PHOTOS...")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False), metavar="RUN", help="The run's folder."
+)
+@click.option("--method", type=click.Choice(["ogan"]), default="ogan", show_default=True)
+@click.option(
+    "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
+)
+@click.option("--preset", "preset_name", metavar="NAME", help="slim-SIZE (default) or paper-SIZE.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, over all resumed sessions,"
+)
+@click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: 60 minutes].")
+@click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dim", "latent_dim", type=int, help="Numbers in a code.")
+@click.option("--width", type=int, help="Channels of the first stage.")
+@click.option("--max-width", type=int, help="Channels at most.")
+@click.option("--kernel", type=int, help="4 or 5.")
+@click.option("--self-modulated/--plain-norm", default=None, help="Self-modulated BatchNorm in the generator.")
+@click.option("--batch", "batch_size", type=int, help="Pictures a step.")
+@click.option("--learning-rate", type=float, help="RMSprop's.")
+@click.option("--lambda", "correlation_weight", type=float, help="Weight of the correlation term.")
+@click.option("--ema", "ema_decay", type=float, help="Decay of the averaged weights; 0 switches it off.")
+@click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.")
+@click.option("--seed", type=int)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
+@click.option("--deterministic", is_flag=True, help="The same bits each time on the same machine; needs --steps.")
+@click.option(
+    "--cache", "cache_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decoded pictures [RUN/cache]."
+)
+@click.option("--cache-budget", type=float, default=16.0, show_default=True, metavar="GB", help="Beyond it, stream.")
+@click.option("--data-name", help="What the pictures are, for the model's card.")
+@click.option("--data-licence", help="Their licence, for the model's card.")
+@workers_option
+def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
+    """Learn a latent space from PHOTOS: folders, or uncompressed .tar archives, of pictures.
+
+    The finished model is RUN/bundle, for `latent index build --model RUN/bundle`. RUN also receives stats.jsonl,
+    grids of samples and reconstructions, and a checkpoint. Ctrl-C saves and leaves; --resume goes on.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingExtra(TORCH_LINE) from error
+    from train import loop
+    from train.data import find_sources
+
+    recipe = _recipe(options)
+    run, budget = Path(output), _budget(options)
+    processes = loop.join_processes(options["device"])
+    device = loop.pick_device(options["device"], processes.local_rank)
+    precision = loop.pick_precision(options["precision"], device)
+    if options["deterministic"]:
+        torch.use_deterministic_algorithms(True)
+    if options["dry_run"]:
+        _print_plan(loop.plan(recipe, len(find_sources(photos)), device, precision), recipe, budget)
+        return
+    _run(photos, run, options, recipe, budget, processes, device, precision)
+
+
+def _recipe(options: dict[str, Any]) -> Any:
+    from train.recipe import preset
+
+    image_size = int(options["image_size"]) if options["image_size"] else None
+    name = options["preset_name"] or f"slim-{image_size or 64}"
+    changes = (
+        "method latent_dim width max_width kernel self_modulated batch_size learning_rate "
+        "correlation_weight ema_decay mirror seed"
+    )
+    return preset(name, image_size=image_size, **{key: options[key] for key in changes.split()})
+
+
+def _budget(options: dict[str, Any]) -> Any:
+    from train.loop import Budget
+
+    if options["steps"] and options["minutes"]:
+        raise click.UsageError("--steps and --minutes exclude each other")
+    if options["deterministic"] and not options["steps"]:
+        raise click.UsageError("--deterministic needs --steps: a clock is not deterministic")
+    if options["steps"]:
+        return Budget(steps=options["steps"])
+    return Budget(minutes=options["minutes"] or 60.0)
+
+
+def _run(
+    photos: tuple[str, ...],
+    run: Path,
+    options: dict[str, Any],
+    recipe: Any,
+    budget: Any,
+    processes: Any,
+    device: Any,
+    precision: str,
+) -> None:
+    from train import session
+    from train.loop import Hooks
+    from train.networks import count_parameters
+
+    setting = session.Setting(
+        run,
+        device,
+        precision,
+        processes,
+        cache_dir=Path(options["cache_dir"] or run / "cache"),
+        cache_budget_bytes=int(options["cache_budget"] * 1e9),
+        workers=options["workers"],
+    )
+    state = session.resumed_run(_asked_for(options), setting) if options["resume"] else session.new_run(recipe, setting)
+    with bar("file", "decoding") as report:
+        pictures = session.open_together(photos, state.recipe.image_size, setting, report)
+    if processes.is_first:
+        networks = (
+            f"E {count_parameters(state.model.encoder):,} + G {count_parameters(state.model.generator):,} parameters"
+        )
+        say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks}; {device}, {state.precision}")
+    with _stop_flag() as stopped, _training_bar(budget, processes.is_first, state.step) as report_progress:
+        hooks = Hooks(report_progress, lambda: bool(stopped))
+        model = session.run_session(state, pictures, budget, setting, hooks, _facts(options))
+    if not processes.is_first:
+        return
+    if model is None:
+        say(f"Saved at step {state.step:,}. Go on with the same command and --resume.")
+        sys.exit(130)
+    click.echo(shown_path(str(model.folder)))
+    say(f"Done after {state.step:,} steps. Try: latent index build PHOTOS --model {shown_path(str(model.folder))}")
+
+
+def _asked_for(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were named on the command line, to hold against those of the run that is resumed."""
+    from train.recipe import Recipe
+
+    named = {key: value for key, value in options.items() if key in Recipe.__dataclass_fields__}
+    return named | {"image_size": int(options["image_size"]) if options["image_size"] else None}
+
+
+def _facts(options: dict[str, Any]) -> dict[str, Any]:
+    name, licence = options["data_name"] or "its owner's own pictures", options["data_licence"] or "not stated"
+    return {"training_data": {"name": name, "licence": licence}}
+
+
+@contextmanager
+def _stop_flag() -> Iterator[list[int]]:
+    """The first Ctrl-C or termination lets the step finish and saves; the second ends at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        say("\nStopping: saving a checkpoint ...")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _training_bar(budget: Any, is_shown: bool, first_step: int) -> Iterator[Any]:
+    """A bar with rate and time left on a terminal; elsewhere a line a minute."""
+    import time
+
+    from tqdm import tqdm
+
+    on_terminal = sys.stderr.isatty()
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{postfix}"
+    last_line = [time.monotonic()]
+    with tqdm(
+        total=1.0, desc="training", bar_format=form, disable=not (is_shown and on_terminal), leave=False
+    ) as shown:
+
+        def report(progress: Any) -> None:
+            left = tqdm.format_interval(progress.seconds_left)
+            losses = f"rho {progress.figures['rho']:.2f}"
+            text = f"{left}, step {progress.step:,}, {progress.pictures_per_s:.0f} pictures/s, {losses}"
+            shown.set_postfix_str(text, refresh=False)
+            shown.update(progress.share_done - shown.n)
+            if is_shown and not on_terminal and time.monotonic() - last_line[0] > 60:
+                say(f"{progress.share_done:.0%}, time left {text}")
+                last_line[0] = time.monotonic()
+
+        yield report
+
+
+def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
+    per_step = plan["seconds_per_step"]
+    steps = budget.steps or round(60 * budget.minutes / per_step)
+    seen = steps * recipe.batch_size / max(1, plan["pictures"])
+    lines = {
+        "files": f"{plan['pictures']:,}",
+        "cache": f"{size(plan['cache_bytes'])} on disk at {recipe.image_size} px",
+        "encoder": f"{plan['encoder_parameters']:,} parameters",
+        "generator": f"{plan['generator_parameters']:,} parameters",
+        "memory": f"about {size(plan['memory_bytes'])} beside the pictures",
+        "device": f"{plan['device']}, {plan['precision']}",
+        "rate": f"{plan['pictures_per_s']:,.0f} pictures/s (measured on a few steps)",
+        "steps": f"{steps:,} of {recipe.batch_size} pictures: each is seen {seen:.1f} times",
+        "time": f"{steps * per_step / 60:.0f} minutes",
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:<12}{value}")

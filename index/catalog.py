@@ -1,0 +1,469 @@
+"""The catalog: one SQLite file, through SQLAlchemy, that holds the truth about an index.
+
+Paths are stored as bytes, as the file system has them, relative to their photo root. A root is stored relative
+to the folder that holds the index where it lies inside it, so that both can be moved together.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    CursorResult,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    QueuePool,
+    Table,
+    Text,
+    UniqueConstraint,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from index.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexUnwritable, NoIndex
+
+SCHEMA = 1
+FILE_NAME = "catalog.db"
+BUSY_TIMEOUT_S = 30.0
+VARIABLES = 500  # values in one IN (...)
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Status = Literal["found", "skipped", "vanished", "removed"]
+
+tables = MetaData()
+
+meta = Table(
+    "meta",
+    tables,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("schema", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("latent_dim", Integer, nullable=False),
+    Column("standardized", Boolean, nullable=False),
+    Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
+    Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
+    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
+)
+
+roots = Table(
+    "roots",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("path", LargeBinary, nullable=False, unique=True),
+)
+
+pictures = Table(
+    "pictures",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("root_id", ForeignKey("roots.id"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("content_hash", LargeBinary, index=True),
+    Column("width_px", Integer),
+    Column("height_px", Integer),
+    Column("realism", Float),
+    Column("spread", Float),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("generation", Integer, nullable=False, index=True),
+    UniqueConstraint("root_id", "path"),
+    CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
+)
+
+codes = Table(
+    "codes",
+    tables,
+    Column("picture_id", ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
+    Column("code", LargeBinary, nullable=False),  # float32, little-endian
+)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The index as a whole."""
+
+    model_name: str
+    model_digest: str
+    latent_dim: int
+    standardized: bool
+    generation: int = 0
+    found: int = 0
+    rebuild_from: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
+
+    root_id: int
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+    status: Status
+    content_hash: bytes | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    realism: float | None = None
+    spread: float | None = None
+    reason: str | None = None
+    id: int | None = None
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row to insert (no id) or to overwrite, with its code where it has one."""
+
+    picture: Picture
+    code: Floats | None = None
+
+
+class Catalog:
+    """One catalog file. Reading needs no lock; ``index.store`` sees to it that only one process writes."""
+
+    def __init__(self, folder: Path, writing: bool) -> None:
+        self.path = folder / FILE_NAME
+        self.anchor = folder.absolute().parent
+        self._engine = _engine(self.path, writing)
+
+    @classmethod
+    def create(cls, folder: Path, facts: Meta) -> Catalog:
+        """Make a new catalog; a half-made one never stands at the final path."""
+        part = folder / (FILE_NAME + ".part")
+        part.unlink(missing_ok=True)
+        engine = _engine(part, writing=True)
+        with _translated(part), engine.begin() as connection:
+            tables.create_all(connection)
+            connection.execute(insert(meta).values(id=1, schema=SCHEMA, **vars(facts)))
+        engine.dispose()
+        os.replace(part, folder / FILE_NAME)
+        return cls(folder, writing=True)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Everything inside lands together or not at all; reads inside see one state."""
+        with _translated(self.path), self._engine.begin() as connection:
+            yield connection
+
+    def meta(self, connection: Connection | None = None) -> Meta:
+        """The index as a whole.
+
+        Raises:
+            IndexMismatch: another schema.
+        """
+        if connection is None:
+            with self.transaction() as own:
+                return self.meta(own)
+        row = connection.execute(select(meta)).mappings().first()
+        if row is None:
+            raise IndexDamaged(f"{self.path} has lost its head row; build the index again in another --index folder")
+        if row["schema"] != SCHEMA:
+            raise IndexMismatch(
+                f"{self.path} has schema {row['schema']}, this program reads {SCHEMA}; "
+                "use the version that built it, or build the index again"
+            )
+        return Meta(**{key: row[key] for key in Meta.__dataclass_fields__})
+
+    # Roots
+
+    def roots(self) -> dict[int, str]:
+        """Each root's id and its absolute path on this machine."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(roots).order_by(roots.c.id)).all()
+        return {row.id: os.path.normpath(os.path.join(self.anchor, os.fsdecode(row.path))) for row in rows}
+
+    def add_root(self, path: str) -> int:
+        """The id of the root at the absolute ``path``, new or known."""
+        stored = self._portable(path)
+        with self.transaction() as connection:
+            known = connection.scalar(select(roots.c.id).where(roots.c.path == stored))
+            if known is not None:
+                return int(known)
+            return _inserted_id(connection.execute(insert(roots).values(path=stored)))
+
+    def absorb_root(self, inner_id: int, outer_id: int, prefix: bytes) -> None:
+        """Hand the rows of a root that lies at ``prefix`` inside another over to that one."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(pictures.c.id, pictures.c.path).where(pictures.c.root_id == inner_id))
+            moved = [(row.id, os.path.join(prefix, row.path)) for row in rows]
+            for picture_id, path in moved:
+                values = {"root_id": outer_id, "path": path}
+                connection.execute(update(pictures).where(pictures.c.id == picture_id).values(values))
+            connection.execute(delete(roots).where(roots.c.id == inner_id))
+
+    def drop_root(self, root_id: int) -> int:
+        """Forget a root with all its rows and codes; returns how many rows went."""
+        with self.transaction() as connection:
+            facts = self.meta(connection)
+            mine = select(pictures.c.id).where(pictures.c.root_id == root_id)
+            ids = connection.scalars(mine).all()
+            before = _count_found(connection, ids)
+            connection.execute(delete(codes).where(codes.c.picture_id.in_(mine)))
+            connection.execute(delete(pictures).where(pictures.c.root_id == root_id))
+            connection.execute(delete(roots).where(roots.c.id == root_id))
+            _finish(connection, facts, -before, rebuild=True)
+        return len(ids)
+
+    def _portable(self, path: str) -> bytes:
+        inside = (
+            os.path.commonpath([path, self.anchor]) == str(self.anchor) if _same_drive(path, self.anchor) else False
+        )
+        return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
+
+    # Pictures
+
+    def listing(self, root_id: int) -> dict[bytes, Picture]:
+        """All rows of a root by path."""
+        with self.transaction() as connection:
+            rows = connection.execute(select(pictures).where(pictures.c.root_id == root_id))
+            return {row.path: _picture(row) for row in rows}
+
+    def at_path(self, root_id: int, path: bytes) -> Picture | None:
+        with self.transaction() as connection:
+            where = (pictures.c.root_id == root_id) & (pictures.c.path == path)
+            row = connection.execute(select(pictures).where(where)).first()
+        return None if row is None else _picture(row)
+
+    def pictures(self, ids: Sequence[int]) -> dict[int, Picture]:
+        with self.transaction() as connection:
+            return {
+                row.id: _picture(row)
+                for part in _parts(ids)
+                for row in connection.execute(select(pictures).where(pictures.c.id.in_(part)))
+            }
+
+    def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
+        """Content hashes of the coded pictures that have one of these sizes: candidates for a rename or a copy."""
+        by_size: dict[int, set[bytes]] = {}
+        with self.transaction() as connection:
+            for part in _parts(sorted(set(sizes))):
+                query = select(pictures.c.size_bytes, pictures.c.content_hash).join(codes)
+                for row in connection.execute(query.where(pictures.c.size_bytes.in_(part))):
+                    by_size.setdefault(row.size_bytes, set()).add(row.content_hash)
+        return {size: frozenset(hashes) for size, hashes in by_size.items()}
+
+    def coded_by_hash(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[Picture, Floats]]:
+        """For each of these contents that is coded, the row with the lowest id, and its code."""
+        known: dict[bytes, tuple[Picture, Floats]] = {}
+        with self.transaction() as connection:
+            for part in _parts(sorted(set(hashes))):
+                query = select(pictures, codes.c.code).join(codes).where(pictures.c.content_hash.in_(part))
+                for row in connection.execute(query.order_by(pictures.c.id.desc())):
+                    known[row.content_hash] = (_picture(row), np.frombuffer(row.code, "<f4"))
+        return known
+
+    def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
+        with self.transaction() as connection:
+            return {
+                row.picture_id: np.frombuffer(row.code, "<f4")
+                for part in _parts(ids)
+                for row in connection.execute(select(codes).where(codes.c.picture_id.in_(part)))
+            }
+
+    def found_codes(self, connection: Connection, dim: int, batch: int = 10_000) -> Iterator[tuple[Ids, Floats]]:
+        """Ids (b,) and codes (b, d) of everything that can be found, in the order of the ids."""
+        query = (
+            select(pictures.c.id, codes.c.code).join(codes).where(pictures.c.status == "found").order_by(pictures.c.id)
+        )
+        for rows in connection.execute(query).partitions(batch):
+            yield _matrix([(row.id, row.code) for row in rows], dim)
+
+    def changed_since(self, connection: Connection, generation: int, dim: int) -> tuple[Ids, Ids, Floats]:
+        """Ids whose code changed, came or went after ``generation``; and ids and codes of those to be found now."""
+        later = select(pictures.c.id).where(pictures.c.generation > generation).order_by(pictures.c.id)
+        touched = np.array(connection.scalars(later).all(), dtype=np.int64)
+        query = select(pictures.c.id, codes.c.code).join(codes).order_by(pictures.c.id)
+        query = query.where((pictures.c.generation > generation) & (pictures.c.status == "found"))
+        return touched, *_matrix([(row.id, row.code) for row in connection.execute(query)], dim)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Write rows and codes in one transaction. A row whose code is None loses the code it had."""
+        if not changes:
+            return
+        with self.transaction() as connection:
+            facts = self.meta(connection)
+            before = _count_found(
+                connection, [change.picture.id for change in changes if change.picture.id is not None]
+            )
+            for change in changes:
+                _write(connection, change, facts.generation + 1)
+            after = sum(change.picture.status == "found" for change in changes)
+            _finish(connection, facts, after - before)
+
+    def mark(self, ids: Sequence[int], status: Status, forget_codes: bool = False) -> None:
+        """Give these rows another status; with ``forget_codes`` nothing of what was seen in them stays."""
+        if not ids:
+            return
+        with self.transaction() as connection:
+            facts = self.meta(connection)
+            before = _count_found(connection, ids)
+            for part in _parts(ids):
+                values: dict[str, Any] = {"status": status, "generation": facts.generation + 1}
+                if forget_codes:
+                    values |= {"content_hash": None, "realism": None, "spread": None}
+                    connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
+                connection.execute(update(pictures).where(pictures.c.id.in_(part)).values(values))
+            _finish(connection, facts, (len(ids) if status == "found" else 0) - before)
+
+    def counts(self) -> dict[str, int]:
+        with self.transaction() as connection:
+            query = select(pictures.c.status, func.count()).group_by(pictures.c.status)
+            return dict(connection.execute(query).tuples().all())
+
+    def skipped(self) -> list[Picture]:
+        with self.transaction() as connection:
+            query = select(pictures).where(pictures.c.status == "skipped").order_by(pictures.c.root_id, pictures.c.path)
+            return [_picture(row) for row in connection.execute(query)]
+
+    def faults(self) -> list[str]:
+        """What is wrong inside the catalog itself, in words; empty where all is well."""
+        found: list[str] = []
+        with self.transaction() as connection:
+            checked = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            found += [f"catalog: {line}" for line in checked if line != "ok"]
+            facts = self.meta(connection)
+            coded = select(func.count()).select_from(pictures).join(codes).where(pictures.c.status == "found")
+            plain = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
+            with_code, findable = connection.scalar(coded) or 0, connection.scalar(plain) or 0
+            if with_code != findable:
+                found.append(f"catalog: {findable - with_code} found pictures have no code")
+            if findable != facts.found:
+                found.append(f"catalog: {findable} pictures can be found, but {facts.found} are counted")
+            for ids, matrix in self.found_codes(connection, facts.latent_dim):
+                found += [f"catalog: the code of picture {i} is not finite" for i in ids[~np.isfinite(matrix).all(1)]]
+        return found
+
+    def recount(self) -> None:
+        """Count again what is counted along, and have every cache rebuilt."""
+        with self.transaction() as connection:
+            facts = self.meta(connection)
+            findable = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
+            _finish(connection, facts, (connection.scalar(findable) or 0) - facts.found, rebuild=True)
+
+
+def _count_found(connection: Connection, ids: Sequence[int]) -> int:
+    query = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
+    return sum(connection.scalar(query.where(pictures.c.id.in_(part))) or 0 for part in _parts(ids))
+
+
+def _finish(connection: Connection, facts: Meta, found_more: int, rebuild: bool = False) -> None:
+    """Close a change: the next generation, and how many more pictures can be found."""
+    generation = facts.generation + 1
+    values = {"generation": generation, "found": facts.found + found_more}
+    connection.execute(update(meta).values(values | ({"rebuild_from": generation} if rebuild else {})))
+
+
+def _write(connection: Connection, change: Change, generation: int) -> None:
+    values = {**vars(change.picture), "generation": generation}
+    picture_id = values.pop("id")
+    if picture_id is None:
+        picture_id = _inserted_id(connection.execute(insert(pictures).values(values)))
+    else:
+        connection.execute(update(pictures).where(pictures.c.id == picture_id).values(values))
+        connection.execute(delete(codes).where(codes.c.picture_id == picture_id))
+    if change.code is not None:
+        blob = np.ascontiguousarray(change.code, "<f4").tobytes()
+        connection.execute(insert(codes).values(picture_id=picture_id, code=blob))
+
+
+def _inserted_id(result: CursorResult[Any]) -> int:
+    assert result.inserted_primary_key is not None
+    return int(result.inserted_primary_key[0])
+
+
+def _engine(path: Path, writing: bool) -> Engine:
+    """SQLite with a rollback journal: one file, readable from a read-only folder, durable after each commit.
+
+    Readers too open it for writing where they may, since after a killed writer the first to come must roll back.
+    """
+
+    def connect() -> sqlite3.Connection:
+        may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+        mode = "rwc" if writing else "rw" if may_write else "ro"
+        uri = f"{path.absolute().as_uri()}?mode={mode}"
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn the database's complaints into ours."""
+    try:
+        yield
+    except OperationalError as error:
+        text = str(error.orig)
+        if "locked" in text:
+            raise IndexBusy(f"{path} is being written by another process; try again when it is done") from error
+        if "full" in text or "readonly" in text or "disk I/O" in text:
+            raise IndexUnwritable(f"{path} cannot be written: {text}. What was committed before is kept") from error
+        if "unable to open" in text:
+            raise NoIndex(f"{path} cannot be opened: {text}") from error
+        raise IndexDamaged(f"{path} cannot be read: {text}") from error
+    except DatabaseError as error:
+        raise IndexDamaged(
+            f"{path} is damaged: {error.orig}. Restore it from a backup, or build the index again elsewhere"
+        ) from error
+
+
+def _picture(row: Any) -> Picture:
+    return Picture(**{key: getattr(row, key) for key in Picture.__dataclass_fields__})
+
+
+def _matrix(rows: list[tuple[int, bytes]], dim: int) -> tuple[Ids, Floats]:
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    blob = b"".join(row[1] for row in rows)
+    if len(blob) != len(rows) * dim * 4:
+        raise IndexDamaged(f"a code in the catalog is not {dim} numbers long; restore the index from a backup")
+    return ids, np.frombuffer(blob, "<f4").reshape(-1, dim)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[list[Any]]:
+    """Slices short enough for one IN (...)."""
+    for start in range(0, len(values), VARIABLES):
+        yield list(values[start : start + VARIABLES])
+
+
+def _same_drive(a: str, b: Path) -> bool:
+    return os.path.splitdrive(a)[0] == os.path.splitdrive(str(b))[0]

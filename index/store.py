@@ -1,0 +1,234 @@
+"""The one writer of catalog and caches, and the one place where both are read together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from index.catalog import FILE_NAME, Catalog, Meta
+from index.errors import IndexBusy, IndexUnwritable, NoIndex
+from index.vectors import CacheUnusable, Metric, VectorCache, check_faiss_packages
+
+Floats = npt.NDArray[np.float32]
+
+LOCK_NAME = "lock"
+SPARE = 8  # candidates beyond k that FAISS proposes; the exact order is decided in float64
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A picture's id with both numbers: Euclidean distance and cosine similarity of the codes."""
+
+    id: int
+    distance: float
+    similarity: float
+
+
+class Store:
+    """An index folder: ``catalog.db``, ``*.faiss``, and whatever the layer above keeps beside them."""
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self.folder = folder
+        self.catalog = catalog
+        self._caches: dict[str, VectorCache] = {}
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open an index for reading.
+
+        Raises:
+            NoIndex: there is none.
+            IndexMismatch, IndexDamaged: it cannot be used.
+        """
+        if not (folder / FILE_NAME).is_file():
+            raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
+        check_faiss_packages()
+        store = cls(folder, Catalog(folder, writing=False))
+        store.catalog.meta()
+        return store
+
+    @classmethod
+    @contextmanager
+    def writing(cls, folder: Path, create: Meta | None = None) -> Iterator[Store]:
+        """Open an index for writing, alone; with ``create``, make it where there is none.
+
+        Raises:
+            IndexBusy: another process is writing.
+            IndexUnwritable: the folder cannot be written.
+            NoIndex: there is none, and ``create`` was not given.
+        """
+        if create is None and not (folder / FILE_NAME).is_file():
+            raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
+        check_faiss_packages()
+        with _locked(folder):
+            is_new = not (folder / FILE_NAME).is_file()
+            catalog = Catalog.create(folder, create) if is_new and create else Catalog(folder, writing=True)
+            store = cls(folder, catalog)
+            try:
+                catalog.meta()
+                yield store
+            finally:
+                catalog.close()
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def search(
+        self, xq: Floats, k: int, metric: Metric, left_out: Sequence[Collection[int]] | None = None
+    ) -> list[list[Neighbour]]:
+        """The ``k`` nearest pictures to each query (n, d), nearest first, equals by ascending id.
+
+        FAISS proposes candidates in float32; their order is decided in float64 on the catalog's codes.
+        ``left_out`` names for each query the ids that must not be found.
+        """
+        left_out = left_out or [()] * len(xq)
+        return [self._search_one(row, k, metric, set(out)) for row, out in zip(xq, left_out, strict=True)]
+
+    def _search_one(self, xq: Floats, k: int, metric: Metric, left_out: set[int]) -> list[Neighbour]:
+        cache = self.cache(metric)
+        wanted = k + len(left_out) + SPARE
+        while True:
+            candidates = [int(i) for i in cache.search(xq[None], wanted)[0] if i not in left_out]
+            ranked = self._ranked(xq, candidates, metric)
+            # Where the last candidate ties with the k-th, others like it may lie behind it.
+            if wanted >= len(cache) or len(ranked) <= k or not _tie(ranked[k - 1], ranked[-1]):
+                return ranked[:k]
+            wanted *= 4
+
+    def _ranked(self, xq: Floats, ids: list[int], metric: Metric) -> list[Neighbour]:
+        codes = self.catalog.codes(ids)
+        ids = [i for i in ids if i in codes]  # another process may have removed one since
+        xb = np.stack([codes[i] for i in ids]).astype(np.float64) if ids else np.empty((0, len(xq)))
+        query = xq.astype(np.float64)
+        distances = np.linalg.norm(xb - query, axis=1)
+        norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(query)
+        similarities = xb @ query / np.maximum(norms, np.finfo(np.float64).tiny)
+        found = [Neighbour(*row) for row in zip(ids, distances.tolist(), similarities.tolist(), strict=True)]
+        if metric == "euclidean":
+            return sorted(found, key=lambda one: (one.distance, one.id))
+        return sorted(found, key=lambda one: (-one.similarity, one.id))
+
+    def cache(self, metric: Metric) -> VectorCache:
+        """The cache for ``metric``, caught up with the catalog or rebuilt from it, and saved where it can be."""
+        with self.catalog.transaction() as connection:
+            facts = self.catalog.meta(connection)
+            kind = cache_kind(metric, facts)
+            cache = self._caches.get(kind) or self._load(kind, facts)
+            if cache is not None and cache.generation == facts.generation and len(cache) == facts.found:
+                self._caches[kind] = cache
+                return cache
+            if cache is not None and facts.rebuild_from <= cache.generation < facts.generation:
+                touched, ids, codes = self.catalog.changed_since(connection, cache.generation, facts.latent_dim)
+                cache.remove(touched)
+                cache.add(ids, codes)
+                cache.generation = facts.generation
+            if cache is None or cache.generation != facts.generation or len(cache) != facts.found:
+                cache = VectorCache.empty(kind, facts.latent_dim, facts.generation)
+                for ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
+                    cache.add(ids, codes)
+        self._caches[kind] = cache
+        with suppress(OSError):  # a folder that cannot be written is searched all the same
+            cache.save(self.cache_path(kind))
+        return cache
+
+    def refresh_caches(self) -> None:
+        """Bring the cache files that exist, and the first that will be asked for, up to the catalog's generation.
+
+        Raises:
+            IndexUnwritable: they cannot be written; the catalog is whole all the same.
+        """
+        for metric in self._metrics_in_use():
+            cache = self.cache(metric)
+            path = self.cache_path(cache.metric)
+            if self._load(cache.metric, self.catalog.meta()) is None:
+                raise IndexUnwritable(f"{path} cannot be written: no room? Everything is in the catalog; run again")
+
+    def drop_caches(self) -> None:
+        """Delete every cache file; they are rebuilt when next asked for."""
+        self._caches.clear()
+        for path in self.folder.glob("*.faiss"):
+            path.unlink()
+
+    def cache_faults(self) -> list[str]:
+        """What is wrong with the cache files, in words. One that is merely behind is no fault."""
+        facts, found = self.catalog.meta(), []
+        for path in sorted(self.folder.glob("*.faiss")):
+            kind: Metric = "euclidean" if path.stem == "euclidean" else "cosine"
+            try:
+                cache = VectorCache.load(path, kind, facts.latent_dim)
+            except CacheUnusable as error:
+                found.append(f"cache: {error}")
+                continue
+            if cache.generation == facts.generation and not self._agrees(cache, facts):
+                found.append(f"cache: {path.name} does not hold the catalog's codes")
+        return found
+
+    def cache_path(self, kind: Metric) -> Path:
+        return self.folder / f"{kind}.faiss"
+
+    def _agrees(self, cache: VectorCache, facts: Meta) -> bool:
+        ids, vectors = cache.contents()
+        row = 0
+        with self.catalog.transaction() as connection:
+            for some_ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
+                part = slice(row, row + len(some_ids))
+                same = np.array_equal(ids[part], some_ids) and np.array_equal(vectors[part], cache.stored_form(codes))
+                if not same:
+                    return False
+                row += len(some_ids)
+        return row == len(ids)
+
+    def _load(self, kind: Metric, facts: Meta) -> VectorCache | None:
+        try:
+            return VectorCache.load(self.cache_path(kind), kind, facts.latent_dim)
+        except CacheUnusable:
+            return None
+
+    def _metrics_in_use(self) -> list[Metric]:
+        facts = self.catalog.meta()
+        first: Metric = cache_kind("euclidean", facts)
+        kinds: tuple[Metric, ...] = ("euclidean", "cosine")
+        return [kind for kind in kinds if kind == first or self.cache_path(kind).exists()]
+
+
+def cache_kind(metric: Metric, facts: Meta) -> Metric:
+    """Standardized codes all have length sqrt(d): one cache of inner products ranks for both metrics.
+
+    |N(a) - N(b)|^2 = 2d (1 - cos). Other codes need a cache for each.
+    """
+    return "cosine" if facts.standardized else metric
+
+
+def _tie(a: Neighbour, b: Neighbour) -> bool:
+    """Too close for float32 to have told apart."""
+    return abs(a.similarity - b.similarity) < 1e-6 or abs(a.distance - b.distance) < 1e-6 * max(1.0, b.distance)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise IndexBusy(f"another latent is writing to {folder}; wait until it is done") from error
+    except OSError as error:
+        reason = error.strerror or os.strerror(error.errno or 0)
+        raise IndexUnwritable(f"{folder} cannot be written ({reason}); choose another place with --index") from error
+    try:
+        yield
+    finally:
+        lock.release()

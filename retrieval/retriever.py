@@ -1,0 +1,439 @@
+"""The library's main object: an index of pictures that can be built, brought up to date, asked and decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from index.catalog import Catalog, Meta
+from index.catalog import Picture as Row
+from index.errors import IndexMismatch, NoIndex
+from index.store import Store
+from index.vectors import Metric
+from retrieval.errors import ModelError
+from retrieval.images import Pixels
+from retrieval.ingest import Report, Scope, Summary, ingest, is_below
+from retrieval.model import DECODE_SCALE, DEFAULT_MODEL, DESCRIPTION, Device, Encoded, Floats, Model, load_model
+from retrieval.workers import DecoderPool
+
+INDEX_NAME = ".latent"
+MODEL_FOLDER = "model"
+ENVIRONMENT = "LATENT_INDEX"
+
+Query = str | os.PathLike[str] | Pixels
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found. ``path`` is absolute; ``distance`` is Euclidean, ``similarity`` the cosine."""
+
+    rank: int
+    path: str
+    distance: float
+    similarity: float
+    realism: float
+    width: int
+    height: int
+    id: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """An index in numbers; sizes in bytes."""
+
+    folder: str
+    model_name: str
+    model_digest: str
+    latent_dim: int
+    generation: int
+    found: int
+    skipped: int
+    vanished: int
+    removed: int
+    roots: list[str]
+    reasons: dict[str, int]
+    catalog_bytes: int
+    caches_bytes: int
+    model_bytes: int
+
+
+def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
+    """The index folder that is meant: ``index``, else $LATENT_INDEX, else ``.latent`` here or in a folder above.
+
+    Where there is none yet, it is ``.latent`` in ``start`` (by default the current folder).
+    """
+    named = index or os.environ.get(ENVIRONMENT)
+    if named:
+        return Path(named).absolute()
+    here = Path(start or os.getcwd()).absolute()
+    for folder in (here, *here.parents):
+        if (folder / INDEX_NAME / "catalog.db").is_file():
+            return folder / INDEX_NAME
+    return here / INDEX_NAME
+
+
+class Retriever:
+    """An index, opened.
+
+    >>> retriever = Retriever.build("photos")              # doctest: +SKIP
+    >>> hits = retriever.query("face.jpg", k=10)           # doctest: +SKIP
+    >>> pictures = retriever.decode(hits)                  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: Path, device: Device = "auto") -> None:
+        self.folder = folder
+        self.device = device
+        self._store = Store.open(folder)
+        self.last_summary: Summary | None = None
+
+    @classmethod
+    def open(cls, index: str | os.PathLike[str] | None = None, device: Device = "auto") -> Retriever:
+        """Open the index at ``index``, or the nearest one (see ``locate_index``).
+
+        Raises:
+            NoIndex, IndexMismatch, IndexDamaged: there is none, or it cannot be used.
+        """
+        return cls(locate_index(index), device)
+
+    @classmethod
+    def build(
+        cls,
+        photos: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        index: str | os.PathLike[str] | None = None,
+        model: Model | str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        device: Device = "auto",
+        report: Report | None = None,
+        retry: bool = False,
+    ) -> Retriever:
+        """Index every picture below the folders ``photos``; an index that exists is brought up to date with them.
+
+        Args:
+            model: of a new index, ``faces-64`` by default. An index that exists keeps its own.
+            report: called with (files done, files to do).
+            retry: read files again that were skipped before.
+
+        Raises:
+            NoIndex: a folder does not exist.
+            IndexMismatch: the index exists and was made with another model.
+            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+            ModelError: there is no such model.
+        """
+        folders = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
+        wanted = [os.path.abspath(folder) for folder in folders]
+        for path in wanted:
+            if not os.path.isdir(path):
+                raise NoIndex(f"{path} is not a folder of pictures")
+        folder = locate_index(index)
+        chosen = _model_for(folder, model, device)
+        with Store.writing(folder, create=_facts(chosen)) as store:
+            _check_model(store.catalog.meta(), chosen)
+            if not (folder / MODEL_FOLDER / DESCRIPTION).is_file():
+                chosen.copy_to(folder / MODEL_FOLDER)
+            scopes = [_scope(store.catalog, path, retry) for path in wanted]
+            summary = _ingest(store, chosen, scopes, workers, report)
+        return cls._after(folder, device, summary)
+
+    def update(self, workers: int | None = None, report: Report | None = None, retry: bool = False) -> Summary:
+        """Bring the index up to date with all its folders. A folder that is not there keeps its pictures.
+
+        Raises:
+            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+        """
+        model = self.model
+        with Store.writing(self.folder) as store:
+            roots = store.catalog.roots()
+            scopes = [Scope(root_id, root, root, retry=retry) for root_id, root in roots.items()]
+            summary = _ingest(store, model, scopes, workers, report)
+        self._refresh(summary)
+        return summary
+
+    def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
+        """Take pictures, or all below a folder, out of the index with their codes; the files stay untouched.
+
+        An update does not bring them back; building on a folder by name does. A root that is named goes for good.
+        Returns how many rows went.
+
+        Raises:
+            NoIndex: a path is not in this index.
+        """
+        gone = 0
+        with Store.writing(self.folder) as store:
+            for path in map(os.path.abspath, paths):
+                gone += _remove(store.catalog, path)
+            store.refresh_caches()
+        self._refresh(None)
+        return gone
+
+    def query(self, picture: Query, k: int = 10, metric: Metric = "euclidean") -> list[Hit]:
+        """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
+
+        A picture that is in the index itself is left out of its own hits.
+
+        Raises:
+            PictureRefused: the path cannot be read as a picture.
+            ValueError: ``k`` below 1, or a metric that does not exist.
+        """
+        return self.query_batch([picture], k, metric)[0]
+
+    def query_batch(self, queries: Sequence[Query], k: int = 10, metric: Metric = "euclidean") -> list[list[Hit]]:
+        """As ``query``, for several pictures at once."""
+        codes = [self.look_at(query) for query in queries]
+        if not codes:
+            return []
+        xq = np.concatenate([one.codes for one in codes])
+        return self.query_codes(xq, k, metric, [self._own_ids(query) for query in queries])
+
+    def query_codes(
+        self, xq: Floats, k: int = 10, metric: Metric = "euclidean", left_out: Sequence[set[int]] | None = None
+    ) -> list[list[Hit]]:
+        """As ``query``, for codes float32 (n, d); ``left_out`` names ids that must not be found, for each."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if metric not in ("euclidean", "cosine"):
+            raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
+        found = self._store.search(xq, k, metric, left_out)
+        rows = self._store.catalog.pictures([one.id for hits in found for one in hits])
+        roots = self._store.catalog.roots()
+        return [
+            [
+                _hit(rank, rows[one.id], roots, one.distance, one.similarity)
+                for rank, one in enumerate((one for one in hits if one.id in rows), 1)
+            ]
+            for hits in found
+        ]
+
+    def look_at(self, query: Query) -> Encoded:
+        """Code, realism and spread of one picture, each with n = 1; from the catalog where it is indexed and did not change."""
+        row = self._row_of(query)
+        if row is not None and row.status == "found" and row.id is not None and _unchanged(row, query):
+            code = self._store.catalog.codes([row.id])[row.id]
+            return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
+        if isinstance(query, np.ndarray):
+            return self.model.encode_fully(query[None])
+        return self.model.encode_fully([query])
+
+    def decode(self, hits: Sequence[Hit] | Floats, scale: float = DECODE_SCALE) -> Pixels:
+        """What the generator paints for hits, or for codes (n, d): uint8 (n, s, s, 3).
+
+        Raises:
+            ModelError: this index has no generator.
+        """
+        if isinstance(hits, np.ndarray):
+            return self.model.decode(hits, scale)
+        codes = self._store.catalog.codes([hit.id for hit in hits])
+        matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
+        return self.model.decode(matrix, scale)
+
+    def status(self) -> Status:
+        """Counts, model, sizes and generation."""
+        catalog, facts = self._store.catalog, self._store.catalog.meta()
+        counts = catalog.counts()
+        reasons: dict[str, int] = {}
+        for row in catalog.skipped():
+            reasons[row.reason or "?"] = reasons.get(row.reason or "?", 0) + 1
+        return Status(
+            folder=str(self.folder),
+            model_name=facts.model_name,
+            model_digest=facts.model_digest,
+            latent_dim=facts.latent_dim,
+            generation=facts.generation,
+            found=facts.found,
+            skipped=counts.get("skipped", 0),
+            vanished=counts.get("vanished", 0),
+            removed=counts.get("removed", 0),
+            roots=list(catalog.roots().values()),
+            reasons=dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
+            catalog_bytes=catalog.path.stat().st_size,
+            caches_bytes=sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
+            model_bytes=sum(path.stat().st_size for path in (self.folder / MODEL_FOLDER).glob("*")),
+        )
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """(path, reason) of every file that was skipped."""
+        roots = self._store.catalog.roots()
+        return [(_absolute(row, roots), row.reason or "?") for row in self._store.catalog.skipped()]
+
+    def verify(self, repair: bool = False) -> list[str]:
+        """Hold catalog, caches, model and files against one another; the faults in words, none where all is well.
+
+        With ``repair``, what is derived is made anew: caches, counts, the copy of a shipped model.
+
+        Raises:
+            IndexBusy, IndexUnwritable: with ``repair``, it cannot be written.
+        """
+        faults = self._store.catalog.faults() + self._store.cache_faults() + self._model_faults() + self._file_faults()
+        if repair and faults:
+            self._repair()
+        return faults
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self._store.catalog.meta().found
+
+    @cached_property
+    def model(self) -> Model:
+        """The index's own copy of its model."""
+        model = load_model(self.folder / MODEL_FOLDER, self.device)
+        _check_model(self._store.catalog.meta(), model)
+        return model
+
+    @classmethod
+    def _after(cls, folder: Path, device: Device, summary: Summary) -> Retriever:
+        retriever = cls(folder, device)
+        retriever.last_summary = summary
+        return retriever
+
+    def _refresh(self, summary: Summary | None) -> None:
+        self._store.close()
+        self._store = Store.open(self.folder)
+        self.last_summary = summary
+
+    def _row_of(self, query: Query) -> Row | None:
+        if isinstance(query, np.ndarray):
+            return None
+        found = _locate(self._store.catalog, os.path.abspath(query))
+        return self._store.catalog.at_path(*found) if found else None
+
+    def _own_ids(self, query: Query) -> set[int]:
+        row = self._row_of(query)
+        return {row.id} if row is not None and row.id is not None else set()
+
+    def _model_faults(self) -> list[str]:
+        try:
+            self.model.check()
+        except (ModelError, IndexMismatch) as error:
+            return [f"model: {error}"]
+        return []
+
+    def _file_faults(self) -> list[str]:
+        faults: list[str] = []
+        for root_id, root in self._store.catalog.roots().items():
+            if not os.path.isdir(root):
+                faults.append(f"files: the folder {root} is not there")
+                continue
+            for path, row in self._store.catalog.listing(root_id).items():
+                if row.status == "found" and not _unchanged(row, full := os.path.join(root, os.fsdecode(path))):
+                    state = "changed" if os.path.exists(full) else "gone"
+                    faults.append(f"files: {full} is {state} since it was indexed; latent index update")
+        return faults
+
+    def _repair(self) -> None:
+        facts = self._store.catalog.meta()
+        with Store.writing(self.folder) as store:
+            if self._model_faults():
+                _restore_model(self.folder / MODEL_FOLDER, facts)
+            store.catalog.recount()
+            store.drop_caches()
+            store.refresh_caches()
+        self.__dict__.pop("model", None)
+        self._refresh(None)
+
+
+def _ingest(store: Store, model: Model, scopes: list[Scope], workers: int | None, report: Report | None) -> Summary:
+    with DecoderPool(model.image_size, workers) as pool:
+        summary = ingest(store.catalog, model, scopes, pool, report)
+    store.refresh_caches()
+    return summary
+
+
+def _facts(model: Model) -> Meta:
+    return Meta(model.name, model.digest, model.latent_dim, model.standardized)
+
+
+def _model_for(folder: Path, wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
+    """The model to build with: what was asked for, else the index's own, else the default."""
+    if isinstance(wanted, Model):
+        return wanted
+    if wanted is None and (folder / MODEL_FOLDER / DESCRIPTION).is_file():
+        return load_model(folder / MODEL_FOLDER, device)
+    return load_model(wanted or DEFAULT_MODEL, device)
+
+
+def _check_model(facts: Meta, model: Model) -> None:
+    if facts.model_digest != model.digest:
+        raise IndexMismatch(
+            f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
+            f"not of {model.name} ({model.digest[:12]}); build another one with --index"
+        )
+
+
+def _restore_model(folder: Path, facts: Meta) -> None:
+    try:
+        model = load_model(facts.model_name)
+    except ModelError:
+        return
+    if model.digest == facts.model_digest:
+        model.copy_to(folder)
+
+
+def _scope(catalog: Catalog, path: str, retry: bool) -> Scope:
+    """The root for a folder: one that it lies in, or a new one, which takes over the roots inside it."""
+    found = _locate(catalog, path)
+    if found:
+        root = catalog.roots()[found[0]]
+        return Scope(found[0], root, path, explicit=True, retry=retry)
+    root_id = catalog.add_root(path)
+    for inner_id, inner in catalog.roots().items():
+        if inner_id != root_id and _inside(inner, path):
+            catalog.absorb_root(inner_id, root_id, os.fsencode(os.path.relpath(inner, path)))
+    return Scope(root_id, path, path, explicit=True, retry=retry)
+
+
+def _remove(catalog: Catalog, path: str) -> int:
+    found = _locate(catalog, path)
+    if found is None:
+        raise NoIndex(f"{path} is not in this index")
+    root_id, relative = found
+    if relative == b".":
+        return catalog.drop_root(root_id)
+    rows = [row for row in catalog.listing(root_id).values() if is_below(row.path, relative)]
+    if not rows:
+        raise NoIndex(f"{path} is not in this index")
+    catalog.mark([row.id for row in rows if row.id is not None], "removed", forget_codes=True)
+    return len(rows)
+
+
+def _locate(catalog: Catalog, path: str) -> tuple[int, bytes] | None:
+    """The root that a path lies in, and the path relative to it."""
+    for root_id, root in catalog.roots().items():
+        if path == root or _inside(path, root):
+            return root_id, os.fsencode(os.path.relpath(path, root))
+    return None
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
+
+
+def _absolute(row: Row, roots: dict[int, str]) -> str:
+    return os.path.join(roots[row.root_id], os.fsdecode(row.path))
+
+
+def _hit(rank: int, row: Row, roots: dict[int, str], distance: float, similarity: float) -> Hit:
+    assert row.id is not None and row.realism is not None and row.width_px is not None and row.height_px is not None
+    place = _absolute(row, roots)
+    return Hit(rank, place, distance, similarity, row.realism, row.width_px, row.height_px, row.id)
+
+
+def _unchanged(row: Row, path: Query) -> bool:
+    if isinstance(path, np.ndarray):
+        return False
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return False
+    return (row.size_bytes, row.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
