@@ -1,0 +1,105 @@
+"""What the tests share: drawn pictures, a small model of their own, and the real program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+SHAPES = ("disc", "square", "triangle", "cross")
+
+
+def draw_shape(kind: str, rng: np.random.Generator, side: int = 32) -> Image.Image:
+    """A bright shape of random place, size and colour on a dark noisy ground."""
+    ground = rng.integers(0, 60, (side, side, 3), np.uint8)
+    image = Image.fromarray(ground)
+    pen = ImageDraw.Draw(image)
+    radius = side * rng.uniform(0.22, 0.34)
+    x, y = rng.uniform(0.4 * side, 0.6 * side, 2)
+    colour = tuple(int(value) for value in rng.integers(130, 256, 3))
+    box = (x - radius, y - radius, x + radius, y + radius)
+    if kind == "disc":
+        pen.ellipse(box, fill=colour)
+    elif kind == "square":
+        pen.rectangle(box, fill=colour)
+    elif kind == "triangle":
+        pen.polygon([(x, y - radius), (x - radius, y + radius), (x + radius, y + radius)], fill=colour)
+    else:
+        pen.line((x - radius, y, x + radius, y), fill=colour, width=max(2, side // 8))
+        pen.line((x, y - radius, x, y + radius), fill=colour, width=max(2, side // 8))
+    return image
+
+
+def draw_shapes(count: int, seed: int = 0, side: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (n, side, side, 3) and the kind of each (n,)."""
+    rng = np.random.default_rng(seed)
+    kinds = np.arange(count) % len(SHAPES)
+    return np.stack([np.asarray(draw_shape(SHAPES[kind], rng, side)) for kind in kinds]), kinds
+
+
+@pytest.fixture
+def shape_folder(tmp_path: Path) -> Path:
+    """24 drawn pictures as PNG, in a folder and one inside it."""
+    folder = tmp_path / "photos"
+    write_shapes(folder, 16)
+    write_shapes(folder / "inner", 8, seed=1)
+    return folder
+
+
+def write_shapes(folder: Path, count: int, seed: int = 0, side: int = 64) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, pixels in enumerate(draw_shapes(count, seed, side)[0]):
+        Image.fromarray(pixels).save(folder / f"shape-{seed}-{number:03d}.png")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained O-GAN of 32 px and 16 numbers, exported: a second model, quick to run."""
+    import torch
+
+    from train import checkpoint
+    from train.data import CachedPictures
+    from train.export import export
+    from train.recipe import Recipe
+
+    recipe = Recipe(image_size=32, latent_dim=16, width=8, max_width=32, batch_size=16)
+    folder = tmp_path_factory.mktemp("tiny") / "bundle"
+    cpu = torch.device("cpu")
+    state = checkpoint.new_state(recipe, cpu, "float32")
+    export(state, CachedPictures(draw_shapes(64)[0]), folder, {"name": "tiny"}, cpu)
+    return folder
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def latent(tmp_path: Path) -> Run:
+    """Run the real program in ``tmp_path``: ``latent("query", "a.jpg", code=1)`` asserts its exit code."""
+
+    def run(*words: object, code: int = 0, cwd: Path | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("latent")), *map(os.fspath, map(_word, words))]
+        environment = {key: value for key, value in os.environ.items() if key != "LATENT_INDEX"}
+        done = subprocess.run(
+            command,
+            cwd=cwd or tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=300,
+            **{"text": True, "errors": "surrogateescape", "stdin": subprocess.DEVNULL, **more},  # type: ignore[arg-type]
+        )
+        assert done.returncode == code, f"{command} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def _word(word: object) -> str | os.PathLike[str]:
+    return word if isinstance(word, str | os.PathLike) else str(word)
