@@ -1,4 +1,4 @@
-"""The terms of the losses, each under its equation. All of them in float32, whatever the networks run in.
+"""The terms of the losses, each under its equation. In float32 at least, whatever the networks run in.
 
 Sources: Su, "O-GAN: Extremely Concise Approach for Auto-Encoding Generative Adversarial Networks"
 (arXiv 1903.01931); Su, "GAN-QP" (arXiv 1811.07296).
@@ -6,9 +6,15 @@ Sources: Su, "O-GAN: Extremely Concise Approach for Auto-Encoding Generative Adv
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 STD_FLOOR = 1e-8
+
+
+def at_least_float32(v: Tensor) -> Tensor:
+    """Half precision becomes float32; float64 stays what it is."""
+    return v.to(torch.promote_types(v.dtype, torch.float32))
 
 
 def avg(v: Tensor) -> Tensor:
@@ -35,7 +41,7 @@ def correlation(a: Tensor, b: Tensor) -> Tensor:
 def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     """d(x, y) = mean_pixels (x - y)^2: (n, c, h, w) twice -> (n,)."""
     assert x.shape == y.shape and x.ndim == 4, (x.shape, y.shape)
-    return (x.float() - y.float()).square().mean(dim=(1, 2, 3))
+    return (at_least_float32(x) - at_least_float32(y)).square().mean(dim=(1, 2, 3))
 
 
 def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:

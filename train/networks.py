@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from train.losses import at_least_float32
+
 BN_EPS = 1e-3  # the reference's (Keras) BatchNorm
 BN_MOMENTUM = 0.01  # in torch's sense: the share of the new batch
 SEED_PX = 4  # side of the last feature map of E and of the first of G
@@ -104,7 +106,7 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(x).flatten(1)
         with torch.autocast(features.device.type, enabled=False):  # sums over thousands of terms: float32
-            raw: Tensor = self.head(features.float())
+            raw: Tensor = self.head(at_least_float32(features))
         return raw
 
 
@@ -135,7 +137,7 @@ class Generator(nn.Module):
         h = self.dense(z).unflatten(1, (-1, SEED_PX, SEED_PX))
         for norm, conv in zip(self.norms, self.convs, strict=True):
             h = conv(F.relu(norm(h, z)))
-        return torch.tanh(h.float())
+        return torch.tanh(at_least_float32(h))
 
 
 def initialise(module: nn.Module) -> None:

@@ -1,0 +1,220 @@
+"""The index room alone: FAISS against brute force, and caches that are never trusted further than the catalog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.catalog import Catalog, Change, Meta, Picture
+from index.errors import IndexBusy, IndexDamaged, NoIndex
+from index.store import Store
+from index.vectors import CacheUnusable, VectorCache
+
+DIM = 24
+
+
+def standard(codes: np.ndarray) -> np.ndarray:
+    codes = codes - codes.mean(1, keepdims=True)
+    return (codes / codes.std(1, keepdims=True)).astype(np.float32)
+
+
+def random_codes(count: int, seed: int, standardized: bool) -> np.ndarray:
+    codes = np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
+    codes[count // 2 :: 7] = codes[0]  # exact copies: ties
+    return standard(codes) if standardized else codes * np.linspace(0.2, 3, count, dtype=np.float32)[:, None]
+
+
+def row(number: int, **changes: object) -> Picture:
+    facts = {"root_id": 1, "path": b"%05d.jpg" % number, "size_bytes": 1, "mtime_ns": number, "status": "found"}
+    return Picture(**{**facts, "realism": 0.0, "spread": 1.0, "width_px": 1, "height_px": 1, **changes})  # type: ignore[arg-type]
+
+
+def make_store(folder: Path, codes: np.ndarray, standardized: bool) -> None:
+    with Store.writing(folder, create=Meta("m", "digest", DIM, standardized)) as store:
+        store.catalog.add_root(str(folder.parent / "photos"))
+        changes = [Change(row(number), code) for number, code in enumerate(codes)]
+        for start in range(0, len(changes), 100):
+            store.catalog.apply(changes[start : start + 100])
+        store.refresh_caches()
+
+
+def brute_force(xb: np.ndarray, query: np.ndarray, k: int, metric: str, left_out: set[int]) -> list[int]:
+    """Ids, which the catalog counts from 1, in float64; equals by ascending id."""
+    xb, query = xb.astype(np.float64), query.astype(np.float64)
+    if metric == "euclidean":
+        keys = np.linalg.norm(xb - query, axis=1)
+    else:
+        keys = -(xb @ query) / (np.linalg.norm(xb, axis=1) * np.linalg.norm(query))
+    order = sorted(range(len(xb)), key=lambda position: (keys[position], position))
+    return [position + 1 for position in order if position + 1 not in left_out][:k]
+
+
+@pytest.mark.parametrize("standardized", [True, False])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("k", [1, 10, 60, 1000])
+def test_search_equals_brute_force_to_the_last_id(tmp_path: Path, standardized: bool, metric: str, k: int) -> None:
+    xb, xq = random_codes(400, 0, standardized), random_codes(12, 1, standardized)
+    xq[3] = xb[0]  # a query with many exact ties
+    make_store(tmp_path / "i", xb, standardized)
+    left_out: list[set[int]] = [set() for _ in xq]
+    left_out[3], left_out[4] = {1}, {5, 6, 7}
+    with Store.open(tmp_path / "i") as store:
+        hits = store.search(xq, k, metric, left_out)  # type: ignore[arg-type]
+    for query, found, out in zip(xq, hits, left_out, strict=True):
+        assert [one.id for one in found] == brute_force(xb, query, k, metric, out)
+
+
+def test_both_numbers_of_a_neighbour_are_exact(tmp_path: Path) -> None:
+    xb = random_codes(50, 0, False)
+    make_store(tmp_path / "i", xb, False)
+    with Store.open(tmp_path / "i") as store:
+        (hits,) = store.search(xb[:1], 50, "cosine")
+    for one in hits:
+        a, b = xb[0].astype(np.float64), xb[one.id - 1].astype(np.float64)
+        assert one.distance == pytest.approx(np.linalg.norm(a - b), abs=1e-12)
+        assert one.similarity == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-12)
+
+
+def test_the_metrics_rank_differently_only_where_codes_are_not_standardized(tmp_path: Path) -> None:
+    for standardized in (True, False):
+        folder = tmp_path / str(standardized)
+        make_store(folder, random_codes(200, 2, standardized), standardized)
+        with Store.open(folder) as store:
+            xq = random_codes(5, 3, standardized)
+            euclid, cosine = (
+                [[one.id for one in hits] for hits in store.search(xq, 30, metric)]
+                for metric in ("euclidean", "cosine")
+            )
+        assert (euclid == cosine) is standardized
+        assert len(list(folder.glob("*.faiss"))) == (1 if standardized else 2)
+
+
+def test_caches_are_caught_up_after_every_kind_of_change(tmp_path: Path) -> None:
+    codes, folder = random_codes(60, 4, True), tmp_path / "i"
+    make_store(folder, codes, True)
+    other = random_codes(3, 5, True)
+    with Store.writing(folder) as store:
+        store.catalog.apply([Change(row(60), other[0]), Change(row(3, id=4), other[1])])
+        store.catalog.mark([7], "vanished")
+        store.catalog.mark([8], "removed", forget_codes=True)
+    expected = {number + 1: code for number, code in enumerate(codes)} | {61: other[0], 4: other[1]}
+    del expected[7], expected[8]
+    with Store.open(folder) as store:
+        ids, vectors = store.cache("cosine").contents()
+        assert not store.cache_faults()
+    assert ids.tolist() == sorted(expected)
+    assert np.allclose(vectors, np.stack([expected[i] for i in sorted(expected)]) / np.sqrt(DIM), atol=1e-6)
+    with Store.open(folder) as store:  # what was saved is what was searched
+        assert VectorCache.load(store.cache_path("cosine"), "cosine", DIM).generation == store.catalog.meta().generation
+
+
+def damage_nothing_left(path: Path) -> None:
+    path.unlink()
+
+
+def damage_cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def damage_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def damage_one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def damage_header(path: Path) -> None:
+    path.write_bytes(b"\xff" * 64 + path.read_bytes()[64:])
+
+
+def damage_garbage(path: Path) -> None:
+    path.write_bytes(np.random.default_rng(0).bytes(5000))
+
+
+def damage_other_dimension(path: Path) -> None:
+    VectorCache.empty("cosine", DIM + 1, 1).save(path)
+
+
+def damage_same_generation_fewer_rows(path: Path) -> None:
+    cache = VectorCache.load(path, "cosine", DIM)
+    cache.remove([1])
+    cache.save(path)
+
+
+@pytest.mark.parametrize("damage", [value for name, value in sorted(globals().items()) if name.startswith("damage_")])
+def test_a_damaged_or_missing_cache_is_rebuilt(tmp_path: Path, damage: object) -> None:
+    codes, folder = random_codes(80, 6, True), tmp_path / "i"
+    make_store(folder, codes, True)
+    path = folder / "cosine.faiss"
+    whole = path.read_bytes()
+    damage(path)  # type: ignore[operator]
+    with Store.open(folder) as store:
+        hits = store.search(codes[:3], 5, "euclidean")
+    for query, found in zip(codes[:3], hits, strict=True):
+        assert [one.id for one in found] == brute_force(codes, query, 5, "euclidean", set())
+    assert path.read_bytes() == whole
+
+
+def test_a_cache_that_holds_other_codes_is_a_fault_that_verify_names(tmp_path: Path) -> None:
+    codes, folder = random_codes(30, 7, True), tmp_path / "i"
+    make_store(folder, codes, True)
+    cache = VectorCache.load(folder / "cosine.faiss", "cosine", DIM)
+    cache.remove([2])
+    cache.add(np.array([2]), codes[9:10])
+    cache.save(folder / "cosine.faiss")
+    with Store.open(folder) as store:
+        assert store.cache_faults() == ["cache: cosine.faiss does not hold the catalog's codes"]
+
+
+def test_a_batch_lands_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder, codes = tmp_path / "i", random_codes(10, 8, True)
+    make_store(folder, codes, True)
+    with Store.writing(folder) as store:
+        with pytest.raises(IndexDamaged):  # the second row takes a path that is taken
+            store.catalog.apply([Change(row(100), codes[0]), Change(row(5), codes[1])])
+        facts = store.catalog.meta()
+        assert (facts.found, facts.generation) == (10, 1)
+        assert store.catalog.at_path(1, b"00100.jpg") is None
+        assert not store.catalog.faults()
+
+
+def test_only_one_writer(tmp_path: Path) -> None:
+    make_store(tmp_path / "i", random_codes(5, 9, True), True)
+    with Store.writing(tmp_path / "i"), pytest.raises(IndexBusy, match="another latent"), Store.writing(tmp_path / "i"):
+        pass
+    with Store.writing(tmp_path / "i"):  # and the lock is free again
+        pass
+
+
+def test_no_index_and_no_database(tmp_path: Path) -> None:
+    with pytest.raises(NoIndex, match="latent index build"):
+        Store.open(tmp_path / "nowhere")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "catalog.db").write_bytes(b"not a database, certainly not" * 100)
+    with pytest.raises(IndexDamaged, match=r"catalog\.db"):
+        Store.open(tmp_path / "bad")
+
+
+def test_counting_along_equals_counting(tmp_path: Path) -> None:
+    folder = tmp_path / "i"
+    make_store(folder, random_codes(40, 10, True), True)
+    with Store.writing(folder) as store:
+        catalog: Catalog = store.catalog
+        catalog.mark([1, 2, 3], "vanished")
+        catalog.mark([2], "found")
+        catalog.mark([2, 3], "removed", forget_codes=True)
+        catalog.apply([Change(row(4, id=5, status="skipped", reason="x", realism=None))])
+        assert catalog.meta().found == catalog.counts()["found"] == 36
+        assert not catalog.faults()
+        assert catalog.drop_root(1) == 40
+        assert catalog.meta().found == 0
+
+
+def test_loading_a_cache_names_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(CacheUnusable, match=r"x\.faiss"):
+        VectorCache.load(tmp_path / "x.faiss", "cosine", DIM)
