@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
-from retrieval import Retriever, Summary
-from retrieval.model import Device
-from retrieval.sheet import printable
+from retrieval.names import Device, printable
+
+if TYPE_CHECKING:
+    from retrieval import Retriever, Summary
 
 REASONS_SHOWN = 12
 
@@ -54,6 +56,8 @@ def build(
     Run again, it takes in what is new, changed or gone. It can be stopped at any moment and goes on where it
     was.
     """
+    from retrieval import Retriever
+
     started = time.monotonic()
     with bar("file", "indexing") as report:
         retriever = Retriever.build(photos, index_folder, model, workers, device, report, retry)
@@ -77,6 +81,8 @@ def update(
 
     Unchanged files are passed over by date and size, renamed ones are recognised by their content.
     """
+    from retrieval import Retriever
+
     started = time.monotonic()
     with Retriever.open(index_folder, device) as retriever:
         with bar("file", "updating") as report:
@@ -115,6 +121,8 @@ def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(index_folder: str | None, skipped: bool, form: str) -> None:
     """Show what is in the index: counts, model, sizes on disk, generation."""
+    from retrieval import Retriever
+
     with Retriever.open(index_folder) as retriever:
         facts = retriever.status()
         files = retriever.skipped() if skipped else []
@@ -151,6 +159,8 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
 
     Exits with 1 where something is wrong (and, with --repair, still is).
     """
+    from retrieval import Retriever
+
     with Retriever.open(index_folder) as retriever:
         faults = retriever.verify(repair)
         for fault in faults:
@@ -174,6 +184,8 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
 
     An update does not bring them back; building on their folder by name does.
     """
+    from retrieval import Retriever
+
     with Retriever.open(index_folder) as retriever:
         gone = retriever.remove(paths)
         click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(retriever), 'picture')} left")

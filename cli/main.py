@@ -73,7 +73,7 @@ def _does_not_fit(error: LatentError) -> bool:
 
 
 def _spoken(message: str, code: int) -> click.ClickException:
-    from retrieval.sheet import printable
+    from retrieval.names import printable
 
     return SpokenError(printable(message), code)
 

@@ -8,9 +8,7 @@ from pathlib import Path
 import click
 
 from cli.speech import counted, device_option, say, shown_path
-from retrieval import PictureRefused, load_model, shipped_models
-from retrieval.model import DECODE_SCALE, DEFAULT_MODEL, Device
-from retrieval.sheet import printable
+from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device, printable
 
 model_option = click.option(
     "--model",
@@ -28,6 +26,8 @@ output_option = click.option(
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def models(form: str) -> None:
     """List the models that ship."""
+    from retrieval import load_model, shipped_models
+
     opened = [load_model(name) for name in shipped_models()]
     if form == "json":
         click.echo(json.dumps({"schema": 1, "models": [model.facts for model in opened]}, indent=2))
@@ -49,6 +49,8 @@ def models(form: str) -> None:
 def sample(count: int, output: str, model: str, seed: int, device: Device) -> None:
     """Paint N pictures that never were, from random codes."""
     from PIL import Image
+
+    from retrieval import load_model
 
     pictures = load_model(model, device).sample(count, seed)
     folder = Path(output)
@@ -79,6 +81,7 @@ def reconstruct(
     """Paint pictures from their own codes: what the model keeps of them."""
     from PIL import Image
 
+    from retrieval import PictureRefused, load_model
     from retrieval.sheet import Cell, Row, draw_png, thumbnail
 
     painter, cells = load_model(model, device), []

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.speech import device_option, index_option, say, short_path, shown_path
-from retrieval import Hit, PictureRefused, Retriever
-from retrieval.model import DECODE_SCALE, Device
-from retrieval.sheet import printable
+from retrieval.names import DECODE_SCALE, Device, printable
+
+if TYPE_CHECKING:
+    from retrieval import Hit, Retriever
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
@@ -74,6 +75,8 @@ def query(
     A picture that is in the index itself is left out of its own hits. Both numbers stand in every hit: the
     Euclidean distance of the codes (smaller is nearer) and their cosine similarity.
     """
+    from retrieval import PictureRefused, Retriever
+
     paths = [path for image in images for path in (_listed(null) if image == "-" else [image])]
     answers: list[Answer] = []
     with Retriever.open(index_folder, device) as retriever:

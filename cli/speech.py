@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from retrieval.sheet import printable
+from retrieval.names import printable
 
 Command = Callable[..., Any]
 

@@ -338,7 +338,7 @@ class Catalog:
     def counts(self) -> dict[str, int]:
         with self.transaction() as connection:
             query = select(pictures.c.status, func.count()).group_by(pictures.c.status)
-            return {status: count for status, count in connection.execute(query)}
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def skipped(self) -> list[Picture]:
         with self.transaction() as connection:

@@ -7,11 +7,13 @@ and scaled to the model's size. This room is imported by every worker process: P
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import struct
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -37,6 +39,7 @@ TURNS = {  # EXIF orientation -> what brings the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or away since its folder was listed
 PROGRAMS = frozenset({"EPS", "WMF"})  # formats that other programs would have to execute
 
 
@@ -63,7 +66,7 @@ def find_images(root: str | Path, unreadable: Callable[[str], None] | None = Non
 
     Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over. Links to
     folders are followed, but no folder is entered twice, so loops end. ``unreadable`` is called with each
-    folder that may not be listed.
+    folder that may not be listed, and with each entry of a folder that may not be entered.
 
     Raises:
         FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
@@ -71,30 +74,36 @@ def find_images(root: str | Path, unreadable: Callable[[str], None] | None = Non
     first = os.stat(root)
     if not stat.S_ISDIR(first.st_mode):
         raise NotADirectoryError(f"{os.fsdecode(root)} is not a folder")
+    report = unreadable or (lambda folder: None)
     seen = {(first.st_dev, first.st_ino)}
-    yield from _walk(os.fsdecode(root), seen, unreadable or (lambda folder: None))
+    levels = [_listing(os.fsdecode(root), report)]  # a stack, because folders nest deeper than Python recurses
+    while levels:
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            continue
+        try:
+            facts = entry.stat()
+        except OSError as error:
+            if error.errno not in GONE:
+                report(entry.path)
+            continue
+        if stat.S_ISDIR(facts.st_mode):
+            if (facts.st_dev, facts.st_ino) not in seen:
+                seen.add((facts.st_dev, facts.st_ino))
+                levels.append(_listing(entry.path, report))
+        elif stat.S_ISREG(facts.st_mode):
+            yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
 
 
-def _walk(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[FoundFile]:
+def _listing(folder: str, unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as listing:
             entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
     except OSError:
         unreadable(folder)
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in JUNK_NAMES:
-            continue
-        try:
-            facts = entry.stat()
-        except OSError:  # a dangling link, or gone since the folder was listed
-            continue
-        if stat.S_ISDIR(facts.st_mode):
-            if (facts.st_dev, facts.st_ino) not in seen:
-                seen.add((facts.st_dev, facts.st_ino))
-                yield from _walk(entry.path, seen, unreadable)
-        elif stat.S_ISREG(facts.st_mode):
-            yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
+        entries = []
+    return (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in JUNK_NAMES)
 
 
 def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int | None = None) -> Picture:
@@ -109,18 +118,30 @@ def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int 
         PictureRefused: the content is not a picture, or no decoder could read it; the text says why.
         OSError: the file itself could not be opened.
     """
-    opened = BytesIO(source) if isinstance(source, bytes) else source
+    with identified(source) as image:
+        return read_pixels(image, cover_px)
+
+
+@contextmanager
+def identified(source: str | os.PathLike[str] | BinaryIO | bytes) -> Iterator[Image.Image]:
+    """Open a picture by its header alone, for ``read_pixels``. Raises as ``read_image`` does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # decoders warn about odd metadata; the pixels are what counts
-        image = _open(opened)
+        image = _open(BytesIO(source) if isinstance(source, bytes) else source)
         try:
-            return _decode(image, cover_px)
-        except PictureRefused:
-            raise
-        except Exception as error:  # third-party decoders raise anything
-            raise PictureRefused(_reason(error)) from error
+            yield image
         finally:
             image.close()
+
+
+def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
+    """Decode the pixels of an ``identified`` picture, as ``read_image`` does."""
+    try:
+        return _decode(image, cover_px)
+    except PictureRefused:
+        raise
+    except Exception as error:  # third-party decoders raise anything
+        raise PictureRefused(_reason(error)) from error
 
 
 def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
@@ -154,10 +175,14 @@ def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except ImportError as error:
         raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'") from error
     try:
-        image: Image.Image = HeifImageFile(source)
-        return image
+        image: Image.Image = HeifImageFile(source)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise PictureRefused(_reason(error)) from error
+    width, height = image.size
+    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:  # as Image.open has it for the others
+        image.close()
+        raise PictureRefused(_reason(Image.DecompressionBombError()))
+    return image
 
 
 def _head(source: str | os.PathLike[str] | BinaryIO, count: int) -> bytes:
@@ -177,21 +202,26 @@ def _decode(image: Image.Image, cover_px: int | None) -> Picture:
     drafted = None
     if cover_px is not None and image.format in ("JPEG", "MPO"):
         drafted = image.draft(None, (cover_px, cover_px))
-    if getattr(image, "n_frames", 1) > 1:
-        image.seek(0)
-    image.load()
+    image.load()  # no seek: opened, every format stands at the frame or layer it wants to be seen by
     if drafted is None:
         width, height = image.size
     if not width or not height:
         raise PictureRefused("no pixels")
     # Asked for only now: TIFF and HEIF turn themselves while loading, and then drop the tag.
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    orientation = _orientation(image)
     rgb = _over_white(_to_8_bit(image))
     if orientation in TURNS:
         rgb = rgb.transpose(TURNS[orientation])
     if orientation in ORIENTATIONS_THAT_SWAP:
         width, height = height, width
     return Picture(np.asarray(rgb), width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged metadata costs the turn, not the picture
+        return 1
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

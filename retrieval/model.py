@@ -16,23 +16,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import ModelError, PictureRefused
 from retrieval.images import Pixels, read_image, square
+from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device
 
-Device = Literal["auto", "cpu", "cuda"]
 Floats = npt.NDArray[np.float32]
 
 SCHEMA = 1
 DESCRIPTION, ENCODER, GENERATOR = "model.json", "encoder.onnx", "generator.onnx"
 SHIPPED = Path(__file__).parent / "bundles"
-DEFAULT_MODEL = "faces-64"
 BATCH = 64
-DECODE_SCALE = 0.9  # G(0.9 N(E(x))) is what the O-GAN paper's reconstructions show
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from index.vectors import Metric
 from retrieval.errors import ModelError
 from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest, is_below
-from retrieval.model import DECODE_SCALE, DEFAULT_MODEL, DESCRIPTION, Device, Encoded, Floats, Model, load_model
+from retrieval.model import DESCRIPTION, Encoded, Floats, Model, load_model
+from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device
 from retrieval.workers import DecoderPool
 
 INDEX_NAME = ".latent"
@@ -209,7 +210,7 @@ class Retriever:
         ]
 
     def look_at(self, query: Query) -> Encoded:
-        """Code, realism and spread of one picture, each with n = 1; from the catalog where it is indexed and did not change."""
+        """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
         row = self._row_of(query)
         if row is not None and row.status == "found" and row.id is not None and _unchanged(row, query):
             code = self._store.catalog.codes([row.id])[row.id]

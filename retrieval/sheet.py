@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from retrieval.errors import PictureRefused
 from retrieval.images import Pixels, read_image
+from retrieval.names import printable
 
 CELL_PX = 128
 GAP_PX = 8
@@ -142,9 +143,3 @@ def _data_uri(pixels: Pixels) -> str:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def printable(text: str) -> str:
-    """``text`` without characters that would break a line, a page or an encoder."""
-    whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole)

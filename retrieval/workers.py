@@ -30,7 +30,7 @@ import numpy as np
 import xxhash
 
 from retrieval.errors import LatentError, PictureRefused
-from retrieval.images import Pixels, read_image, square
+from retrieval.images import Pixels, identified, read_pixels, square
 
 TIME_LIMIT_S = 30.0
 CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
@@ -69,11 +69,11 @@ def decode(task: Task, size_px: int) -> Decoded:
     try:
         with open(task.path, "rb") as file:
             source = BytesIO(_segment(file, task)) if task.length is not None else file
-            content_hash = _hash(source)
-            if content_hash in task.known:
-                return Decoded(task, content_hash)
-            source.seek(0)
-            picture = read_image(source, cover_px=size_px)
+            with identified(source) as image:  # before hashing: what is no picture may be long and is not read
+                content_hash = _hash(source)
+                if content_hash in task.known:
+                    return Decoded(task, content_hash)
+                picture = read_pixels(image, cover_px=size_px)
             pixels = square(picture.pixels, size_px)
     except PictureRefused as refusal:
         return Decoded(task, content_hash, reason=str(refusal))
@@ -92,8 +92,11 @@ def _segment(file: IO[bytes], task: Task) -> bytes:
 def _hash(source: IO[bytes]) -> bytes:
     """XXH3, 128 bits: recognises a renamed file at the speed of memory; it is no defence against forgery."""
     digest = xxhash.xxh3_128()
+    position = source.tell()
+    source.seek(0)
     while block := source.read(READ_BYTES):
         digest.update(block)
+    source.seek(position)  # where the decoder left it
     return digest.digest()
 
 
@@ -132,6 +135,8 @@ class DecoderPool:
         results: list[Decoded] = []
         while len(results) < len(chunk) and not self._closing:
             worker = self._worker()
+            if self._closing:  # since then: close() may have missed a worker that was still starting
+                break
             try:
                 for decoded in worker.decode(chunk[len(results) :]):
                     results.append(decoded)
@@ -203,7 +208,8 @@ class _Worker:
     def epitaph(self) -> str:
         """Why the process ended, for the file that it was working on."""
         code = self.process.wait()
-        if code > 0 and time.monotonic() - self.busy_since >= self.time_limit_s:
+        # Exit code 1 is the watchdog's. Half the limit, because the clock here starts later than the worker's own.
+        if code == 1 and time.monotonic() - self.busy_since > self.time_limit_s / 2:
             return f"decoder took longer than {self.time_limit_s:g} s"
         if code < 0:
             return f"decoder died of {signal.Signals(-code).name}"

@@ -65,7 +65,7 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     model.cpu().eval()
     folder.mkdir(parents=True, exist_ok=True)
     sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))]))))
-    z = latents(state.recipe, 0, torch.device("cpu"))[:4]
+    z = torch.zeros(4, state.recipe.latent_dim)
     encoder = EncoderGraph(model)
     _write(encoder, torch.from_numpy(sample[:4].copy()), folder / ENCODER, "images", ["code", "realism", "spread"])
     _write(GeneratorGraph(model), z, folder / GENERATOR, "code", ["images"])
@@ -115,8 +115,8 @@ def re_estimate(model: OGAN, recipe: Recipe, pictures: Pictures, device: torch.d
 
 def _real_batches(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
     chosen = np.random.default_rng(0).permutation(len(pictures))[:RE_ESTIMATION_PICTURES]
-    order = (chosen[i : i + BATCH] for i in range(0, len(chosen), BATCH))
-    for batch in pictures.batches(order):
+    batches = np.array_split(chosen, -(-len(chosen) // BATCH))  # alike in size: each counts the same
+    for batch in pictures.batches(iter(batches)):
         yield to_signed(batch, device)
 
 

@@ -228,7 +228,9 @@ def train(
             checkpoint.save(state, run)
             last_saved = time.monotonic()
 
-    if processes.is_first and state.step > first_step:
+    if state.step > first_step:  # the last look may be many steps back
+        _check_finite({name: float(value) for name, value in figures.items()}, state.step, run)
+    if processes.is_first and (state.step > first_step or first_step == 0):
         checkpoint.save(state, run)
         save_grids(state, fixed_pictures, run, device)
     return budget.share_done(state.step, state.elapsed_s) >= 1
@@ -310,10 +312,13 @@ def _fixed_pictures(pictures: Pictures, recipe: Recipe) -> np.ndarray:
 def _check_finite(values: dict[str, float], step: int, run: Path) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
-        raise Diverged(
-            f"step {step}: {', '.join(bad)} is no longer a finite number. The last good checkpoint is kept in "
-            f"{run / checkpoint.CHECKPOINT}; go on from it with --resume and a lower --learning-rate"
+        kept = run / checkpoint.CHECKPOINT
+        advice = (
+            f"The last good checkpoint is kept in {kept}; go on from it with --resume and a lower --learning-rate"
+            if kept.exists()
+            else "Nothing was saved yet; start again with a lower --learning-rate"
         )
+        raise Diverged(f"step {step}: {', '.join(bad)} is no longer a finite number. {advice}")
 
 
 def _seconds_left(state: State, budget: Budget, pictures_per_s: float) -> float:

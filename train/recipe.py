@@ -31,16 +31,21 @@ class Recipe:
     def __post_init__(self) -> None:
         positive = ("image_size", "latent_dim", "width", "max_width", "batch_size", "learning_rate")
         for name in positive:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise TrainingError(f"{name} must be above zero, not {getattr(self, name)}")
         if self.image_size not in (32, 64, 128, 256):
-            raise TrainingError(f"image size {self.image_size} is none of 32, 64, 128 and 256")
+            raise TrainingError(f"image_size {self.image_size} is none of 32, 64, 128 and 256")
         if self.latent_dim < 2:
-            raise TrainingError("a code needs two numbers at least: N(v) of one number is 0/0")
+            raise TrainingError("latent_dim must be two at least: N(v) of one number is 0/0")
         if self.kernel not in (4, 5):
             raise TrainingError(f"kernel {self.kernel} is neither 4 nor 5")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
+        if not 0 <= self.decay_share <= 1:
+            raise TrainingError(f"decay_share must lie in [0, 1], not {self.decay_share}")
+        for name in ("warmup_steps", "correlation_weight", "seed"):
+            if not getattr(self, name) >= 0:
+                raise TrainingError(f"{name} must not be below zero, not {getattr(self, name)}")
 
 
 def _slim(size: int, **changes: object) -> Recipe:

@@ -7,11 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from retrieval.names import DECODE_SCALE
 from train.losses import avg, correlation, critic_qp, squared_distance, standardize, std
 from train.networks import Encoder, Generator
 from train.recipe import Recipe
-
-RECONSTRUCTION_SCALE = 0.9  # reconstructions are G(0.9 N(E(x))), as the paper's figures have them
 
 
 class EncodeBoth(nn.Module):
@@ -43,7 +42,7 @@ class OGAN(nn.Module):
         return standardize(raw), -avg(raw), std(raw)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        return self.generator(RECONSTRUCTION_SCALE * self.encode(x)[0])  # type: ignore[no-any-return]
+        return self.generator(DECODE_SCALE * self.encode(x)[0])  # type: ignore[no-any-return]
 
 
 def accumulate_gradients(

@@ -1,0 +1,58 @@
+# `make` alone prints what each target does.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+FACES ?= faces.tar
+HELD_OUT ?= held-out.tar
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench train-faces quality clean
+
+help:  ## print this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+$(BIN)/python:
+	@echo "== creating the environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "The venv module is incomplete. On Debian: sudo apt install python3-venv; then make again." >&2; exit 1; }
+
+$(VENV)/.searches: $(BIN)/python pyproject.toml constraints.txt
+	@echo "== installing latent with the extra cpu, without torch"
+	@$(PIP) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
+	@echo "== installing what training and the tests need (torch among it)"
+	@$(PIP) -e '.[cpu,heif,train,dev]'
+	@touch $@ $(VENV)/.searches
+
+demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, draw the hits
+	@echo "== latent demo"
+	@$(BIN)/latent demo
+
+test: $(VENV)/.tests  ## install what the tests need and run them all
+	@echo "== pytest"
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.tests  ## ruff, mypy --strict, import contracts
+	@echo "== ruff"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@echo "== mypy --strict"
+	@$(BIN)/mypy
+	@echo "== import contracts"
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.tests  ## measure speed, side by side in one run (several minutes)
+	@$(BIN)/python benchmarks/speed.py
+
+train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES="a.tar b.tar"
+	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --minutes 90 \
+	  $$(test -e runs/faces-64/checkpoint.pt && echo --resume)
+
+quality: $(VENV)/.tests  ## its figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
+	@$(BIN)/python benchmarks/quality.py faces-64 --gallery $(FACES) --queries $(HELD_OUT)
+
+clean:  ## delete the environment and what the demo made
+	@rm -rf $(VENV) build dist *.egg-info latent-demo
