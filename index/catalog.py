@@ -33,6 +33,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     create_engine,
     delete,
     event,
@@ -315,8 +316,7 @@ class Catalog:
             before = _count_found(
                 connection, [change.picture.id for change in changes if change.picture.id is not None]
             )
-            for change in changes:
-                _write(connection, change, facts.generation + 1)
+            _write(connection, changes, facts.generation + 1)
             after = sum(change.picture.status == "found" for change in changes)
             _finish(connection, facts, after - before)
 
@@ -383,17 +383,29 @@ def _finish(connection: Connection, facts: Meta, found_more: int, rebuild: bool 
     connection.execute(update(meta).values(values | ({"rebuild_from": generation} if rebuild else {})))
 
 
-def _write(connection: Connection, change: Change, generation: int) -> None:
-    values = {**vars(change.picture), "generation": generation}
-    picture_id = values.pop("id")
-    if picture_id is None:
-        picture_id = _inserted_id(connection.execute(insert(pictures).values(values)))
-    else:
-        connection.execute(update(pictures).where(pictures.c.id == picture_id).values(values))
-        connection.execute(delete(codes).where(codes.c.picture_id == picture_id))
-    if change.code is not None:
-        blob = np.ascontiguousarray(change.code, "<f4").tobytes()
-        connection.execute(insert(codes).values(picture_id=picture_id, code=blob))
+def _write(connection: Connection, changes: Sequence[Change], generation: int) -> None:
+    """Insert the rows that have no id yet, overwrite the others, and put their codes beside them."""
+    next_id = (connection.scalar(select(func.max(pictures.c.id))) or 0) + 1
+    new: list[dict[str, Any]] = []
+    old: list[dict[str, Any]] = []
+    coded: list[dict[str, Any]] = []
+    for change in changes:
+        values = {**vars(change.picture), "generation": generation}
+        if values["id"] is None:
+            values["id"] = next_id + len(new)
+            new.append(values)
+        else:
+            old.append({**values, "row_id": values["id"]})
+        if change.code is not None:
+            coded.append({"picture_id": values["id"], "code": np.ascontiguousarray(change.code, "<f4").tobytes()})
+    for part in _parts([values["id"] for values in old]):
+        connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
+    if new:
+        connection.execute(insert(pictures), new)
+    if old:
+        connection.execute(update(pictures).where(pictures.c.id == bindparam("row_id")), old)
+    if coded:
+        connection.execute(insert(codes), coded)
 
 
 def _inserted_id(result: CursorResult[Any]) -> int:

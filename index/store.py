@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from index.catalog import FILE_NAME, Catalog, Meta
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
-from index.vectors import CacheUnusable, Metric, VectorCache, check_faiss_packages
+from index.vectors import PART, CacheUnusable, Metric, VectorCache, check_faiss
 
 Floats = npt.NDArray[np.float32]
 
@@ -49,7 +49,7 @@ class Store:
         """
         if not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
-        check_faiss_packages()
+        check_faiss()
         store = cls(folder, Catalog(folder, writing=False))
         store.catalog.meta()
         return store
@@ -66,7 +66,7 @@ class Store:
         """
         if create is None and not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
-        check_faiss_packages()
+        check_faiss()
         with _locked(folder):
             is_new = not (folder / FILE_NAME).is_file()
             catalog = Catalog.create(folder, create) if is_new and create else Catalog(folder, writing=True)
@@ -150,6 +150,8 @@ class Store:
         Raises:
             IndexUnwritable: they cannot be written; the catalog is whole all the same.
         """
+        for leftover in self.folder.glob("*" + PART):  # of processes that were killed
+            leftover.unlink(missing_ok=True)
         for metric in self._metrics_in_use():
             cache = self.cache(metric)
             path = self.cache_path(cache.metric)
@@ -160,7 +162,7 @@ class Store:
         """Delete every cache file; they are rebuilt when next asked for."""
         self._caches.clear()
         for path in self.folder.glob("*.faiss"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def cache_faults(self) -> list[str]:
         """What is wrong with the cache files, in words. One that is merely behind is no fault."""

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ Ids = npt.NDArray[np.int64]
 TRAILER = struct.Struct("<8sqQ")  # magic, generation, XXH3 of everything before the trailer
 MAGIC = b"latentF1"
 READ_BYTES = 1 << 22
+PART = ".part"
 
 
 class CacheUnusable(Exception):
@@ -70,7 +72,7 @@ class VectorCache:
         Raises:
             OSError: the folder cannot be written, or the disk is full.
         """
-        part = path.with_name(path.name + ".part")
+        part = path.with_name(f"{path.name}.{os.getpid()}{PART}")  # two readers may rebuild at once
         try:
             try:
                 import_faiss().write_index(self.faiss_index, str(part))
@@ -131,24 +133,20 @@ def unit(codes: Floats) -> Floats:
 
 
 def import_faiss() -> Any:
-    """The faiss module.
+    """The faiss module, which costs its import only where it is needed."""
+    import faiss
 
-    Raises:
-        MissingExtra: neither of its packages is installed, or both are.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise MissingExtra("searching needs FAISS: pip install 'latent[cpu]' (or 'latent[gpu]' for NVIDIA)") from error
     return faiss
 
 
-def check_faiss_packages() -> None:
-    """Two packages provide the module ``faiss`` and overwrite each other's files.
+def check_faiss() -> None:
+    """See that FAISS is there, before any work is done for it.
 
     Raises:
-        MissingExtra: both are installed.
+        MissingExtra: neither of its packages is installed, or both: they overwrite each other's files.
     """
+    if find_spec("faiss") is None:
+        raise MissingExtra("searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')")
     both = [name for name in ("faiss-cpu", "faiss-gpu-cu12") if _installed(name)]
     if len(both) > 1:
         raise MissingExtra(

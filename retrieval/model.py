@@ -179,6 +179,7 @@ class Model:
         graph = self._verified(name)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores have decoding to do
         try:
             return onnxruntime.InferenceSession(graph, options, providers=_providers(self.device))
         except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported

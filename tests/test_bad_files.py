@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
+import threading
+import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from retrieval import PictureRefused, find_images, read_image
+from retrieval.workers import TIME_LIMIT_S, Decoded, DecoderPool, Task, decode
+
+Image.init()  # fills Image.SAVE with what this Pillow can write
 
 SIZE_PX = 64
 HUGE = 2**31 - 1
@@ -24,7 +35,13 @@ def drawn(form: str, mode: str = "RGB", side: int = 48, **options: object) -> by
     image = Image.fromarray(noise).convert(mode)
     file = BytesIO()
     if form == "HEIF":  # not through Pillow: the reader under test must do without a registered decoder
-        pytest.importorskip("pillow_heif").from_pillow(image).save(file)
+        try:
+            from pillow_heif import from_pillow
+        except ImportError:
+            return b"\0\0\0\x14ftypheic\0\0\0\0heic" * 99  # what then matters of it is there
+        from_pillow(image).save(file)
+    elif form == "AVIF" and form not in Image.SAVE:
+        return b"\0\0\0\x14ftypavif\0\0\0\0avif" * 99
     else:
         image.save(file, form, **options)
     return file.getvalue()
@@ -52,6 +69,11 @@ def png(*chunks: tuple[bytes, bytes]) -> bytes:
 
 def png_header(width: int = 8, height: int = 8, depth: int = 8, colour: int = 2) -> tuple[bytes, bytes]:
     return b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+
+
+def bomb_of_text(kind: bytes) -> bytes:
+    """A PNG whose note or colour profile is a few KB that unpack to many MB."""
+    return png(png_header(), (kind, b"Comment\0\0" + zlib.compress(bytes(8_000_000))), PNG_DATA, PNG_END)
 
 
 PNG_DATA = (b"IDAT", zlib.compress((b"\0" + b"\x80" * 24) * 8))
@@ -94,7 +116,9 @@ def tiff(*tags: tuple[int, int, int, int], next_directory: int = 0, count: int |
     return b"II*\0" + struct.pack("<I", 8) + directory
 
 
-def tiff_of(width: int, height: int, offset: int, packing: int = 1, data: bytes = b"") -> bytes:
+def tiff_of(
+    width: int, height: int, offset: int, packing: int = 1, data: bytes = b"", next_directory: int = 0
+) -> bytes:
     """A grey TIFF of one strip."""
     short, long = 3, 4
     return (
@@ -108,6 +132,7 @@ def tiff_of(width: int, height: int, offset: int, packing: int = 1, data: bytes 
             (277, short, 1, 1),
             (278, long, 1, height),
             (279, long, 1, max(len(data), 64)),
+            next_directory=next_directory,
         )
         + data
     )
@@ -137,13 +162,36 @@ def psd(mode: int, depth: int = 8) -> bytes:
     return b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 64, 64, depth, mode) + bytes(14)
 
 
+def film(form: str) -> bytes:
+    """Three frames of noise."""
+    first, *others = (
+        Image.fromarray(np.random.default_rng(frame).integers(0, 256, (40, 40), np.uint8)) for frame in range(3)
+    )
+    file = BytesIO()
+    first.save(file, form, save_all=True, append_images=others)
+    return file.getvalue()
+
+
 def fits(**cards: object) -> bytes:
     lines = [f"{name:8}= {value:>20}" for name, value in {"SIMPLE": "T", **cards}.items()] + ["END"]
     return "".join(line.ljust(80) for line in lines).ljust(2880).encode()
 
 
 def fli() -> bytes:
-    return struct.pack("<IHHHHHHI", 200, 0xAF12, 1, 64, 64, 8, 3, 70) + bytes(108)
+    header = struct.pack("<IHHHHHHI", 200, 0xAF12, 1, 64, 64, 8, 3, 70) + bytes(108)
+    return header + struct.pack("<IHH8x", 99, 0xF1FA, 1) + struct.pack("<IH", 83, 12)
+
+
+def pixar() -> bytes:
+    return patched(b"\x80\xe8\0\0" + bytes(1020), 416, struct.pack("<6H", 64, 64, 0, 0, 14, 2))
+
+
+def wmf() -> bytes:
+    return b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<hhhhH6x", 0, 0, 99, 99, 96) + b"\x01\0\x09\0" + bytes(30)
+
+
+def emf() -> bytes:
+    return struct.pack("<II4i4i", 1, 88, 0, 0, 99, 99, 0, 0, 2540, 2540) + b" EMF" + bytes(60)
 
 
 def random_bytes() -> bytes:
@@ -164,7 +212,6 @@ def kind(name: str, build: Callable[[], bytes] | bytes, says: str = "") -> Kind:
 
 
 NOT, CUT, BOMB, PROGRAM = "not a picture", "damaged or cut off", "decompression bomb", "program"
-FTYP = struct.pack(">I4s4sI4s", 20, b"ftyp", b"%s", 0, b"%s")
 
 KINDS = [
     kind("empty.jpg", b"", "empty file"),
@@ -211,6 +258,8 @@ KINDS = [
     kind("png without data.png", png(png_header(), PNG_END)),
     kind("png of too little data.png", png(png_header(64, 64), PNG_DATA, PNG_END), CUT),
     kind("png of another packing.png", png(png_header(), (b"IDAT", random_bytes()), PNG_END)),
+    kind("png with a bomb of text.png", lambda: bomb_of_text(b"zTXt")),
+    kind("png with a bomb of a profile.png", lambda: bomb_of_text(b"iCCP")),
     kind("png of an unknown depth.png", png(png_header(depth=7), PNG_DATA, PNG_END)),
     kind("png with a long chunk.png", png(png_header())[:-4] + struct.pack(">I4s", HUGE, b"IDAT")),
     # GIF
@@ -250,7 +299,7 @@ KINDS = [
     kind("webp of a canvas alone.webp", webp_canvas(9)),
     kind("webp of 280 terapixels.webp", webp_canvas(1 << 24)),
     kind("avif of a brand alone.avif", b"\0\0\0\x14ftypavif\0\0\0\0avif"),
-    kind("avif cut.avif", cut("AVIF"), CUT),
+    kind("avif cut.avif", cut("AVIF", 0.9)),
     kind("heic of a brand alone.heic", b"\0\0\0\x14ftypheic\0\0\0\0heic"),
     kind("heic cut.heic", cut("HEIF")),
     # Icons
@@ -274,7 +323,7 @@ KINDS = [
     kind("tga packed and cut.tga", b"\0\0\x0a" + bytes(9) + struct.pack("<HHBB", 64, 64, 24, 0) + b"\xff" * 10),
     kind("psd cut.psd", psd(mode=3)),
     kind("psd of an unknown mode.psd", psd(mode=77)),
-    kind("dds cut.dds", cut("DDS"), CUT),
+    kind("dds cut.dds", cut("DDS")),
     kind("dds of an unknown packing.dds", lambda: patched(drawn("DDS"), 80, struct.pack("<I4s", 4, b"NOPE"))),
     kind("pcx cut.pcx", cut("PCX"), CUT),
     kind("sgi cut.sgi", cut("SGI")),
@@ -284,7 +333,6 @@ KINDS = [
     kind("jpeg2000 of a header alone.j2k", lambda: drawn("JPEG2000", no_jp2=True)[:60]),
     kind("xbm malformed.xbm", b"#define x_width 16\n#define x_height 16\nstatic char x_bits[] = {\nwhat?\n"),
     kind("xpm malformed.xpm", b'/* XPM */\nstatic char *x[] = {\n"16 16 2 1",\n"  c none",\n};\n'),
-    kind("im cut.im", cut("IM"), CUT),
     kind("msp cut.msp", cut("MSP", mode="1")),
     kind("qoi cut.qoi", cut("QOI")),
     kind("blp cut.blp", cut("BLP", mode="P")),
@@ -293,8 +341,8 @@ KINDS = [
     kind("fli cut.fli", fli),
     kind("dcx of no pages.dcx", struct.pack("<II", 0x3ADE68B1, 0)),
     kind("gbr cut.gbr", struct.pack(">IIIII", 28, 2, 64, 64, 1) + b"GIMP\0\0\0\x01" + bytes(9)),
-    kind("pixar cut.pxr", b"\x80\xe8\0\0" + bytes(500) + struct.pack("<8H", *[64] * 8)),
-    kind("ftex cut.ftc", b"FTEX" + struct.pack("<IIIII", 1, 64, 64, 1, 1) + struct.pack("<II", 0, 40)),
+    kind("pixar cut.pxr", pixar),
+    kind("ftex cut.ftc", b"FTEX" + struct.pack("<9I", 1, 64, 64, 1, 1, 1, 36, 999, 0)),
     kind("fits of a header alone.fits", fits(BITPIX=8, NAXIS=2, NAXIS1=64, NAXIS2=64)),
     kind("fits of no pictures.fits", fits(BITPIX=8, NAXIS=0)),
     # Formats that Pillow knows by name only
@@ -304,5 +352,388 @@ KINDS = [
     kind("film.mpg", b"\0\0\x01\xb3" + struct.pack(">I", 0x14010114) + bytes(200)),
     # Programs that draw: no file may have another program run
     kind("program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nquit\n%%EOF\n", PROGRAM),
-    kind("program.wmf", b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<hhhhH", 0, 0, 99, 99, 96) + bytes(30), ""),
+    kind("program.wmf", wmf, PROGRAM),
+    kind("program.emf", emf, PROGRAM),
 ]
+
+
+def make_sparse(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 3 << 30)
+
+
+@dataclass(frozen=True)
+class Oddity:
+    """What is bad is not the content but the file."""
+
+    name: str
+    make: Callable[[Path], object]
+    says: str
+
+
+ODDITIES = [
+    Oddity("a folder", Path.mkdir, "cannot be read"),
+    Oddity("a dangling link.jpg", lambda path: path.symlink_to("nowhere"), os.strerror(errno.ENOENT)),
+    Oddity("a link to itself.jpg", lambda path: path.symlink_to(path), os.strerror(errno.ELOOP)),
+    Oddity("deleted meanwhile.jpg", lambda path: None, os.strerror(errno.ENOENT)),
+    Oddity("3 GB of zeros.jpg", make_sparse, NOT),
+]
+ALL: list[Kind | Oddity] = [*KINDS, *ODDITIES]
+
+
+def names(kinds: list[Kind] | list[Kind | Oddity]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("bad", kinds, ids=lambda bad: bad.name)
+
+
+def write(bad: Kind | Oddity, path: Path) -> None:
+    if isinstance(bad, Kind):
+        path.write_bytes(bad.build())
+    else:
+        bad.make(path)
+
+
+def good_pixels(number: int) -> np.ndarray:
+    """No two of the good pictures are alike, so that a swap would show."""
+    return np.full((SIZE_PX, SIZE_PX, 3), (number % 256, 7 * number % 256, number // 256), np.uint8)
+
+
+def write_good(folder: Path, number: int) -> Path:
+    path = folder / f"good {number}.png"
+    Image.fromarray(good_pixels(number)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bad files")
+    for number, bad in enumerate(ALL):
+        write_good(folder, number)
+        write(bad, folder / bad.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def verdicts(folder: Path) -> list[Decoded]:
+    """Good and bad by turns through one pool."""
+    paths = [path for number, bad in enumerate(ALL) for path in (folder / f"good {number}.png", folder / bad.name)]
+    with DecoderPool(size_px=SIZE_PX, workers=2) as pool:
+        return list(pool.map(Task(str(path)) for path in paths))
+
+
+def test_the_good_pictures_among_them_come_out_whole_and_in_order(verdicts: list[Decoded]) -> None:
+    assert len({bad.name for bad in ALL}) == len(ALL)
+    assert len(verdicts) == 2 * len(ALL)
+    for number, decoded in enumerate(verdicts[::2]):
+        assert decoded.reason is None
+        assert decoded.task.path.endswith(f"good {number}.png")
+        np.testing.assert_array_equal(decoded.pixels, good_pixels(number))
+
+
+def check_reason(reason: str | None, says: str, folder: Path) -> None:
+    assert reason
+    assert reason.isprintable()  # one line, and nothing that would steer a terminal
+    assert len(reason) <= 150
+    assert says in reason
+    assert str(folder) not in reason
+
+
+@names(ALL)
+def test_every_bad_file_is_refused_with_a_reason(bad: Kind | Oddity, folder: Path, verdicts: list[Decoded]) -> None:
+    decoded = verdicts[2 * ALL.index(bad) + 1]
+    assert decoded.task.path == str(folder / bad.name)
+    assert decoded.pixels is None
+    check_reason(decoded.reason, bad.says, folder)
+    assert bad.name not in (decoded.reason or "")
+
+
+@names(ALL)
+def test_reading_one_raises_nothing_unexpected(bad: Kind | Oddity, folder: Path) -> None:
+    path = folder / bad.name
+    with pytest.raises((PictureRefused, OSError)) as refused:
+        read_image(path)
+    if isinstance(bad, Oddity):
+        return
+    check_reason(str(refused.value), bad.says, folder)
+    content = path.read_bytes()
+    with pytest.raises(PictureRefused, match=bad.says or None):
+        read_image(content, cover_px=SIZE_PX)
+    with path.open("rb") as file, pytest.raises(PictureRefused, match=bad.says or None):
+        read_image(file)
+
+
+def test_what_is_no_picture_is_not_even_hashed(verdicts: list[Decoded]) -> None:
+    """Neither is it read: the 3 GB would take seconds, and longer than the time limit from a slow drive."""
+    for bad, decoded in zip(ALL, verdicts[1::2], strict=True):
+        if decoded.reason == NOT:
+            assert decoded.content_hash is None, bad.name
+
+
+# Damage that is not the pixels' does not cost the picture.
+
+EXIF_JUNK = b"Exif\0\0junk, not a directory"
+
+
+def jpeg_with_exif_junk() -> bytes:
+    return drawn("JPEG").replace(
+        b"\xff\xd8", b"\xff\xd8\xff\xe1" + struct.pack(">H", 2 + len(EXIF_JUNK)) + EXIF_JUNK, 1
+    )
+
+
+SURVIVED = [
+    kind("png without its end", png(png_header(), PNG_DATA)),
+    kind("png with a profile of junk", png(png_header(), (b"iCCP", b"x\0\0junk"), PNG_DATA, PNG_END)),
+    kind("png with exif of junk", lambda: drawn("PNG", exif=EXIF_JUNK)),
+    kind("webp with exif of junk", lambda: drawn("WEBP", exif=EXIF_JUNK)),
+    kind("jpeg with exif of junk", jpeg_with_exif_junk),
+    kind("jpeg with a tail", lambda: drawn("JPEG") + b"MotionPhoto" * 99),
+    kind("jpeg with zeros in its data", lambda: patched(drawn("JPEG"), 1400, bytes(200))),  # JPEG knows no checksums
+    kind("gif cut in its second frame", lambda: film("GIF")[:3500]),
+    kind("png cut in its second frame", lambda: film("PNG")[:3000]),
+    kind("tiff cut in its second frame", lambda: film("TIFF")[:3000]),
+    kind(
+        "tiff whose second directory is the first",
+        tiff_of(8, 8, TIFF_DATA_AT, data=bytes(64), next_directory=8),
+    ),
+]
+
+
+@names(SURVIVED)
+def test_damage_beside_the_pixels_is_survived(bad: Kind) -> None:
+    picture = read_image(bad.build())
+    assert picture.pixels.shape in ((8, 8, 3), (40, 40, 3), (48, 48, 3))
+    assert picture.pixels.shape == (picture.height_px, picture.width_px, 3)
+
+
+# Permissions
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything, so for these tests root steps down. Nothing may be imported meanwhile."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which everyone may enter, although the folders that it lies in are pytest's own."""
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    return Path()
+
+
+needs_permissions = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has other permissions")
+
+
+@needs_permissions
+def test_a_file_without_permission_is_refused(open_folder: Path) -> None:
+    path = write_good(open_folder, 1)
+    path.chmod(0)
+    with as_nobody():
+        decoded = decode(Task(str(path)), SIZE_PX)
+        with pytest.raises(PermissionError):
+            read_image(path)
+    assert decoded.reason == f"cannot be read: {os.strerror(errno.EACCES)}"
+
+
+@needs_permissions
+def test_folders_without_permission_are_reported_and_the_others_searched(open_folder: Path) -> None:
+    for name in ("a", "closed", "names only", "z"):
+        (open_folder / name).mkdir(mode=0o755)
+        write_good(open_folder / name, 1)
+    (open_folder / "link into it").symlink_to("closed/further")
+    (open_folder / "closed").chmod(0o000)
+    (open_folder / "names only").chmod(0o444)  # may be listed, yet nothing in it may be looked at
+    reported: list[str] = []
+    try:
+        with as_nobody():
+            paths = [file.path for file in find_images(open_folder, reported.append)]
+    finally:
+        for name in ("closed", "names only"):
+            (open_folder / name).chmod(0o755)
+    assert [os.path.normpath(path) for path in paths] == ["a/good 1.png", "z/good 1.png"]
+    assert [os.path.normpath(path) for path in reported] == ["closed", "link into it", "names only/good 1.png"]
+
+
+# Decoders that misbehave. Workers find a sitecustomize module on the path that they share with this process, and
+# in it a decoder for files that tell it what to do.
+
+RIGGED = """
+import os, re, resource, signal, sys, time
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+Path(__file__).with_name(f"{os.getpid()}.pid").touch()
+
+
+def talk():
+    os.write(1, b"noise" * 999)
+    print("noise", flush=True)
+    raise ValueError("one\\n  line\\n")
+
+
+DEEDS = {
+    "sleep": lambda: time.sleep(3600),
+    "never give the interpreter back": lambda: re.match("(a+)+$", "a" * 99 + "b"),
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "be killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(3),
+    "quit": lambda: sys.exit(0),
+    "talk": talk,
+    "want memory": lambda: bytearray(1 << 62),
+    "recurse": lambda: (lambda again: again(again))(lambda again: again(again)),
+}
+
+
+class Rigged(ImageFile.ImageFile):
+    format = "RIGGED"
+
+    def _open(self):
+        _, when, self.deed = self.fp.read().decode().split(":")
+        self._mode, self._size = "RGB", (8, 8)
+        if when == "opened":
+            DEEDS[self.deed]()
+
+    def load(self):
+        DEEDS[self.deed]()
+
+
+Image.register_open(Rigged.format, Rigged, lambda prefix: prefix.startswith(b"RIGGED:"))
+"""
+
+DEEDS = {  # what the decoder does -> the reason
+    "decoded:sleep": "decoder took longer than 2 s",
+    "opened:sleep": "decoder took longer than 2 s",
+    "decoded:never give the interpreter back": "decoder took longer than 2 s",
+    "decoded:crash": "decoder died of SIGSEGV",
+    "opened:crash": "decoder died of SIGSEGV",
+    "decoded:be killed": "decoder died of SIGKILL",  # as a system that is short of memory does
+    "decoded:exit": "decoder died with exit code 3",
+    "decoded:quit": "decoder died with exit code 0",
+    "decoded:talk": "cannot be decoded: one line",
+    "decoded:want memory": "not enough memory to decode it",
+    "decoded:recurse": "cannot be decoded: maximum recursion depth exceeded",
+}
+
+
+@pytest.fixture
+def rigged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that puts the decoder into every worker, and that every worker leaves its process id in."""
+    pytest.importorskip("resource")
+    folder = tmp_path / "rigged"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(RIGGED)
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+def write_rigged(folder: Path, name: str, deed: str) -> Path:
+    path = folder / name
+    path.write_text(f"RIGGED:{deed}")
+    return path
+
+
+def workers_started(rigged: Path) -> list[int]:
+    return [int(path.stem) for path in rigged.glob("*.pid")]
+
+
+def assert_none_left(rigged: Path) -> None:
+    for pid in workers_started(rigged):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)  # asks whether it is there: as a zombie it still would be
+
+
+def test_a_decoder_that_hangs_or_dies_costs_its_file_alone(tmp_path: Path, rigged: Path) -> None:
+    paths = []
+    for number, deed in enumerate(DEEDS):
+        paths += [write_good(tmp_path, number), write_rigged(tmp_path, f"bad {number}", deed)]
+    paths.append(write_good(tmp_path, len(DEEDS)))
+    with DecoderPool(size_px=SIZE_PX, workers=2, time_limit_s=2) as pool:
+        results = list(pool.map(Task(str(path)) for path in paths))
+    assert [decoded.task.path for decoded in results] == [str(path) for path in paths]
+    for number, decoded in enumerate(results[::2]):
+        assert decoded.reason is None
+        np.testing.assert_array_equal(decoded.pixels, good_pixels(number))
+    for decoded, reason in zip(results[1::2], DEEDS.values(), strict=True):
+        assert decoded.pixels is None
+        assert (decoded.reason or "").startswith(reason)
+    deaths = sum(reason.startswith("decoder") for reason in DEEDS.values())
+    started = len(workers_started(rigged))
+    assert deaths <= started <= deaths + 2  # one for each that died, and at first two
+    assert_none_left(rigged)
+
+
+class Interruption(Exception):
+    pass
+
+
+@contextmanager
+def without_waiting() -> Iterator[None]:
+    """Workers that hang are to be ended at once, and not by their own time limit."""
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < TIME_LIMIT_S / 2
+
+
+def hanging_tasks(tmp_path: Path, good: int = 8) -> list[Task]:
+    """A worker's first helping of good pictures, and then many that hang."""
+    sleeper = write_rigged(tmp_path, "sleeper", "decoded:sleep")
+    return [Task(str(write_good(tmp_path, number))) for number in range(good)] + [Task(str(sleeper))] * 40
+
+
+def test_an_abandoned_pool_leaves_no_worker(tmp_path: Path, rigged: Path) -> None:
+    with without_waiting(), DecoderPool(size_px=SIZE_PX, workers=2) as pool:
+        results = pool.map(hanging_tasks(tmp_path))
+        assert next(results).pixels is not None
+    assert_none_left(rigged)
+
+
+def test_an_error_in_the_loop_leaves_no_worker(tmp_path: Path, rigged: Path) -> None:
+    with without_waiting(), pytest.raises(Interruption), DecoderPool(size_px=SIZE_PX, workers=2) as pool:
+        for decoded in pool.map(hanging_tasks(tmp_path)):
+            assert decoded.pixels is not None
+            raise Interruption
+    assert_none_left(rigged)
+
+
+def test_an_error_in_the_tasks_leaves_no_worker(tmp_path: Path, rigged: Path) -> None:
+    def tasks() -> Iterator[Task]:
+        yield from hanging_tasks(tmp_path)[:16]
+        raise Interruption
+
+    with without_waiting(), pytest.raises(Interruption), DecoderPool(size_px=SIZE_PX, workers=2) as pool:
+        list(pool.map(tasks()))
+    assert_none_left(rigged)
+
+
+def test_closing_while_workers_start_leaves_none(tmp_path: Path, rigged: Path) -> None:
+    pool = DecoderPool(size_px=SIZE_PX, workers=2)
+    begun = threading.Event()
+
+    def tasks() -> Iterator[Task]:
+        yield from hanging_tasks(tmp_path, good=0)[:16]
+        begun.set()  # both workers have their helpings, and are being started
+
+    results: list[Decoded] = []
+    reader = threading.Thread(target=lambda: results.extend(pool.map(tasks())))
+    reader.start()
+    begun.wait()
+    with without_waiting():
+        pool.close()
+    reader.join()
+    assert results == []
+    assert_none_left(rigged)
+
+
+def test_a_pool_that_was_never_used_closes(rigged: Path) -> None:
+    with DecoderPool(size_px=SIZE_PX, workers=2) as pool:
+        assert list(pool.map([])) == []
+    assert workers_started(rigged) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +221,29 @@ def test_counting_along_equals_counting(tmp_path: Path) -> None:
 def test_loading_a_cache_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(CacheUnusable, match=r"x\.faiss"):
         VectorCache.load(tmp_path / "x.faiss", "cosine", DIM)
+
+
+def test_without_faiss_the_pip_line_is_named_before_any_work(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['faiss'] = None\n"
+        "from pathlib import Path\nfrom index.store import Store\nfrom index.catalog import Meta\n"
+        "from index.errors import MissingExtra\n"
+        "try:\n    Store.writing(Path(sys.argv[1]), create=Meta('m', 'd', 4, True)).__enter__()\n"
+        "except MissingExtra as error:\n    print(error)"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "i")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "pip install 'latent[cpu]'" in done.stdout, done.stderr
+    assert not (tmp_path / "i").exists()
+
+
+def test_both_faiss_packages_are_refused(tmp_path: Path) -> None:
+    """What matters is what is installed by name: two packages that each claim it."""
+    for name in ("faiss_cpu", "faiss_gpu_cu12"):
+        facts = tmp_path / f"{name}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
+    code = "from index.vectors import check_faiss; check_faiss()"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert "overwrite each other" in done.stderr

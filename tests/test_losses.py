@@ -24,7 +24,7 @@ A, B = RNG.standard_normal((2, 6, 10)) * 3 + 1
 X, Y = RNG.uniform(-1, 1, (2, 6, 3, 8, 8))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import json
@@ -50,16 +49,33 @@ from train.session import Setting, new_run, resumed_run, run_session
 
 CPU = torch.device("cpu")
 SMALL = Recipe(image_size=32, latent_dim=8, width=4, max_width=8, batch_size=8, warmup_steps=10)
-SMALL_WORDS = "--size 32 --dim 8 --width 4 --max-width 8 --batch 8 --device cpu --workers 1".split()
+SMALL_WORDS = (
+    "--size",
+    32,
+    "--dim",
+    8,
+    "--width",
+    4,
+    "--max-width",
+    8,
+    "--batch",
+    8,
+    "--device",
+    "cpu",
+    "--workers",
+    1,
+)
 GIGABYTE = 10**9
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for the processes that are started
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """In the processes that are started too: the machine is shared."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
     torch.set_num_threads(before)
 
 
@@ -337,6 +353,14 @@ def test_a_resumed_training_reaches_the_same_bits(tmp_path: Path, precision: str
     assert not any(torch.equal(trained[name], start[name]) for name in start), "something did not learn"
 
 
+@pytest.mark.usefixtures("deterministic")
+def test_a_streamed_training_reaches_the_bits_of_a_cached_one(photos: Path, tmp_path: Path) -> None:
+    for name, budget in (("cached", GIGABYTE), ("streamed", 0)):
+        pictures = open_small(photos, cache=tmp_path / "cache", budget=budget)
+        train.loop.train(new_state(SMALL, CPU, "float32"), pictures, Budget(steps=5), tmp_path / name, CPU)
+    assert_same_bits(checkpoint_of(tmp_path / "cached"), checkpoint_of(tmp_path / "streamed"))
+
+
 def test_a_stop_before_the_first_step_leaves_something_to_resume(tmp_path: Path) -> None:
     assert not train_small(new_state(SMALL, CPU, "float32"), tmp_path, 20, hooks=Hooks(should_stop=lambda: True))
     state = checkpoint.load(tmp_path, CPU)
@@ -349,7 +373,7 @@ def test_steps_and_minutes_count_over_all_sessions(tmp_path: Path) -> None:
     assert train_small(state, tmp_path, 20) and state.step == 20
     state.elapsed_s = 59.9
     assert train.loop.train(state, small_pictures(), Budget(minutes=1), tmp_path, CPU)
-    assert 20 < state.step and 60 <= state.elapsed_s < 75
+    assert state.step > 20 and 60 <= state.elapsed_s < 75
 
 
 def poison(state: State) -> None:
@@ -430,7 +454,6 @@ TINY = Recipe(
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Learnt:
     """A tiny O-GAN, 300 steps on 1,024 drawn shapes: about six seconds of one core."""
-    torch.set_num_threads(1)
     run = tmp_path_factory.mktemp("runs") / "shapes"
     setting = Setting(run, CPU, "float32", Processes(), run / "cache", GIGABYTE)
     state, progress = new_run(TINY, setting), []
@@ -458,9 +481,9 @@ def test_a_tiny_ogan_finds_the_same_shape_far_better_than_an_untrained_one(learn
         return graph(torch.from_numpy(pixels))[0].numpy()
 
     before, after = precision_at(10, random_codes), precision_at(10, learnt.model.encode)
-    print(f"P@10 {before:.3f} -> {after:.3f}, rho {learnt.progress[-1].figures['rho']:.2f}")
-    assert before < 0.85 and after > 0.93
-    assert 1 - after < (1 - before) / 3  # of the neighbours that were wrong, two thirds are mended
+    # 0.77 -> 0.98 here; over four seeds .77 to .82 -> .97 to .99. Of the wrong neighbours two thirds must be mended.
+    assert before < 0.85 and after > 0.93, (before, after)
+    assert 1 - after < (1 - before) / 3, (before, after)
     assert precision_at(1, learnt.model.encode) > 0.97
 
 
@@ -471,8 +494,7 @@ def test_codes_know_the_latents_they_came_from(learnt: Learnt) -> None:
     repainted = learnt.model.decode(learnt.model.encode(shapes)).astype(float)
     errors = ((shapes[:, None] - repainted[None]) ** 2).mean((2, 3, 4))
     own, others = np.diag(errors).mean(), errors[~np.eye(64, dtype=bool)].mean()
-    print(f"reconstruction error {own:.0f}, against others {others:.0f}")
-    assert own < 0.6 * others
+    assert own < 0.6 * others, (own, others)  # 0.4 here
 
 
 def test_the_bundle_gives_the_codes_of_torch(learnt: Learnt) -> None:
@@ -639,22 +661,30 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         checkpoint.load(run, CPU)
 
 
+def interrupted(words: list[object], awaited: Path) -> tuple[int, str, str]:
+    """Run the program, send it a Ctrl-C as soon as something is in the file ``awaited``."""
+    command = [str(Path(sys.executable).with_name("latent")), *map(str, words)]
+    deadline = time.monotonic() + 120
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            while not (awaited.exists() and awaited.stat().st_size) and process.poll() is None:
+                assert time.monotonic() < deadline, "the program does not come to it"
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    return process.returncode, stdout, stderr
+
+
 def test_an_interrupted_program_resumes_to_the_same_bytes(latent: Run, shape_folder: Path, tmp_path: Path) -> None:
     words = ["train", shape_folder, "--steps", 600, "--deterministic", *SMALL_WORDS]
     straight, broken = tmp_path / "straight" / "run", tmp_path / "broken" / "run"  # the name goes into model.json
     done = latent(*words, "-o", straight)
     assert load_model(done.stdout.strip() and straight / "bundle", "cpu").facts["steps"] == 600
 
-    program_path = Path(sys.executable).with_name("latent")
-    process = subprocess.Popen(
-        [program_path, *map(str, words), "-o", broken], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    stats = broken / "stats.jsonl"
-    while process.poll() is None and not (stats.exists() and stats.stat().st_size):  # the first line: step 100
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130, stderr
+    code, stdout, stderr = interrupted([*words, "-o", broken], broken / "stats.jsonl")  # its first line: step 100
+    assert code == 130, stderr
     assert not stdout and "Saved at step" in stderr and "--resume" in stderr
     step = checkpoint_of(broken)["step"]
     assert isinstance(step, int) and 100 <= step < 600
@@ -716,7 +746,7 @@ def test_two_processes_agree_with_each_other_and_with_one(tmp_path: Path) -> Non
     assert alone.keys() == first["gradients"].keys() == first["weights"].keys()
     for name, gradient in alone.items():
         error = (first["gradients"][name] - gradient).abs().max()
-        assert 0 < gradient.abs().max() and error <= 1e-4 * gradient.abs().max(), name
+        assert gradient.abs().max() > 0 and error <= 1e-4 * gradient.abs().max(), name
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
@@ -725,5 +755,4 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        be_one_process(Path(sys.argv[1]))
+    be_one_process(Path(sys.argv[1]))
