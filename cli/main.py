@@ -55,7 +55,7 @@ class Latent(click.Group):
             raise _spoken(f"{error.strerror or error}{place}", 1) from error
         except KeyboardInterrupt:
             click.echo(
-                "\nInterrupted. What was committed so far is kept; the same command goes on from there.", err=True
+                "\nInterrupted. All that was committed is kept; the same command goes on there.", err=True
             )
             ctx.exit(EXIT_INTERRUPTED)
 

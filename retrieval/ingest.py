@@ -91,6 +91,8 @@ def ingest(
         gone += some_gone
     missing = _Missing(gone)
     done = 0
+    if report:
+        report(done, len(work))
     for batch in _decoded_batches(catalog, work, pool):
         _commit(catalog, batch, _contents(catalog, model, batch, pool, summary), missing, summary)
         done += len(batch)
@@ -171,17 +173,18 @@ def _contents(
     catalog: Catalog, model: Model, batch: list[tuple[Work, Decoded]], pool: DecoderPool, summary: Summary
 ) -> dict[bytes, Content]:
     """What is known of each content in the batch: from the catalog where it is coded already, else encoded now."""
-    wanted = {one.content_hash: one for _, one in reversed(batch) if one.content_hash and one.reason is None}
+    wanted: dict[bytes, Decoded] = {}
+    for _, one in batch:
+        if one.reason is None and one.content_hash is not None:
+            wanted.setdefault(one.content_hash, one)
     contents = {
         content_hash: Content(row.width_px, row.height_px, row.realism, row.spread, code)
         for content_hash, (row, code) in catalog.coded_by_hash(wanted).items()
     }
-    fresh = [one for content_hash, one in reversed(wanted.items()) if content_hash not in contents]
-    # A content that was known when the file was read may have been overwritten since: read the file again.
-    fresh = [one for one in fresh if one.pixels is not None] + list(
-        pool.map(Task(one.task.path) for one in fresh if one.pixels is None)
-    )
-    fresh = [one for one in fresh if one.pixels is not None]
+    new = [one for content_hash, one in wanted.items() if content_hash not in contents]
+    # A content that was known when its file was read may have been overwritten since: read the file again.
+    again = pool.map(Task(one.task.path) for one in new if one.pixels is None)
+    fresh = [one for one in (*new, *again) if one.pixels is not None]
     if fresh:
         encoded = model.encode_squares(stack(fresh))
         summary.encoded += len(fresh)
