@@ -231,7 +231,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float64)
     values = np.nan_to_num(values, posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I") and low >= 0 and high < 2**16:
+    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high < 2**16):
         low, high = 0.0, 65535.0  # 16-bit pictures keep their brightness
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
@@ -277,4 +277,5 @@ def _reason(error: BaseException) -> str:
             return text
     text = " ".join(str(error).split()).removeprefix("cannot identify image file")
     text = text[:120] or type(error).__name__
-    return "damaged or cut off" if "truncated" in text.lower() else f"cannot be decoded: {text}"
+    cut = any(word in text.lower() for word in ("truncated", "decoder object"))  # the latter is WebP's
+    return "damaged or cut off" if cut else f"cannot be decoded: {text}"
