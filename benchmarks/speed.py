@@ -31,9 +31,10 @@ from retrieval import load_model
 from retrieval.workers import DecoderPool, Task
 from train import checkpoint
 from train.data import latents, to_signed
-from train.loop import Processes, Trainer, pick_precision
+from train.devices import Processes, pick_precision
 from train.losses import avg, correlation, critic_qp, squared_distance
 from train.recipe import preset
+from train.step import Trainer
 
 SIZES = {"0.1 MP": (400, 300), "2 MP": (1732, 1155), "12 MP": (4032, 3024)}
 

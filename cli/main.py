@@ -54,9 +54,7 @@ class Latent(click.Group):
             place = f": {error.filename}" if error.filename else ""
             raise _spoken(f"{error.strerror or error}{place}", 1) from error
         except KeyboardInterrupt:
-            click.echo(
-                "\nInterrupted. All that was committed is kept; the same command goes on there.", err=True
-            )
+            click.echo("\nInterrupted. All that was committed is kept; the same command goes on there.", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
 

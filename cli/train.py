@@ -73,18 +73,19 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
         import torch
     except ImportError as error:
         raise MissingExtra(TORCH_LINE) from error
-    from train import loop
+    from train import devices
     from train.data import find_sources
+    from train.plan import plan
 
     recipe = _recipe(options)
     run, budget = Path(output), _budget(options)
-    processes = loop.join_processes(options["device"])
-    device = loop.pick_device(options["device"], processes.local_rank)
-    precision = loop.pick_precision(options["precision"], device)
+    processes = devices.join_processes(options["device"])
+    device = devices.pick_device(options["device"], processes.local_rank)
+    precision = devices.pick_precision(options["precision"], device)
     if options["deterministic"]:
         torch.use_deterministic_algorithms(True)
     if options["dry_run"]:
-        _print_plan(loop.plan(recipe, len(find_sources(photos)), device, precision), recipe, budget)
+        _print_plan(plan(recipe, len(find_sources(photos, run)), device, precision), recipe, budget)
         return
     _run(photos, run, options, recipe, budget, processes, device, precision)
 

@@ -41,11 +41,13 @@ from train.data import (
     shuffled,
     to_signed,
 )
+from train.devices import Processes, join_processes
 from train.export import EncoderGraph, export, re_estimate
 from train.grid import to_pixels
-from train.loop import Budget, Hooks, Pace, Processes, Trainer, join_processes, learning_rate
+from train.loop import Budget, Hooks, Pace, learning_rate
 from train.recipe import Recipe
 from train.session import Setting, new_run, resumed_run, run_session
+from train.step import Trainer
 
 CPU = torch.device("cpu")
 SMALL = Recipe(image_size=32, latent_dim=8, width=4, max_width=8, batch_size=8, warmup_steps=10)
@@ -756,3 +758,10 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     be_one_process(Path(sys.argv[1]))
+
+
+def test_a_run_inside_its_photos_is_not_learnt_from(tmp_path: Path) -> None:
+    write_shapes(tmp_path / "photos", 4)
+    write_shapes(tmp_path / "photos" / "run" / "grids", 3)
+    found = find_sources([tmp_path / "photos"], left_out=tmp_path / "photos" / "run")
+    assert len(found) == 4

@@ -26,14 +26,16 @@ from retrieval.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
 
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
-MIRROR_STREAM, LATENT_STREAM = 1, 2  # independent random streams of one seed
+MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM = 1, 2, 3  # independent random streams of one seed
 
 Report = Callable[[int, int], None]
 """Called with (done, total)."""
 
 
-def find_sources(paths: Sequence[str | Path]) -> list[Task]:
+def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> list[Task]:
     """List every file of the folders and every member of the ``.tar`` archives in ``paths``.
+
+    What lies below ``left_out``, a run's own folder, is not learnt from.
 
     Raises:
         TrainingError: a path is neither, an archive is damaged, or nothing was found.
@@ -41,7 +43,7 @@ def find_sources(paths: Sequence[str | Path]) -> list[Task]:
     sources: list[Task] = []
     for path in paths:
         if os.path.isdir(path):
-            sources += [Task(found.path) for found in find_images(path)]
+            sources += [Task(found.path) for found in find_images(path) if not _is_below(found.path, left_out)]
         elif os.path.isfile(path):
             sources += _members(path)
         else:
@@ -60,9 +62,14 @@ def _members(archive: str | Path) -> list[Task]:
         raise TrainingError(f"{archive}: neither a folder nor an uncompressed .tar archive ({error})") from error
 
 
+def _is_below(path: str, folder: Path | None) -> bool:
+    return folder is not None and os.path.abspath(path).startswith(os.path.join(os.path.abspath(folder), ""))
+
+
 def _is_junk(name: str) -> bool:
-    base = os.path.basename(name)
-    return base.startswith(".") or base.lower() in JUNK_NAMES
+    """Hidden, or in a hidden folder, or litter; archives made of ``.`` begin every name with it."""
+    parts = [part for part in name.split("/") if part != "."]
+    return any(part.startswith(".") for part in parts) or parts[-1].lower() in JUNK_NAMES
 
 
 class Pictures(Protocol):
@@ -133,13 +140,16 @@ def open_pictures(
     budget_bytes: int,
     workers: int | None = None,
     report: Report | None = None,
+    left_out: Path | None = None,
 ) -> Pictures:
     """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
+
+    ``left_out``, a run's own folder, is not learnt from where it lies inside them.
 
     Raises:
         TrainingError: nothing there, or fewer than two pictures could be decoded.
     """
-    sources = find_sources(paths)
+    sources = find_sources(paths, left_out)
     if len(sources) * size_px**2 * 3 > budget_bytes:
         return StreamedPictures(sources, size_px, workers)
     cached = cache_dir / f"pictures-{_fingerprint(sources, size_px)}.npy"
@@ -197,7 +207,7 @@ def shuffled(n: int, recipe: Recipe, first_step: int, rank: int = 0, world: int 
         for row, position in enumerate(positions):
             if position // n != epoch:
                 epoch = int(position // n)
-                permutation = np.random.default_rng((recipe.seed, epoch)).permutation(n)
+                permutation = np.random.default_rng((recipe.seed, ORDER_STREAM, epoch)).permutation(n)
             indices[row] = permutation[position % n]
         yield indices
 

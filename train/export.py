@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,20 +64,20 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     model = state.averaged
     re_estimate(model, state.recipe, pictures, device)
     model.cpu().eval()
-    folder.mkdir(parents=True, exist_ok=True)
     sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))]))))
-    z = torch.zeros(4, state.recipe.latent_dim)
-    encoder = EncoderGraph(model)
-    _write(encoder, torch.from_numpy(sample[:4].copy()), folder / ENCODER, "images", ["code", "realism", "spread"])
-    _write(GeneratorGraph(model), z, folder / GENERATOR, "code", ["images"])
-    seal(folder, {**facts, **_own_facts(state, len(pictures))})
-    bundle = load_model(folder, device="cpu")
-    difference = largest_difference(encoder, bundle, sample)
+    encoder, z = EncoderGraph(model), torch.zeros(4, state.recipe.latent_dim)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    _write(encoder, torch.from_numpy(sample[:4].copy()), part / ENCODER, "images", ["code", "realism", "spread"])
+    _write(GeneratorGraph(model), z, part / GENERATOR, "code", ["images"])
+    seal(part, {**facts, **_own_facts(state, len(pictures))})
+    difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
     if not difference < TOLERANCE:
-        raise TrainingError(
-            f"the exported encoder's codes differ from torch's by {difference:.2g}: not a usable bundle"
-        )
-    return bundle
+        raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}; see {part}")
+    shutil.rmtree(folder, ignore_errors=True)  # only now, and only a bundle of this run
+    part.replace(folder)
+    return load_model(folder, device="cpu")
 
 
 def _own_facts(state: State, pictures: int) -> dict[str, Any]:

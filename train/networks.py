@@ -128,8 +128,10 @@ class Generator(nn.Module):
         self.dense = nn.Linear(latent_dim, channels[0] * SEED_PX**2, bias=False)
         self.norms = nn.ModuleList(norm(c, latent_dim) for c in channels)
         outputs = [*channels[1:], 3]
+        last = len(outputs) - 1  # the only convolution that no BatchNorm follows
         self.convs = nn.ModuleList(
-            UpConv(c_in, c_out, kernel, bias=c_out == 3) for c_in, c_out in zip(channels, outputs, strict=True)
+            UpConv(c_in, c_out, kernel, bias=stage == last)
+            for stage, (c_in, c_out) in enumerate(zip(channels, outputs, strict=True))
         )
         self.apply(initialise)
 

@@ -16,8 +16,9 @@ from retrieval.model import Model
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State
 from train.data import Pictures, Report, open_pictures
+from train.devices import Processes
 from train.export import export
-from train.loop import Budget, Hooks, Processes, train
+from train.loop import Budget, Hooks, train
 from train.recipe import Recipe
 
 BUNDLE = "bundle"
@@ -71,7 +72,15 @@ def open_together(
     """The training pictures; of several processes the first decodes them, the others wait for it."""
     if not setting.processes.is_first:
         dist.barrier()
-    pictures = open_pictures(photos, image_size, setting.cache_dir, setting.cache_budget_bytes, setting.workers, report)
+    pictures = open_pictures(
+        photos,
+        image_size,
+        setting.cache_dir,
+        setting.cache_budget_bytes,
+        setting.workers,
+        report,
+        left_out=setting.run,
+    )
     if setting.processes.is_first and setting.processes.world > 1:
         dist.barrier()
     return pictures

@@ -1,0 +1,77 @@
+"""Where a training runs: one process or several, on which device, in which precision."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from retrieval.errors import TrainingError
+
+PATIENCE = timedelta(hours=12)  # the others wait while the first process decodes the pictures
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process' place among those that ``torchrun`` started; alone by default."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+def join_processes(device_name: str) -> Processes:
+    """Meet the other processes that ``torchrun`` started, if it did."""
+    if "RANK" not in os.environ:
+        return Processes()
+    on_gpus = device_name != "cpu" and torch.cuda.is_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo", timeout=PATIENCE)
+    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """``auto`` takes a GPU where there is one.
+
+    Raises:
+        TrainingError: a GPU was asked for, and torch sees none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """``auto`` takes bfloat16 where the hardware multiplies in it."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
+
+
+def agree(wish: bool, processes: Processes, device: torch.device) -> bool:
+    """All processes stop at the same step, as soon as one of them wants to."""
+    if processes.world == 1:
+        return wish
+    wishes = torch.tensor([float(wish)], device=device)
+    dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
+    return bool(wishes.item())
+
+
+def agree_on_time(elapsed_s: float, processes: Processes, device: torch.device) -> float:
+    """Clocks differ; the first process' clock counts."""
+    if processes.world == 1:
+        return elapsed_s
+    clock = torch.tensor([elapsed_s], device=device, dtype=torch.float64)
+    dist.broadcast(clock, src=0)
+    return float(clock.item())

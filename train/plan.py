@@ -1,0 +1,59 @@
+"""What a training would need and how long it would take, before it is begun."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from train import checkpoint
+from train.devices import Processes
+from train.networks import count_parameters
+from train.recipe import Recipe
+from train.step import Trainer
+
+
+def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str) -> dict[str, Any]:
+    """What ``--dry-run`` prints: sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
+    seconds_per_step = time_step(recipe, device, precision)
+    state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
+    encoder, generator = count_parameters(state.model.encoder), count_parameters(state.model.generator)
+    activations = sum(_activation_bytes(recipe, precision))
+    return {
+        "pictures": pictures_found,
+        "cache_bytes": pictures_found * recipe.image_size**2 * 3,
+        "encoder_parameters": encoder,
+        "generator_parameters": generator,
+        # weights, gradients, RMSprop's squares and the average, in float32
+        "memory_bytes": 4 * 4 * (encoder + generator) + activations,
+        "device": str(device),
+        "precision": precision,
+        "seconds_per_step": seconds_per_step,
+        "pictures_per_s": recipe.batch_size / seconds_per_step,
+    }
+
+
+def _activation_bytes(recipe: Recipe, precision: str) -> list[int]:
+    """Feature maps that one step keeps for the backward pass: two passes of E, one of G, two maps a stage."""
+    bytes_each = 2 if precision == "bfloat16" else 4
+    side, channels, stages = recipe.image_size // 2, recipe.width, []
+    while side >= 4:
+        stages.append(3 * 2 * recipe.batch_size * min(channels, recipe.max_width) * side**2 * bytes_each)
+        side, channels = side // 2, channels * 2
+    return stages
+
+
+def time_step(recipe: Recipe, device: torch.device, precision: str, steps: int = 5) -> float:
+    """Median seconds of one step on noise."""
+    trainer = Trainer(checkpoint.new_state(recipe, device, precision), device, Processes())
+    noise = np.random.default_rng(0).integers(
+        0, 256, (recipe.batch_size, recipe.image_size, recipe.image_size, 3), np.uint8
+    )
+    seconds = []
+    for _ in range(steps + 2):
+        start = time.perf_counter()
+        float(trainer.step(noise, 1e-6)["loss_e"])
+        seconds.append(time.perf_counter() - start)
+    return float(np.median(seconds[2:]))
