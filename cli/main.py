@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -79,7 +78,7 @@ def _spoken(message: str, code: int) -> click.ClickException:
 @click.group(
     cls=Latent, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(version("latent"), prog_name="latent")
+@click.version_option(package_name="latent", prog_name="latent")
 def latent() -> None:
     """Find pictures by what they look like, and draw what was found.
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from index.catalog import FILE_NAME, Catalog, Meta
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
@@ -49,7 +48,6 @@ class Store:
         """
         if not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
-        check_faiss()
         store = cls(folder, Catalog(folder, writing=False))
         store.catalog.meta()
         return store
@@ -221,6 +219,8 @@ def _tie(a: Neighbour, b: Neighbour) -> bool:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout  # searching starts sooner without it
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK_NAME)

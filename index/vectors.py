@@ -30,6 +30,7 @@ TRAILER = struct.Struct("<8sqQ")  # magic, generation, XXH3 of everything before
 MAGIC = b"latentF1"
 READ_BYTES = 1 << 22
 PART = ".part"
+FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
 
 
 class CacheUnusable(Exception):
@@ -133,9 +134,15 @@ def unit(codes: Floats) -> Floats:
 
 
 def import_faiss() -> Any:
-    """The faiss module, which costs its import only where it is needed."""
-    import faiss
+    """The faiss module, which costs its import only where it is needed.
 
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtra(FAISS_LINE) from error
     return faiss
 
 
@@ -146,7 +153,7 @@ def check_faiss() -> None:
         MissingExtra: neither of its packages is installed, or both: they overwrite each other's files.
     """
     if find_spec("faiss") is None:
-        raise MissingExtra("searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')")
+        raise MissingExtra(FAISS_LINE)
     both = [name for name in ("faiss-cpu", "faiss-gpu-cu12") if _installed(name)]
     if len(both) > 1:
         raise MissingExtra(
