@@ -22,6 +22,7 @@ import numpy as np
 from index.vectors import import_faiss, unit
 from retrieval import Model, load_model
 from retrieval.images import Pixels
+from retrieval.model import seal
 from retrieval.workers import DecoderPool, stack
 from train.data import find_sources
 
@@ -110,6 +111,9 @@ def main() -> None:
     parser.add_argument("--gallery", type=Path, nargs="+", required=True)
     parser.add_argument("--queries", type=Path, nargs="+", required=True)
     parser.add_argument("-o", "--output", type=Path, help="write the table as JSON too")
+    parser.add_argument(
+        "--record", action="store_true", help="write the figures of the code into the bundle's model.json"
+    )
     arguments = parser.parse_args()
 
     model = load_model(arguments.bundle)
@@ -129,6 +133,9 @@ def main() -> None:
         )
     cycle = cycle_correlation(model)
     print(f"cycle correlation {cycle:.3f}")
+    if arguments.record:
+        measured = {measure: round(mean, 4) for measure, (mean, _, _) in table["code N(E(x))"].items()}
+        seal(model.folder, {**model.facts, "metrics": {**measured, "cycle correlation": round(cycle, 4)}})
     if arguments.output:
         arguments.output.write_text(
             json.dumps({"model": model.name, "table": table, "cycle_correlation": cycle}, indent=2)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import counted, device_option, say, shown_path
+from cli.speech import device_option, listed_paths, null_option, say, shown_path
 from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device, printable
+
+if TYPE_CHECKING:
+    from retrieval.images import Pixels
 
 model_option = click.option(
     "--model",
@@ -40,13 +45,16 @@ def models(form: str) -> None:
         )
 
 
-@click.command(epilog="\b\nExample:\n  latent sample 16 -o dreams --seed 7")
+@click.command(epilog="\b\nExample:\n  latent sample 16 -o dreams --seed 7 --sheet dreams.png")
 @click.argument("count", type=click.IntRange(min=1), metavar="N")
 @output_option
 @model_option
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same pictures.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same pictures."
+)
+@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw them all on one sheet.")
 @device_option
-def sample(count: int, output: str, model: str, seed: int, device: Device) -> None:
+def sample(count: int, output: str, model: str, seed: int, sheet: str | None, device: Device) -> None:
     """Paint N pictures that never were, from random codes."""
     from PIL import Image
 
@@ -55,18 +63,21 @@ def sample(count: int, output: str, model: str, seed: int, device: Device) -> No
     pictures = load_model(model, device).sample(count, seed)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, pixels in enumerate(pictures, 1):
-        path = folder / f"sample-{seed}-{number:05d}.png"
+    paths = [folder / f"sample-{seed}-{number:05d}.png" for number in range(1, count + 1)]
+    for path, pixels in zip(paths, pictures, strict=True):
         Image.fromarray(pixels).save(path)
         click.echo(shown_path(str(path)))
+    if sheet:
+        _draw(sheet, [(str(path), pixels, None) for path, pixels in zip(paths, pictures, strict=True)])
 
 
 @click.command(epilog="\b\nExample:\n  latent reconstruct face.jpg me.png -o repainted --sheet repainted.png")
-@click.argument("images", nargs=-1, required=True, type=click.Path(), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
 @click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
 @click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw originals above paintings.")
+@null_option
 @device_option
 @click.pass_context
 def reconstruct(
@@ -76,30 +87,38 @@ def reconstruct(
     model: str,
     scale: float,
     sheet: str | None,
+    null: bool,
     device: Device,
 ) -> None:
-    """Paint pictures from their own codes: what the model keeps of them."""
+    """Paint pictures from their own codes: what the model keeps of them. - reads paths from standard input."""
     from PIL import Image
 
     from retrieval import PictureRefused, load_model
-    from retrieval.sheet import Cell, Row, draw_png, thumbnail
+    from retrieval.sheet import thumbnail
 
-    painter, cells = load_model(model, device), []
-    folder = Path(output)
+    painter, drawn = load_model(model, device), []
+    paths, folder = listed_paths(images, null), Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(images, 1):
+    for number, image in enumerate(paths, 1):
         try:
             painted = painter.decode(painter.encode([image]), scale)[0]
         except PictureRefused as refusal:
-            say(f"Error: {printable(str(refusal))}")
+            say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
             continue
-        path = folder / f"{number:03d}-{printable(Path(image).stem)[:80]}.png"
-        Image.fromarray(painted).save(path)
-        click.echo(shown_path(str(path)))
-        cells.append(Cell(thumbnail(image), painted, (Path(image).name,), image))
-    if sheet and cells:
-        draw_png([Row(cells[0], cells[1:])], sheet)
-        say(f"drew {shown_path(sheet)}")
-    if len(cells) < len(images):
-        say(f"{counted(len(images) - len(cells), 'picture')} could not be read")
+        target = folder / f"{number:03d}-{printable(Path(image).stem)[:80]}.png"
+        Image.fromarray(painted).save(target)
+        click.echo(shown_path(str(target)))
+        drawn.append((image, thumbnail(image), painted))
+    if sheet and drawn:
+        _draw(sheet, drawn)
+    if len(drawn) < len(paths):
         ctx.exit(1)
+
+
+def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Pixels | None]]) -> None:
+    """Pictures, with what was painted for them below, each under its file's name."""
+    from retrieval.sheet import Cell, Row, draw_png
+
+    cells = [Cell(pixels, painted, (Path(path).name,), path) for path, pixels, painted in drawn]
+    draw_png([Row(cells[0], cells[1:])], sheet)
+    say(f"drew {shown_path(sheet)}")

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.speech import device_option, index_option, say, short_path, shown_path
+from cli.speech import device_option, index_option, listed_paths, null_option, say, short_path, shown_path
 from retrieval.names import DECODE_SCALE, Device, printable
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ Examples:
 @click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw a contact sheet.")
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("-0", "--null", is_flag=True, help="Paths end with NUL instead of a line's end, in the list of - too.")
+@null_option
 @device_option
 @click.pass_context
 def query(
@@ -77,7 +76,7 @@ def query(
     """
     from retrieval import PictureRefused, Retriever
 
-    paths = [path for image in images for path in (_listed(null) if image == "-" else [image])]
+    paths = listed_paths(images, null)
     answers: list[Answer] = []
     with Retriever.open(index_folder, device) as retriever:
         for number, path in enumerate(paths, 1):
@@ -98,13 +97,6 @@ def query(
         _print(answers, form, metric, null)
     if len(answers) < len(paths):
         ctx.exit(1)
-
-
-def _listed(null: bool) -> list[str]:
-    """The paths on standard input, as bytes whatever their encoding."""
-    text = sys.stdin.buffer.read()
-    entries = text.split(b"\0") if null else text.splitlines()
-    return [os.fsdecode(entry) for entry in entries if entry]
 
 
 def _record(hit: Hit) -> dict[str, Any]:

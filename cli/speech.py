@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,6 +31,24 @@ device_option = click.option(
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode [default: one a core]."
 )
+
+
+null_option = click.option(
+    "-0", "--null", is_flag=True, help="Paths end with NUL instead of a line's end, in the list of - too."
+)
+
+
+def listed_paths(words: Iterable[str], null: bool) -> list[str]:
+    """``words`` with each ``-`` replaced by the paths on standard input, whatever their encoding."""
+    paths: list[str] = []
+    for word in words:
+        if word == "-":
+            text = sys.stdin.buffer.read()
+            entries = text.split(b"\0") if null else text.splitlines()
+            paths += [os.fsdecode(entry) for entry in entries if entry]
+        else:
+            paths.append(word)
+    return paths
 
 
 def say(text: str) -> None:

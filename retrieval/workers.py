@@ -34,6 +34,7 @@ from retrieval.images import Pixels, identified, read_pixels, square
 
 TIME_LIMIT_S = 30.0
 CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
+CHUNKS_AHEAD = 64  # so that workers go on decoding while the caller encodes a batch
 READ_BYTES = 1 << 20
 READY = b"ready"
 
@@ -117,12 +118,12 @@ class DecoderPool:
         self._closing = False
 
     def map(self, tasks: Iterable[Task]) -> Iterator[Decoded]:
-        """Yield one result a task, in the tasks' order; at most a few chunks a worker are under way at once."""
+        """Yield one result a task, in the tasks' order; workers run ahead of the caller by ``CHUNKS_AHEAD``."""
         remaining = iter(tasks)
         under_way: deque[Future[list[Decoded]]] = deque()
         try:
             while True:
-                while len(under_way) < 3 * self.workers and (chunk := list(islice(remaining, CHUNK))):
+                while len(under_way) < CHUNKS_AHEAD and (chunk := list(islice(remaining, CHUNK))):
                     under_way.append(self._threads.submit(self._decode_chunk, chunk))
                 if not under_way:
                     return

@@ -207,6 +207,11 @@ def test_sample_reconstruct_models(latent: Run, tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 3 and "bad.png: not a picture" in done.stderr
     with Image.open(tmp_path / "c.png") as sheet:
         assert sheet.height > 256
+    listed = latent("reconstruct", "-", "-o", "d", stdin=None, input="\n".join(first))
+    assert len(listed.stdout.splitlines()) == 3
+    latent("sample", 12, "-o", "e", "--sheet", "e.png")
+    with Image.open(tmp_path / "e.png") as sheet:
+        assert sheet.width > 10 * 128
     table = latent("models").stdout
     assert "faces-64" in table
     (facts,) = [m for m in json.loads(latent("models", "--format", "json").stdout)["models"] if m["name"] == "faces-64"]
