@@ -121,9 +121,10 @@ class DecoderPool:
         """Yield one result a task, in the tasks' order; workers run ahead of the caller by ``CHUNKS_AHEAD``."""
         remaining = iter(tasks)
         under_way: deque[Future[list[Decoded]]] = deque()
+        ahead = max(CHUNKS_AHEAD, 3 * self.workers)
         try:
             while True:
-                while len(under_way) < CHUNKS_AHEAD and (chunk := list(islice(remaining, CHUNK))):
+                while len(under_way) < ahead and (chunk := list(islice(remaining, CHUNK))):
                     under_way.append(self._threads.submit(self._decode_chunk, chunk))
                 if not under_way:
                     return
