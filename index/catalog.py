@@ -10,12 +10,13 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -50,6 +51,7 @@ SCHEMA = 1
 FILE_NAME = "catalog.db"
 BUSY_TIMEOUT_S = 30.0
 VARIABLES = 500  # values in one IN (...)
+READ_AGAIN = -1  # an mtime that no file has
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -67,8 +69,16 @@ meta = Table(
     Column("latent_dim", Integer, nullable=False),
     Column("standardized", Boolean, nullable=False),
     Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
+    Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
     Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
     Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
+)
+
+generations = Table(
+    "generations",
+    tables,
+    Column("generation", Integer, primary_key=True),
+    Column("stamp", LargeBinary, nullable=False),
 )
 
 roots = Table(
@@ -115,6 +125,7 @@ class Meta:
     latent_dim: int
     standardized: bool
     generation: int = 0
+    stamp: bytes = b""
     found: int = 0
     rebuild_from: int = 0
 
@@ -151,7 +162,7 @@ class Catalog:
 
     def __init__(self, folder: Path, writing: bool) -> None:
         self.path = folder / FILE_NAME
-        self.anchor = folder.absolute().parent
+        self.anchor = Path(os.path.realpath(folder)).parent
         self._engine = _engine(self.path, writing)
 
     @classmethod
@@ -159,10 +170,12 @@ class Catalog:
         """Make a new catalog; a half-made one never stands at the final path."""
         part = folder / (FILE_NAME + ".part")
         part.unlink(missing_ok=True)
+        facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
         engine = _engine(part, writing=True)
         with _translated(part), engine.begin() as connection:
             tables.create_all(connection)
             connection.execute(insert(meta).values(id=1, schema=SCHEMA, **vars(facts)))
+            connection.execute(insert(generations).values(generation=facts.generation, stamp=facts.stamp))
         engine.dispose()
         os.replace(part, folder / FILE_NAME)
         return cls(folder, writing=True)
@@ -212,16 +225,6 @@ class Catalog:
                 return int(known)
             return _inserted_id(connection.execute(insert(roots).values(path=stored)))
 
-    def absorb_root(self, inner_id: int, outer_id: int, prefix: bytes) -> None:
-        """Hand the rows of a root that lies at ``prefix`` inside another over to that one."""
-        with self.transaction() as connection:
-            rows = connection.execute(select(pictures.c.id, pictures.c.path).where(pictures.c.root_id == inner_id))
-            moved = [(row.id, os.path.join(prefix, row.path)) for row in rows]
-            for picture_id, path in moved:
-                values = {"root_id": outer_id, "path": path}
-                connection.execute(update(pictures).where(pictures.c.id == picture_id).values(values))
-            connection.execute(delete(roots).where(roots.c.id == inner_id))
-
     def drop_root(self, root_id: int) -> int:
         """Forget a root with all its rows and codes; returns how many rows went."""
         with self.transaction() as connection:
@@ -232,7 +235,7 @@ class Catalog:
             connection.execute(delete(codes).where(codes.c.picture_id.in_(mine)))
             connection.execute(delete(pictures).where(pictures.c.root_id == root_id))
             connection.execute(delete(roots).where(roots.c.id == root_id))
-            _finish(connection, facts, -before, rebuild=True)
+            _finish(connection, facts, b"drop %d" % root_id, -before, rebuild=True)
         return len(ids)
 
     def _portable(self, path: str) -> bytes:
@@ -316,9 +319,9 @@ class Catalog:
             before = _count_found(
                 connection, [change.picture.id for change in changes if change.picture.id is not None]
             )
-            _write(connection, changes, facts.generation + 1)
+            digest = _write(connection, changes, facts.generation + 1)
             after = sum(change.picture.status == "found" for change in changes)
-            _finish(connection, facts, after - before)
+            _finish(connection, facts, digest, after - before)
 
     def mark(self, ids: Sequence[int], status: Status, forget_codes: bool = False) -> None:
         """Give these rows another status; with ``forget_codes`` nothing of what was seen in them stays."""
@@ -333,7 +336,21 @@ class Catalog:
                     values |= {"content_hash": None, "realism": None, "spread": None}
                     connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
                 connection.execute(update(pictures).where(pictures.c.id.in_(part)).values(values))
-            _finish(connection, facts, (len(ids) if status == "found" else 0) - before)
+            digest = f"{status} {forget_codes} {sorted(ids)}".encode()
+            _finish(connection, facts, digest, (len(ids) if status == "found" else 0) - before)
+
+    def stamp_of(self, connection: Connection, generation: int) -> bytes | None:
+        """The stamp that a generation of this very history has; None where it never came to that."""
+        query = select(generations.c.stamp).where(generations.c.generation == generation)
+        stamp: bytes | None = connection.scalar(query)
+        return stamp
+
+    def forget_lost_codes(self) -> None:
+        """Have pictures read again that can be found but have no code, which no run of this program leaves behind."""
+        with self.transaction() as connection:
+            lost = (pictures.c.status == "found") & pictures.c.id.not_in(select(codes.c.picture_id))
+            values = {"status": "skipped", "reason": "its code was lost", "realism": None, "mtime_ns": READ_AGAIN}
+            connection.execute(update(pictures).where(lost).values(values))
 
     def counts(self) -> dict[str, int]:
         with self.transaction() as connection:
@@ -368,7 +385,7 @@ class Catalog:
         with self.transaction() as connection:
             facts = self.meta(connection)
             findable = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
-            _finish(connection, facts, (connection.scalar(findable) or 0) - facts.found, rebuild=True)
+            _finish(connection, facts, b"recount", (connection.scalar(findable) or 0) - facts.found, rebuild=True)
 
 
 def _count_found(connection: Connection, ids: Sequence[int]) -> int:
@@ -376,15 +393,17 @@ def _count_found(connection: Connection, ids: Sequence[int]) -> int:
     return sum(connection.scalar(query.where(pictures.c.id.in_(part))) or 0 for part in _parts(ids))
 
 
-def _finish(connection: Connection, facts: Meta, found_more: int, rebuild: bool = False) -> None:
-    """Close a change: the next generation, and how many more pictures can be found."""
-    generation = facts.generation + 1
-    values = {"generation": generation, "found": facts.found + found_more}
+def _finish(connection: Connection, facts: Meta, change: bytes, found_more: int, rebuild: bool = False) -> None:
+    """Close a change: the next generation, its stamp, and how many more pictures can be found."""
+    generation, stamp = facts.generation + 1, xxhash.xxh3_128(facts.stamp + change).digest()
+    values: dict[str, Any] = {"generation": generation, "stamp": stamp, "found": facts.found + found_more}
     connection.execute(update(meta).values(values | ({"rebuild_from": generation} if rebuild else {})))
+    connection.execute(insert(generations).values(generation=generation, stamp=stamp))
 
 
-def _write(connection: Connection, changes: Sequence[Change], generation: int) -> None:
-    """Insert the rows that have no id yet, overwrite the others, and put their codes beside them."""
+def _write(connection: Connection, changes: Sequence[Change], generation: int) -> bytes:
+    """Insert the rows that have no id yet, overwrite the others, put their codes beside them; a digest of it all."""
+    digest = xxhash.xxh3_128()
     next_id = (connection.scalar(select(func.max(pictures.c.id))) or 0) + 1
     new: list[dict[str, Any]] = []
     old: list[dict[str, Any]] = []
@@ -398,6 +417,8 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
             old.append({**values, "row_id": values["id"]})
         if change.code is not None:
             coded.append({"picture_id": values["id"], "code": np.ascontiguousarray(change.code, "<f4").tobytes()})
+            digest.update(coded[-1]["code"])
+        digest.update(f"{values['id']} {values['status']}".encode())
     for part in _parts([values["id"] for values in old]):
         connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
     if new:
@@ -406,6 +427,7 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
         connection.execute(update(pictures).where(pictures.c.id == bindparam("row_id")), old)
     if coded:
         connection.execute(insert(codes), coded)
+    return digest.digest()
 
 
 def _inserted_id(result: CursorResult[Any]) -> int:

@@ -125,6 +125,8 @@ class Store:
             facts = self.catalog.meta(connection)
             kind = cache_kind(metric, facts)
             cache = self._caches.get(kind) or self._load(kind, facts)
+            if cache is not None and self.catalog.stamp_of(connection, cache.generation) != cache.stamp:
+                cache = None  # of another history: the catalog was made anew, or came back from a backup
             if cache is not None and cache.generation == facts.generation and len(cache) == facts.found:
                 self._caches[kind] = cache
                 return cache
@@ -132,9 +134,9 @@ class Store:
                 touched, ids, codes = self.catalog.changed_since(connection, cache.generation, facts.latent_dim)
                 cache.remove(touched)
                 cache.add(ids, codes)
-                cache.generation = facts.generation
+                cache.generation, cache.stamp = facts.generation, facts.stamp
             if cache is None or cache.generation != facts.generation or len(cache) != facts.found:
-                cache = VectorCache.empty(kind, facts.latent_dim, facts.generation)
+                cache = VectorCache.empty(kind, facts.latent_dim, facts.generation, facts.stamp)
                 for ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
                     cache.add(ids, codes)
         self._caches[kind] = cache
@@ -172,7 +174,7 @@ class Store:
             except CacheUnusable as error:
                 found.append(f"cache: {error}")
                 continue
-            if cache.generation == facts.generation and not self._agrees(cache, facts):
+            if (cache.generation, cache.stamp) == (facts.generation, facts.stamp) and not self._agrees(cache, facts):
                 found.append(f"cache: {path.name} does not hold the catalog's codes")
         return found
 

@@ -26,8 +26,8 @@ Metric = Literal["euclidean", "cosine"]
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-TRAILER = struct.Struct("<8sqQ")  # magic, generation, XXH3 of everything before the trailer
-MAGIC = b"latentF1"
+TRAILER = struct.Struct("<8sq16sQ")  # magic, generation and its stamp, XXH3 of everything before the trailer
+MAGIC = b"latentF2"
 READ_BYTES = 1 << 22
 PART = ".part"
 FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
@@ -39,17 +39,18 @@ class CacheUnusable(Exception):
 
 @dataclass
 class VectorCache:
-    """Codes in FAISS under the catalog's ids, as they stood at ``generation``."""
+    """Codes in FAISS under the catalog's ids, as they stood at ``generation`` of the history that ``stamp`` names."""
 
     metric: Metric
     faiss_index: Any
     generation: int
+    stamp: bytes
 
     @classmethod
-    def empty(cls, metric: Metric, dim: int, generation: int) -> VectorCache:
+    def empty(cls, metric: Metric, dim: int, generation: int, stamp: bytes) -> VectorCache:
         faiss = import_faiss()
         flat = faiss.IndexFlatL2(dim) if metric == "euclidean" else faiss.IndexFlatIP(dim)
-        return cls(metric, faiss.IndexIDMap2(flat), generation)
+        return cls(metric, faiss.IndexIDMap2(flat), generation, stamp)
 
     @classmethod
     def load(cls, path: Path, metric: Metric, dim: int) -> VectorCache:
@@ -59,13 +60,13 @@ class VectorCache:
             CacheUnusable: it is missing, cut off, damaged, or of another shape.
         """
         try:
-            generation = _read_trailer(path)
+            generation, stamp = _read_trailer(path)
             faiss_index = import_faiss().read_index(str(path))
         except (OSError, RuntimeError, MemoryError) as error:
             raise CacheUnusable(f"{path.name}: {error}") from error
         if faiss_index.d != dim:
             raise CacheUnusable(f"{path.name}: codes of {faiss_index.d} numbers, not {dim}")
-        return cls(metric, faiss_index, generation)
+        return cls(metric, faiss_index, generation, stamp)
 
     def save(self, path: Path) -> None:
         """Write beside ``path`` and move over it, so that it is never half there.
@@ -81,7 +82,7 @@ class VectorCache:
                 raise OSError(f"{part} cannot be written: {error}") from error
             with open(part, "r+b") as file:
                 digest = _hash(file, part.stat().st_size)
-                file.write(TRAILER.pack(MAGIC, self.generation, digest))
+                file.write(TRAILER.pack(MAGIC, self.generation, self.stamp, digest))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -170,17 +171,17 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _read_trailer(path: Path) -> int:
-    """The generation of a whole cache file."""
+def _read_trailer(path: Path) -> tuple[int, bytes]:
+    """Generation and stamp of a whole cache file."""
     with open(path, "rb") as file:
         size = path.stat().st_size - TRAILER.size
         if size < 0:
             raise CacheUnusable(f"{path.name}: cut off")
         digest = _hash(file, size)
-        magic, generation, expected = TRAILER.unpack(file.read(TRAILER.size))
+        magic, generation, stamp, expected = TRAILER.unpack(file.read(TRAILER.size))
     if magic != MAGIC or digest != expected:
         raise CacheUnusable(f"{path.name}: damaged or not finished")
-    return int(generation)
+    return int(generation), bytes(stamp)
 
 
 def _hash(file: Any, size: int) -> int:

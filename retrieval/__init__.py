@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         MissingExtra,
         ModelError,
         NoIndex,
+        PathError,
         PictureRefused,
         TrainingError,
     )
@@ -41,6 +42,7 @@ __all__ = [
     "Model",
     "ModelError",
     "NoIndex",
+    "PathError",
     "PictureRefused",
     "Retriever",
     "Status",

@@ -4,6 +4,7 @@
 
     LatentError
     ├── PictureRefused      a file that is not a picture, or one that no decoder could read
+    ├── PathError           a path that is no folder, or not in the index
     ├── ModelError          a bundle that is missing, damaged, or lacks a part
     ├── TrainingError       training data or settings that cannot work
     │   └── Diverged        a loss became NaN or infinite
@@ -37,13 +38,25 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "NoIndex",
+    "PathError",
     "PictureRefused",
     "TrainingError",
 ]
 
 
 class PictureRefused(LatentError):
-    """A file is not a picture, or cannot be decoded. The text is the reason, without the file's name."""
+    """A file is not a picture, or cannot be decoded. The text is the reason, without the file's name.
+
+    ``passing``: the fault is not the file's, and may be gone next time.
+    """
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
+
+
+class PathError(LatentError):
+    """A path is not what it should be: not a folder, not in the index."""
 
 
 class ModelError(LatentError):

@@ -12,8 +12,9 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -61,12 +62,15 @@ class Picture:
     height_px: int
 
 
-def find_images(root: str | Path, unreadable: Callable[[str], None] | None = None) -> Iterator[FoundFile]:
+def find_images(
+    root: str | Path, unreadable: Callable[[str], None] | None = None, left_out: Iterable[str | Path] = ()
+) -> Iterator[FoundFile]:
     """Yield every file below ``root`` that may be a picture, in the order of their names' bytes.
 
-    Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over. Links to
-    folders are followed, but no folder is entered twice, so loops end. ``unreadable`` is called with each
-    folder that may not be listed, and with each entry of a folder that may not be entered.
+    Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over, and so are the
+    folders ``left_out``. Links to folders are followed last, but no folder is entered twice, so loops end and a
+    folder is seen under its own name. ``unreadable`` is called with each folder that may not be listed, and with
+    each entry of a folder that may not be entered.
 
     Raises:
         FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
@@ -75,25 +79,42 @@ def find_images(root: str | Path, unreadable: Callable[[str], None] | None = Non
     if not stat.S_ISDIR(first.st_mode):
         raise NotADirectoryError(f"{os.fsdecode(root)} is not a folder")
     report = unreadable or (lambda folder: None)
-    seen = {(first.st_dev, first.st_ino)}
+    seen = {(facts.st_dev, facts.st_ino) for facts in (first, *_existing(left_out))}
     levels = [_listing(os.fsdecode(root), report)]  # a stack, because folders nest deeper than Python recurses
-    while levels:
+    links: deque[str] = deque()
+    while levels or links:
+        if not levels:
+            levels.append(_entered(links.popleft(), seen, report))
         entry = next(levels[-1], None)
         if entry is None:
             levels.pop()
             continue
         try:
             facts = entry.stat()
+            if stat.S_ISDIR(facts.st_mode) and entry.is_symlink():
+                links.append(entry.path)
+            elif stat.S_ISDIR(facts.st_mode):
+                levels.append(_entered(entry.path, seen, report))
+            elif stat.S_ISREG(facts.st_mode):
+                yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
         except OSError as error:
             if error.errno not in GONE:
                 report(entry.path)
-            continue
-        if stat.S_ISDIR(facts.st_mode):
-            if (facts.st_dev, facts.st_ino) not in seen:
-                seen.add((facts.st_dev, facts.st_ino))
-                levels.append(_listing(entry.path, report))
-        elif stat.S_ISREG(facts.st_mode):
-            yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
+
+
+def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
+    for folder in folders:
+        with suppress(OSError):
+            yield os.stat(folder)
+
+
+def _entered(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
+    """The folder's entries, or none where it was entered before."""
+    facts = os.stat(folder)  # not the entry's own stat, which has no inode on Windows
+    if (facts.st_dev, facts.st_ino) in seen:
+        return iter(())
+    seen.add((facts.st_dev, facts.st_ino))
+    return _listing(folder, unreadable)
 
 
 def _listing(folder: str, unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
@@ -141,12 +162,16 @@ def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
     except PictureRefused:
         raise
     except Exception as error:  # third-party decoders raise anything
-        raise PictureRefused(_reason(error)) from error
+        raise PictureRefused(_reason(error), passing=isinstance(error, MemoryError)) from error
 
 
 def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    if isinstance(source, str | os.PathLike) and os.stat(source).st_size == 0:
-        raise PictureRefused("empty file")
+    if isinstance(source, str | os.PathLike):
+        facts = os.stat(source)
+        if not stat.S_ISREG(facts.st_mode):  # a pipe, which cannot be wound back
+            source = BytesIO(Path(source).read_bytes())
+        elif facts.st_size == 0:
+            raise PictureRefused("empty file")
     try:
         return Image.open(source)
     except UnidentifiedImageError:
@@ -173,7 +198,7 @@ def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'") from error
+        raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'", passing=True) from error
     try:
         image: Image.Image = HeifImageFile(source)  # type: ignore[no-untyped-call]
     except Exception as error:
@@ -228,10 +253,12 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Bring 16-bit, 32-bit and floating grey to 8-bit grey; leave the rest as it is."""
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, posinf=0, neginf=0)
+    if image.mode.startswith("I;16"):  # scans are large: no wider type than is needed; v / 257, rounded
+        wide = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8), "L")
+    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
     low, high = float(values.min()), float(values.max())
-    if image.mode.startswith("I;16") or (image.mode == "I" and low >= 0 and 255 < high < 2**16):
+    if image.mode == "I" and low >= 0 and 255 < high < 2**16:
         low, high = 0.0, 65535.0  # 16-bit pictures keep their brightness
     elif image.mode == "F" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0

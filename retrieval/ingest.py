@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from index.catalog import Catalog, Change, Floats
+from index.catalog import READ_AGAIN, Catalog, Change, Floats
 from index.catalog import Picture as Row
 from retrieval.images import FoundFile, find_images
 from retrieval.model import Model
 from retrieval.workers import Decoded, DecoderPool, Task, stack
 
 BATCH_FILES = 256  # files a transaction: what a kill can cost
+CHANGED = "changed while it was read"
 
 Report = Callable[[int, int], None]
 """Called with (files done, files to do)."""
@@ -40,6 +41,10 @@ class Summary:
     missing_folders: list[str] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
 
+    def skip(self, reason: str) -> None:
+        self.skipped += 1
+        self.reasons[reason] += 1
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -48,6 +53,7 @@ class Scope:
     root_id: int
     root: str
     folder: str
+    left_out: tuple[str, ...] = ()  # folders inside that are roots of their own, and the index itself
     explicit: bool = False  # named by the user: what was removed from the index there comes back
     retry: bool = False  # read files again that were skipped
 
@@ -82,14 +88,16 @@ def ingest(
     summary = Summary()
     work: list[Work] = []
     gone: list[Row] = []
+    away: list[Row] = []
     for scope in scopes:
         if not os.path.isdir(scope.folder):
             summary.missing_folders.append(scope.folder)  # an unplugged drive must not empty the index
+            away += catalog.listing(scope.root_id).values()
             continue
         some_work, some_gone = _survey(catalog, scope, summary)
         work += some_work
         gone += some_gone
-    missing = _Missing(gone)
+    missing = _Missing(gone, away)
     done = 0
     if report:
         report(done, len(work))
@@ -101,6 +109,10 @@ def ingest(
     lost = missing.left()
     catalog.mark(lost, "vanished")
     summary.removed += len(lost)
+    for scope in scopes:  # a folder that is not there, and whose pictures all turned up elsewhere
+        if scope.folder in summary.missing_folders and not catalog.listing(scope.root_id):
+            catalog.drop_root(scope.root_id)
+            summary.missing_folders.remove(scope.folder)
     return summary
 
 
@@ -116,7 +128,7 @@ def _survey(catalog: Catalog, scope: Scope, summary: Summary) -> tuple[list[Work
     work: list[Work] = []
     back: list[int] = []
     closed: list[str] = []
-    for file in find_images(scope.folder, unreadable=closed.append):
+    for file in find_images(scope.folder, closed.append, scope.left_out):
         row = rows.pop(scope.relative(file.path), None)
         if row is None or _needs_reading(row, file, scope):
             work.append(Work(scope, file, row))
@@ -142,18 +154,26 @@ def _needs_reading(row: Row, file: FoundFile, scope: Scope) -> bool:
 
 
 class _Missing:
-    """Rows whose file is gone, by content: a new file of the same content is the old one under a new name."""
+    """Rows without a file, by content: a new file of the same content is the old one under a new name.
 
-    def __init__(self, rows: list[Row]) -> None:
-        self._rows = {row.id: row for row in rows}
+    Of rows ``gone`` the file is known to be missing. Those that are ``away`` belong to a folder that is not there:
+    they may turn up elsewhere, but until then they stay.
+    """
+
+    def __init__(self, gone: list[Row], away: list[Row]) -> None:
+        self._rows = {row.id: row for row in gone}
         self._by_hash: dict[bytes, list[Row]] = {}
-        for row in sorted(rows, key=lambda row: (row.root_id, row.path), reverse=True):
+        for row in sorted([*gone, *away], key=lambda row: (row.root_id, row.path), reverse=True):
             if row.content_hash is not None:
                 self._by_hash.setdefault(row.content_hash, []).append(row)
 
     def take(self, content_hash: bytes | None) -> Row | None:
         same = self._by_hash.get(content_hash or b"")
-        return self._rows.pop(same.pop().id) if same else None
+        if not same:
+            return None
+        row = same.pop()
+        self._rows.pop(row.id, None)
+        return row
 
     def left(self) -> list[int]:
         """Ids of rows that stood for a file until now and have none any more."""
@@ -206,6 +226,9 @@ def _commit(
     changes: list[Change] = []
     for item, decoded in batch:
         content = contents.get(decoded.content_hash or b"") if decoded.reason is None else None
+        if decoded.passing and item.row is not None and item.row.status == "found":
+            summary.skip(decoded.reason or "")  # what is known of it stays until it can be read again
+            continue
         old = missing.take(decoded.content_hash) if item.row is None and content is not None else None
         _count(summary, item, decoded, content is not None, old is not None)
         changes.append(_change(item, decoded, content, old or item.row))
@@ -220,10 +243,10 @@ def _change(item: Work, decoded: Decoded, content: Content | None, row: Row | No
         root_id=scope.root_id,
         path=scope.relative(file.path),
         size_bytes=file.size_bytes,
-        mtime_ns=file.mtime_ns,
+        mtime_ns=READ_AGAIN if decoded.passing else file.mtime_ns,
         content_hash=decoded.content_hash,
         status="found" if content is not None else "skipped",
-        reason=None if content is not None else decoded.reason or "changed while it was read",
+        reason=None if content is not None else decoded.reason or CHANGED,
         width_px=content.width_px if content is not None else None,
         height_px=content.height_px if content is not None else None,
         realism=content.realism if content is not None else None,
@@ -234,8 +257,7 @@ def _change(item: Work, decoded: Decoded, content: Content | None, row: Row | No
 
 def _count(summary: Summary, item: Work, decoded: Decoded, usable: bool, renamed: bool) -> None:
     if not usable:
-        summary.skipped += 1
-        summary.reasons[decoded.reason or "changed while it was read"] += 1
+        summary.skip(decoded.reason or CHANGED)
     elif renamed:
         summary.renamed += 1
     elif item.row is None or item.row.status != "found":

@@ -43,19 +43,16 @@ class Encoded:
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
-    """Open a shipped model by its name, or any bundle by its folder.
+    """Open a shipped model by its name, or any bundle by its folder (one that has a shipped name by ``./name``).
 
     Raises:
         ModelError: there is no such model, or its bundle is damaged.
     """
-    folder = Path(name)
-    shipped = SHIPPED / os.fspath(name)
-    if (shipped / DESCRIPTION).is_file() and not folder.is_dir():
-        folder = shipped
-    if not (folder / DESCRIPTION).is_file():
+    folder = SHIPPED / name if os.fspath(name) in shipped_models() else Path(name)
+    if not os.path.isfile(folder / DESCRIPTION):
         raise ModelError(
             f"no model {os.fspath(name)!r}: neither a shipped name ({', '.join(shipped_models()) or 'none here'}) "
-            f"nor a folder with a {DESCRIPTION}"
+            f"nor a folder with a readable {DESCRIPTION}"
         )
     return Model(folder, device)
 
@@ -90,8 +87,8 @@ class Model:
     def has_generator(self) -> bool:
         return GENERATOR in self.facts["files"]
 
-    def encode(self, pictures: Sequence[str | os.PathLike[str]] | Pixels) -> Floats:
-        """Codes float32 (n, d) of pictures given as paths or as uint8 (n, h, w, 3).
+    def encode(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Floats:
+        """Codes float32 (n, d) of pictures: a list of paths and of uint8 (h, w, 3), or one uint8 (n, h, w, 3).
 
         Raises:
             PictureRefused: a file cannot be read as a picture; the text names it.
@@ -99,12 +96,14 @@ class Model:
         """
         return self.encode_fully(pictures).codes
 
-    def encode_fully(self, pictures: Sequence[str | os.PathLike[str]] | Pixels) -> Encoded:
+    def encode_fully(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Encoded:
         """As ``encode``, with realism and spread."""
+        if isinstance(pictures, str | bytes | os.PathLike):
+            raise TypeError("encode takes a list of paths: encode([path])")
         if isinstance(pictures, np.ndarray):
             squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
         else:
-            squares = (self._read_square(path) for path in pictures)
+            squares = (self._square(picture) for picture in pictures)
         return self.encode_squares(np.array(list(squares), np.uint8).reshape(-1, *self._shape))
 
     def encode_squares(self, squares: Pixels) -> Encoded:
@@ -137,10 +136,24 @@ class Model:
         return self.decode(z, scale=1.0)
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the bundle's own files, and nothing else that may lie beside them."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in [*self.facts["files"], DESCRIPTION]:  # the description last: it vouches for the others
-            shutil.copyfile(self.folder / name, folder / name)
+        """Copy the bundle's own files, checked, beside ``folder`` and move them into its place.
+
+        Raises:
+            ModelError: the bundle is damaged.
+            OSError: ``folder`` cannot be written.
+        """
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        contents = {name: self._verified(name) for name in self.facts["files"]}
+        contents[DESCRIPTION] = (self.folder / DESCRIPTION).read_bytes()
+        for name, content in contents.items():
+            with open(part / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
 
     def check(self) -> None:
         """Hold the bundle's files against their SHA-256.
@@ -155,7 +168,9 @@ class Model:
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
-    def _read_square(self, path: str | os.PathLike[str]) -> Pixels:
+    def _square(self, path: str | os.PathLike[str] | Pixels) -> Pixels:
+        if isinstance(path, np.ndarray):
+            return square(_checked(path[None])[0], self.image_size)
         try:
             return square(read_image(path, cover_px=self.image_size).pixels, self.image_size)
         except PictureRefused as refusal:
@@ -237,4 +252,6 @@ def _providers(device: Device) -> list[str]:
 def _checked(pictures: Pixels) -> Pixels:
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
         raise ValueError(f"pictures must be uint8 (n, h, w, 3), not {pictures.dtype} {pictures.shape}")
+    if len(pictures) and not pictures[0].size:
+        raise ValueError(f"pictures must have pixels, not shape {pictures.shape}")
     return pictures

@@ -12,14 +12,15 @@ import numpy as np
 
 from index.catalog import Catalog, Meta
 from index.catalog import Picture as Row
-from index.errors import IndexMismatch, NoIndex
+from index.errors import IndexMismatch, IndexUnwritable
 from index.store import Store
 from index.vectors import Metric
-from retrieval.errors import ModelError
+from retrieval.errors import ModelError, PathError
 from retrieval.images import Pixels
-from retrieval.ingest import Report, Scope, Summary, ingest, is_below
-from retrieval.model import DESCRIPTION, Encoded, Floats, Model, load_model
+from retrieval.ingest import Report, Scope, Summary, ingest
+from retrieval.model import DESCRIPTION, Encoded, Floats, Model, load_model, shipped_models
 from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device
+from retrieval.places import all_scopes, rows_at, rows_of_file, scopes_below
 from retrieval.workers import DecoderPool
 
 INDEX_NAME = ".latent"
@@ -70,10 +71,10 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
     """
     named = index or os.environ.get(ENVIRONMENT)
     if named:
-        return Path(named).absolute()
-    here = Path(start or os.getcwd()).absolute()
+        return Path(os.path.realpath(named))
+    here = Path(os.path.realpath(start or os.getcwd()))
     for folder in (here, *here.parents):
-        if (folder / INDEX_NAME / "catalog.db").is_file():
+        if os.path.isfile(folder / INDEX_NAME / "catalog.db"):
             return folder / INDEX_NAME
     return here / INDEX_NAME
 
@@ -120,23 +121,24 @@ class Retriever:
             retry: read files again that were skipped before.
 
         Raises:
-            NoIndex: a folder does not exist.
+            PathError: a path is not a folder.
             IndexMismatch: the index exists and was made with another model.
             IndexBusy, IndexUnwritable: it cannot be written now, or here.
             ModelError: there is no such model.
         """
         folders = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
-        wanted = [os.path.abspath(folder) for folder in folders]
-        for path in wanted:
+        if not folders:
+            raise ValueError("build needs a folder of pictures at least")
+        for path in folders:
             if not os.path.isdir(path):
-                raise NoIndex(f"{path} is not a folder of pictures")
+                raise PathError(f"{os.fspath(path)} is not a folder of pictures")
         folder = locate_index(index)
         chosen = _model_for(folder, model, device)
         with Store.writing(folder, create=_facts(chosen)) as store:
             _check_model(store.catalog.meta(), chosen)
-            if not (folder / MODEL_FOLDER / DESCRIPTION).is_file():
-                chosen.copy_to(folder / MODEL_FOLDER)
-            scopes = [_scope(store.catalog, path, retry) for path in wanted]
+            if not _is_whole(folder / MODEL_FOLDER):
+                _copy_model(chosen, folder / MODEL_FOLDER)
+            scopes = scopes_below(store, [os.path.realpath(path) for path in folders], retry)
             summary = _ingest(store, chosen, scopes, workers, report)
         return cls._after(folder, device, summary)
 
@@ -148,25 +150,22 @@ class Retriever:
         """
         model = self.model
         with Store.writing(self.folder) as store:
-            roots = store.catalog.roots()
-            scopes = [Scope(root_id, root, root, retry=retry) for root_id, root in roots.items()]
-            summary = _ingest(store, model, scopes, workers, report)
+            summary = _ingest(store, model, all_scopes(store, retry), workers, report)
         self._refresh(summary)
         return summary
 
     def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
         """Take pictures, or all below a folder, out of the index with their codes; the files stay untouched.
 
-        An update does not bring them back; building on a folder by name does. A root that is named goes for good.
-        Returns how many rows went.
+        An update does not bring these files back, but knows them by their names alone; building on a folder by
+        name does. A root that is named goes for good. Returns how many rows went.
 
         Raises:
-            NoIndex: a path is not in this index.
+            PathError: a path is not in this index; nothing was removed then.
         """
-        gone = 0
         with Store.writing(self.folder) as store:
-            for path in map(os.path.abspath, paths):
-                gone += _remove(store.catalog, path)
+            found = [rows_at(store.catalog, path) for path in paths]
+            gone = sum(_remove(store.catalog, *one) for one in found)
             store.refresh_caches()
         self._refresh(None)
         return gone
@@ -198,13 +197,15 @@ class Retriever:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
+        if xq.ndim != 2 or xq.shape[1] != self._store.catalog.meta().latent_dim:
+            raise ValueError(f"codes must be (n, {self._store.catalog.meta().latent_dim}), not {xq.shape}")
         found = self._store.search(xq, k, metric, left_out)
         rows = self._store.catalog.pictures([one.id for hits in found for one in hits])
         roots = self._store.catalog.roots()
         return [
             [
                 _hit(rank, rows[one.id], roots, one.distance, one.similarity)
-                for rank, one in enumerate((one for one in hits if one.id in rows), 1)
+                for rank, one in enumerate((one for one in hits if _is_at_home(rows.get(one.id), roots)), 1)
             ]
             for hits in found
         ]
@@ -213,8 +214,9 @@ class Retriever:
         """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
         row = self._row_of(query)
         if row is not None and row.status == "found" and row.id is not None and _unchanged(row, query):
-            code = self._store.catalog.codes([row.id])[row.id]
-            return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
+            code = self._store.catalog.codes([row.id]).get(row.id)
+            if code is not None:
+                return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
         if isinstance(query, np.ndarray):
             return self.model.encode_fully(query[None])
         return self.model.encode_fully([query])
@@ -224,10 +226,14 @@ class Retriever:
 
         Raises:
             ModelError: this index has no generator.
+            PathError: a hit was removed since it was found.
         """
         if isinstance(hits, np.ndarray):
             return self.model.decode(hits, scale)
         codes = self._store.catalog.codes([hit.id for hit in hits])
+        for hit in hits:
+            if hit.id not in codes:
+                raise PathError(f"{hit.path} is no longer in this index; ask again")
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
         return self.model.decode(matrix, scale)
 
@@ -304,14 +310,13 @@ class Retriever:
         self.last_summary = summary
 
     def _row_of(self, query: Query) -> Row | None:
-        if isinstance(query, np.ndarray):
-            return None
-        found = _locate(self._store.catalog, os.path.abspath(query))
-        return self._store.catalog.at_path(*found) if found else None
+        rows = [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
+        return rows[0] if rows else None
 
     def _own_ids(self, query: Query) -> set[int]:
-        row = self._row_of(query)
-        return {row.id} if row is not None and row.id is not None else set()
+        """The rows of the very file that is asked about, by whatever name."""
+        rows = [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
+        return {row.id for row in rows if row.id is not None}
 
     def _model_faults(self) -> list[str]:
         try:
@@ -337,6 +342,7 @@ class Retriever:
         with Store.writing(self.folder) as store:
             if self._model_faults():
                 _restore_model(self.folder / MODEL_FOLDER, facts)
+            store.catalog.forget_lost_codes()
             store.catalog.recount()
             store.drop_caches()
             store.refresh_caches()
@@ -372,52 +378,36 @@ def _check_model(facts: Meta, model: Model) -> None:
         )
 
 
-def _restore_model(folder: Path, facts: Meta) -> None:
+def _is_whole(folder: Path) -> bool:
     try:
-        model = load_model(facts.model_name)
+        load_model(folder).check()
     except ModelError:
-        return
-    if model.digest == facts.model_digest:
+        return False
+    return True
+
+
+def _copy_model(model: Model, folder: Path) -> None:
+    try:
         model.copy_to(folder)
+    except OSError as error:
+        raise IndexUnwritable(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
-def _scope(catalog: Catalog, path: str, retry: bool) -> Scope:
-    """The root for a folder: one that it lies in, or a new one, which takes over the roots inside it."""
-    found = _locate(catalog, path)
-    if found:
-        root = catalog.roots()[found[0]]
-        return Scope(found[0], root, path, explicit=True, retry=retry)
-    root_id = catalog.add_root(path)
-    for inner_id, inner in catalog.roots().items():
-        if inner_id != root_id and _inside(inner, path):
-            catalog.absorb_root(inner_id, root_id, os.fsencode(os.path.relpath(inner, path)))
-    return Scope(root_id, path, path, explicit=True, retry=retry)
+def _restore_model(folder: Path, facts: Meta) -> None:
+    if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
+        _copy_model(load_model(facts.model_name), folder)
 
 
-def _remove(catalog: Catalog, path: str) -> int:
-    found = _locate(catalog, path)
-    if found is None:
-        raise NoIndex(f"{path} is not in this index")
-    root_id, relative = found
-    if relative == b".":
+def _remove(catalog: Catalog, root_id: int, rows: list[Row] | None) -> int:
+    if rows is None:
         return catalog.drop_root(root_id)
-    rows = [row for row in catalog.listing(root_id).values() if is_below(row.path, relative)]
-    if not rows:
-        raise NoIndex(f"{path} is not in this index")
     catalog.mark([row.id for row in rows if row.id is not None], "removed", forget_codes=True)
     return len(rows)
 
 
-def _locate(catalog: Catalog, path: str) -> tuple[int, bytes] | None:
-    """The root that a path lies in, and the path relative to it."""
-    for root_id, root in catalog.roots().items():
-        if path == root or _inside(path, root):
-            return root_id, os.fsencode(os.path.relpath(path, root))
-    return None
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path.startswith(os.path.join(folder, ""))
+def _is_at_home(row: Row | None, roots: dict[int, str]) -> bool:
+    """False where another process removed the row, or its folder, since it was found."""
+    return row is not None and row.root_id in roots
 
 
 def _absolute(row: Row, roots: dict[int, str]) -> str:

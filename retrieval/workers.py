@@ -37,6 +37,7 @@ CHUNK = 8  # files a worker is handed at once: it never waits for the parent in 
 CHUNKS_AHEAD = 64  # so that workers go on decoding while the caller encodes a batch
 READ_BYTES = 1 << 20
 READY = b"ready"
+KILLED = 9  # SIGKILL, by number because not every system names it
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a task: ``pixels`` uint8 (size, size, 3), or None with the ``reason``, or a known hash."""
+    """What became of a task: ``pixels`` uint8 (size, size, 3), or None with the ``reason``, or a known hash.
+
+    ``passing``: the reason lies outside the file, which is to be read again.
+    """
 
     task: Task
     content_hash: bytes | None = None
@@ -62,6 +66,7 @@ class Decoded:
     width_px: int = 0
     height_px: int = 0
     reason: str | None = None
+    passing: bool = False
 
 
 def decode(task: Task, size_px: int) -> Decoded:
@@ -77,11 +82,11 @@ def decode(task: Task, size_px: int) -> Decoded:
                 picture = read_pixels(image, cover_px=size_px)
             pixels = square(picture.pixels, size_px)
     except PictureRefused as refusal:
-        return Decoded(task, content_hash, reason=str(refusal))
+        return Decoded(task, content_hash, reason=str(refusal), passing=refusal.passing)
     except MemoryError:
-        return Decoded(task, content_hash, reason="not enough memory to decode it")
+        return Decoded(task, content_hash, reason="not enough memory to decode it", passing=True)
     except OSError as error:
-        return Decoded(task, content_hash, reason=f"cannot be read: {error.strerror or error}")
+        return Decoded(task, content_hash, reason=f"cannot be read: {error.strerror or error}", passing=True)
     return Decoded(task, content_hash, pixels, picture.width_px, picture.height_px)
 
 
@@ -144,7 +149,8 @@ class DecoderPool:
                     results.append(decoded)
             except (EOFError, OSError, pickle.UnpicklingError):
                 if not self._closing:
-                    results.append(Decoded(chunk[len(results)], reason=worker.epitaph()))
+                    reason, passing = worker.epitaph()
+                    results.append(Decoded(chunk[len(results)], reason=reason, passing=passing))
                 self._retire(worker)
         return results
 
@@ -207,15 +213,15 @@ class _Worker:
             self.busy_since = time.monotonic()
             yield pickle.load(self.process.stdout)
 
-    def epitaph(self) -> str:
-        """Why the process ended, for the file that it was working on."""
+    def epitaph(self) -> tuple[str, bool]:
+        """Why the process ended, for the file that it was working on, and whether that may pass."""
         code = self.process.wait()
         # Exit code 1 is the watchdog's. Half the limit, because the clock here starts later than the worker's own.
         if code == 1 and time.monotonic() - self.busy_since > self.time_limit_s / 2:
-            return f"decoder took longer than {self.time_limit_s:g} s"
+            return f"decoder took longer than {self.time_limit_s:g} s", False
         if code < 0:
-            return f"decoder died of {signal.Signals(-code).name}"
-        return f"decoder died with exit code {code}"
+            return f"decoder died of {_signal_name(-code)}", -code == KILLED  # by the system, short of memory
+        return f"decoder died with exit code {code}", False
 
     def end(self) -> None:
         self.process.kill()
@@ -224,6 +230,13 @@ class _Worker:
             if pipe is not None:
                 with contextlib.suppress(OSError):  # an unsent chunk in the buffer of a worker that died
                     pipe.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def serve(size_px: int, time_limit_s: float) -> None:

@@ -140,7 +140,7 @@ def damage_garbage(path: Path) -> None:
 
 
 def damage_other_dimension(path: Path) -> None:
-    VectorCache.empty("cosine", DIM + 1, 1).save(path)
+    VectorCache.empty("cosine", DIM + 1, 1, b"").save(path)
 
 
 def damage_same_generation_fewer_rows(path: Path) -> None:

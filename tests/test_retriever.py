@@ -23,7 +23,7 @@ from retrieval import (
     IndexBusy,
     IndexMismatch,
     ModelError,
-    NoIndex,
+    PathError,
     PictureRefused,
     Retriever,
     load_model,
@@ -192,14 +192,171 @@ def test_an_index_moves_with_its_photos(shape_folder: Path, tmp_path: Path, tiny
 def test_folders_inside_one_another_are_one(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     index = tmp_path / "i"
     build(shape_folder / "inner", index, tiny_bundle).close()
-    with build(shape_folder, index, tiny_bundle) as retriever:  # takes over the root inside it
+    with build(shape_folder, index, tiny_bundle) as retriever:  # goes round the root inside it, which keeps its rows
         assert numbers(retriever) == {"added": 16, "unchanged": 8, "encoded": 16}
-        assert retriever.status().roots == [str(shape_folder)]
-    write_shapes(shape_folder / "inner", 9, seed=1)
+        assert sorted(retriever.status().roots) == [str(shape_folder), str(shape_folder / "inner")]
+        retriever.update(workers=2)
+        assert numbers(retriever) == {"unchanged": 24} and len(retriever) == 24
+    write_shapes(shape_folder / "more", 3, seed=1)
     write_shapes(shape_folder, 17)
-    with build(shape_folder / "inner", index, tiny_bundle) as retriever:  # looks at that part alone
-        assert numbers(retriever)["added"] == 1 and len(retriever) == 25
+    with build(shape_folder / "more", index, tiny_bundle) as retriever:  # looks at that part alone
+        assert numbers(retriever)["added"] == 3 and len(retriever) == 27
+        assert len(retriever.status().roots) == 2
+
+
+def test_overlapping_folders_on_one_command_line(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    inner = shape_folder / "inner"
+    for number, folders in enumerate(([shape_folder, shape_folder], [inner, shape_folder], [shape_folder, inner])):
+        with build(folders, tmp_path / str(number), tiny_bundle) as retriever:  # type: ignore[arg-type]
+            assert len(retriever) == 24 and retriever.status().roots == [str(shape_folder)]
+
+
+def test_a_folder_inside_that_is_away_or_hidden_keeps_its_pictures(
+    shape_folder: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    write_shapes(shape_folder / ".private", 3, seed=5)
+    build([shape_folder / "inner", shape_folder / ".private"], tmp_path / "i", tiny_bundle).close()  # type: ignore[arg-type]
+    (shape_folder / "inner").rename(tmp_path / "unplugged")
+    with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+        assert len(retriever) == 8 + 3 + 16
+        summary = retriever.update(workers=2)
+        assert summary.missing_folders == [str(shape_folder / "inner")] and len(retriever) == 27
+        (tmp_path / "unplugged").rename(shape_folder / "inner")
+        retriever.update(workers=2)
+        assert numbers(retriever) == {"unchanged": 27}
+
+
+def test_a_renamed_root_takes_its_pictures_along(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    build(shape_folder, tmp_path / "i", tiny_bundle).close()
+    renamed = tmp_path / "pictures"
+    shape_folder.rename(renamed)
+    with build(renamed, tmp_path / "i", tiny_bundle) as retriever:
+        assert numbers(retriever) == {"renamed": 24} and len(retriever) == 24
+        assert retriever.status().roots == [str(renamed)] and retriever.verify() == []
+
+
+def test_links_and_spellings_name_the_same_picture(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    (tmp_path / "link").symlink_to(shape_folder)
+    (shape_folder / "alias").symlink_to(shape_folder / "inner")
+    (tmp_path / "one.png").symlink_to(shape_folder / "shape-0-001.png")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "deep").symlink_to(shape_folder / "inner")
+    index = tmp_path / "far" / ".." / "i"
+    build(shape_folder, index, tiny_bundle).close()
+    with build(tmp_path / "link", index, tiny_bundle) as retriever:
+        assert len(retriever) == 24 and numbers(retriever) == {"unchanged": 24}
+        names = [
+            shape_folder / "shape-0-001.png",
+            tmp_path / "link" / "shape-0-001.png",
+            tmp_path / "one.png",
+            shape_folder / "inner" / ".." / "shape-0-001.png",
+        ]
+        for name in names:
+            assert len(retriever.query(name, k=100)) == 23, name
+        found = {hit.path for hit in retriever.query(names[0], k=100)}
+        assert str(shape_folder / "inner" / "shape-1-000.png") in found  # under its own name, not the alias'
+        assert retriever.remove([tmp_path / "link" / "shape-0-002.png"]) == 1
+    with build(os.path.join(tmp_path, "far", "deep", ".."), index, tiny_bundle) as retriever:  # type: ignore[arg-type]
         assert retriever.status().roots == [str(shape_folder)]
+
+
+def test_an_index_among_its_photos_does_not_index_itself(shape_folder: Path, tiny_bundle: Path) -> None:
+    with build(shape_folder, shape_folder / "mine.latent", tiny_bundle) as retriever:
+        retriever.update(workers=2)
+        assert numbers(retriever) == {"unchanged": 24}
+
+
+def test_a_fault_that_passes_costs_nothing_for_good(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """The folder goes away after it was listed, and comes back: everything is found again."""
+    os.utime(shape_folder / "shape-0-000.png")
+
+    def pull_the_plug(done: int, total: int) -> None:
+        if done == 0:
+            shape_folder.rename(tmp_path / "unplugged")
+
+    with build(shape_folder, tmp_path / "i", tiny_bundle, report=pull_the_plug) as retriever:
+        assert numbers(retriever) == {"skipped": 24} and len(retriever) == 0
+        (tmp_path / "unplugged").rename(shape_folder)
+        retriever.update(workers=2)
+        assert len(retriever) == 24
+        os.utime(shape_folder / "shape-0-000.png")
+        retriever.update(workers=2, report=pull_the_plug)
+        assert len(retriever) == 24  # what was known of it stays
+        (tmp_path / "unplugged").rename(shape_folder)
+        retriever.update(workers=2)
+        assert numbers(retriever) == {"unchanged": 24} and retriever.verify() == []
+
+
+def test_a_cache_of_another_history_is_not_believed(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    other = tmp_path / "other"
+    write_shapes(other, 24, seed=11)
+    index = tmp_path / "i"
+    build(other, index, tiny_bundle).close()
+    (index / "catalog.db").unlink()
+    build(shape_folder, index, tiny_bundle).close()
+    build(shape_folder, tmp_path / "fresh", tiny_bundle).close()
+    query = shape_folder / "shape-0-001.png"
+    with Retriever.open(index) as retriever, Retriever.open(tmp_path / "fresh") as fresh:
+        assert [hit.path for hit in retriever.query(query, k=24)] == [hit.path for hit in fresh.query(query, k=24)]
+        assert retriever.verify() == []
+    backup = (index / "catalog.db").read_bytes()
+    write_shapes(shape_folder / "later", 2, seed=12)
+    build(shape_folder, index, tiny_bundle).close()
+    (index / "catalog.db").write_bytes(backup)  # restored, and then taken another way to the same generation
+    shutil.rmtree(shape_folder / "later")
+    write_shapes(shape_folder / "later", 2, seed=13)
+    with build(shape_folder, index, tiny_bundle) as retriever:
+        codes = {hit.path: hit.distance for hit in retriever.query(query, k=100)}
+        assert len(codes) == 25 and retriever.verify() == []
+
+
+def test_a_damaged_model_copy_is_made_anew_by_a_build(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    build(shape_folder, tmp_path / "i", tiny_bundle).close()
+    for damaged in ("encoder.onnx", "model.json"):
+        (tmp_path / "i" / "model" / damaged).write_bytes(b"")
+        with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+            assert len(retriever.query(np.zeros((64, 64, 3), np.uint8), k=2)) == 2
+
+
+def test_a_lost_code_is_repaired(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    build(shape_folder, tmp_path / "i", tiny_bundle).close()
+    with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:
+        database.execute("delete from codes where picture_id = 3")
+    database.close()
+    with Retriever.open(tmp_path / "i") as retriever:
+        assert any("have no code" in fault for fault in retriever.verify(repair=True))
+        retriever.update(workers=2)
+        assert len(retriever) == 24 and retriever.verify() == []
+
+
+def test_hits_that_were_removed_meanwhile(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+        hits = retriever.query(shape_folder / "shape-0-001.png", k=2)
+        retriever.remove([hits[0].path])
+        with pytest.raises(PathError, match="no longer in this index"):
+            retriever.decode(hits)
+
+
+def test_wrong_arguments_at_the_door(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="a folder of pictures"):
+        Retriever.build([], index=tmp_path / "none")
+    with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+        with pytest.raises(TypeError, match="list of paths"):
+            retriever.model.encode("a.jpg")
+        with pytest.raises(ValueError, match="must have pixels"):
+            retriever.model.encode(np.zeros((1, 0, 5, 3), np.uint8))
+        with pytest.raises(ValueError, match=r"\(n, 16\)"):
+            retriever.query_codes(np.zeros((1, 7), np.float32))
+        mixed = retriever.model.encode([shape_folder / "shape-0-001.png", np.zeros((9, 9, 3), np.uint8)])
+        assert mixed.shape == (2, 16)
+
+
+def test_a_folder_called_like_a_shipped_model_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "faces-64").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_model("faces-64").image_size == 64
+    with pytest.raises(ModelError):
+        load_model("./faces-64")
 
 
 def test_remove_is_remembered_until_it_is_taken_back(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
@@ -211,8 +368,9 @@ def test_remove_is_remembered_until_it_is_taken_back(shape_folder: Path, tmp_pat
         with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:  # and nothing of them is left behind
             assert database.execute("select count(*) from codes").fetchone() == (15,)
         database.close()
-        with pytest.raises(NoIndex, match="not in this index"):
-            retriever.remove([tmp_path / "unknown.png"])
+        with pytest.raises(PathError, match="not in this index"):
+            retriever.remove([shape_folder / "shape-0-005.png", tmp_path / "unknown.png"])
+        assert len(retriever) == 15  # nothing was removed by half
     with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
         assert len(retriever) == 24
         assert retriever.remove([shape_folder]) == 24
@@ -299,7 +457,7 @@ def test_an_empty_folder_and_a_wrong_path(tmp_path: Path, tiny_bundle: Path) -> 
         assert len(retriever) == 0
         assert retriever.query(np.zeros((64, 64, 3), np.uint8)) == []
         assert retriever.verify() == []
-    with pytest.raises(NoIndex, match="not a folder"):
+    with pytest.raises(PathError, match="not a folder"):
         build(tmp_path / "wrong", tmp_path / "i", tiny_bundle)
 
 

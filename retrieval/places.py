@@ -1,0 +1,96 @@
+"""Which root, which row, which part of the folders a path stands for, however it is spelt."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from index.catalog import Catalog
+from index.catalog import Picture as Row
+from index.store import Store
+from retrieval.errors import PathError
+from retrieval.ingest import Scope, is_below
+
+
+def all_scopes(store: Store, retry: bool = False) -> list[Scope]:
+    roots = store.catalog.roots()
+    return [_scope(store, root_id, root, root, retry=retry) for root_id, root in roots.items()]
+
+
+def scopes_below(store: Store, wanted: list[str], retry: bool) -> list[Scope]:
+    """What a build on folders looks through: each one, as a part of the root that reaches it or as a new root.
+
+    Roots that lie inside them are brought up to date too, and those that are not there may turn out to be these.
+    """
+    parts: list[tuple[int, str, str]] = []
+    for path in sorted(set(wanted), key=lambda path: (len(path), path)):
+        if any(_reaches(folder, path) for _, _, folder in parts):
+            continue
+        reaching = [(root_id, root) for root_id, root in store.catalog.roots().items() if _reaches(root, path)]
+        root_id, root = (
+            max(reaching, key=lambda pair: len(pair[1])) if reaching else (store.catalog.add_root(path), path)
+        )
+        parts.append((root_id, root, path))
+    scopes = [_scope(store, *part, explicit=True, retry=retry) for part in parts]
+    taken = {root_id for root_id, _, _ in parts}
+    for root_id, root in store.catalog.roots().items():
+        inside = any(_inside(root, folder) for _, _, folder in parts)
+        if root_id not in taken and (inside or not os.path.isdir(root)):
+            scopes.append(_scope(store, root_id, root, root, retry=retry))
+    return scopes
+
+
+def _scope(store: Store, root_id: int, root: str, folder: str, explicit: bool = False, retry: bool = False) -> Scope:
+    others = tuple(path for other, path in store.catalog.roots().items() if other != root_id and _inside(path, root))
+    return Scope(root_id, root, folder, (*others, str(store.folder)), explicit, retry)
+
+
+def _reaches(folder: str, path: str) -> bool:
+    """Whether a walk through ``folder`` comes to ``path``: it lies there, and no hidden folder is in between."""
+    if path != folder and not _inside(path, folder):
+        return False
+    return not any(part.startswith(".") for part in Path(os.path.relpath(path, folder)).parts)
+
+
+def rows_at(catalog: Catalog, path: str | os.PathLike[str]) -> tuple[int, list[Row] | None]:
+    """A root's id and None, or the rows of a picture or below a folder.
+
+    Raises:
+        PathError: there are none.
+    """
+    for spelling in _spellings(path):
+        found = _locate(catalog, spelling)
+        if found is None:
+            continue
+        root_id, relative = found
+        if relative == b".":
+            return root_id, None
+        rows = [row for row in catalog.listing(root_id).values() if is_below(row.path, relative)]
+        if rows:
+            return root_id, rows
+    raise PathError(f"{os.fspath(path)} is not in this index")
+
+
+def rows_of_file(catalog: Catalog, path: str | os.PathLike[str]) -> list[Row]:
+    places = [_locate(catalog, spelling) for spelling in _spellings(path)]
+    rows = [catalog.at_path(*place) for place in dict.fromkeys(places) if place is not None]
+    return [row for row in rows if row is not None]
+
+
+def _spellings(path: str | os.PathLike[str]) -> list[str]:
+    """The names a file may have in the catalog: its own in its true folder, and that of what it links to."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return list(dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]))
+
+
+def _locate(catalog: Catalog, path: str) -> tuple[int, bytes] | None:
+    """The innermost root that a path lies in, and the path relative to it."""
+    inside = [(root_id, root) for root_id, root in catalog.roots().items() if path == root or _inside(path, root)]
+    if not inside:
+        return None
+    root_id, root = max(inside, key=lambda pair: len(pair[1]))
+    return root_id, os.fsencode(os.path.relpath(path, root))
+
+
+def _inside(path: str, folder: str) -> bool:
+    return path.startswith(os.path.join(folder, ""))
