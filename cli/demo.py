@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from io import BytesIO
 from pathlib import Path
 
@@ -36,20 +37,20 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
     say(f"2. Altering one of them: {original.name} loses 4% at its edges, gets brighter, and is re-compressed")
     _alter(original, altered)
     say(f"3. latent index build {shown_path(str(library))}")
-    ctx.invoke(build, photos=(str(library),), index_folder=str(folder / ".latent"))
+    index = folder / ".latent"
+    ctx.invoke(build, photos=(str(library),), index_folder=str(index))
     say(f"4. latent query {shown_path(str(altered))} -k 8")
     sheet, page = folder / "hits.png", folder / "hits.html"
-    ctx.invoke(
-        query, images=(str(altered),), k=8, index_folder=str(folder / ".latent"), sheet=str(sheet), html_file=str(page)
-    )
+    ctx.invoke(query, images=(str(altered),), k=8, index_folder=str(index), sheet=str(sheet), html_file=str(page))
+    here = {name: shlex.quote(shown_path(str(path))) for name, path in (("library", library), ("index", index))}
     say(
         f"""
 The original was {original.name}. Look at {shown_path(str(sheet))}, or open {shown_path(str(page))}:
 above each picture, below it what the generator paints for its code.
 
 Try next:
-  latent query {shown_path(str(library / "face-00007.jpg"))} --index {shown_path(str(folder / ".latent"))}
-  latent sample 16 -o dreams
+  latent query {here["library"]}/face-00007.jpg --index {here["index"]}
+  latent sample 16 -o dreams --sheet dreams.png
   latent index build ~/Pictures
   latent query some-face.jpg -k 10 --html hits.html
   latent --help"""
@@ -66,7 +67,9 @@ def _paint_library(library: Path, count: int) -> Path:
     for number, pixels in enumerate(load_model().sample(count, SEED)):
         path = library / f"face-{number:05d}.jpg"
         if not path.exists():
-            Image.fromarray(pixels).save(path, quality=92)
+            part = path.with_suffix(".part")  # written beside, so that a picture is never half there
+            Image.fromarray(pixels).save(part, "JPEG", quality=92)
+            part.replace(path)
     return library / f"face-{CHOSEN:05d}.jpg"
 
 
@@ -78,6 +81,6 @@ def _alter(original: Path, altered: Path) -> None:
         margin = max(1, round(0.02 * width))
         cropped = image.crop((margin, margin, width - margin, height - margin))
         brighter = ImageEnhance.Brightness(cropped).enhance(1.15)
-        buffer = BytesIO()  # written at once, so that a file is never half there
+        buffer = BytesIO()
         brighter.save(buffer, "JPEG", quality=60)
     altered.write_bytes(buffer.getvalue())

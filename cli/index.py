@@ -98,6 +98,8 @@ def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
         click.echo(f"  skipped {count:,}: {printable(reason)}")
     if len(summary.reasons) > REASONS_SHOWN:
         click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons: latent index status --skipped")
+    if summary.skipped:
+        say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
         shown = shown_path(folder)
         say(f"Warning: {shown} is not there; its pictures are kept. Gone for good? latent index remove {shown}")
@@ -182,7 +184,8 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
 def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     """Take pictures or whole folders out of the index; the files stay untouched.
 
-    An update does not bring them back; building on their folder by name does.
+    An update does not bring these files back, but knows them by their names alone: under a new name they are new.
+    Building on their folder by name brings them back.
     """
     from retrieval import Retriever
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from importlib import import_module
 from typing import Any
@@ -87,10 +88,20 @@ def latent() -> None:
     """
 
 
+def _encode_names(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of names that are no text come out as they are; characters that the terminal lacks are escaped."""
+    assert isinstance(error, UnicodeEncodeError)
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def main() -> None:
     """The console script."""
+    codecs.register_error("latent", _encode_names)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
-            reconfigure(errors="surrogateescape" if stream is sys.stdout else "backslashreplace")
+            reconfigure(errors="latent")
     latent(prog_name="latent")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import device_option, listed_paths, null_option, say, shown_path
+from cli.speech import device_option, file_stem, listed_paths, null_option, say, sheet_option, shown_path
 from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ def models(form: str) -> None:
 
 
 @click.command(epilog="\b\nExample:\n  latent sample 16 -o dreams --seed 7 --sheet dreams.png")
-@click.argument("count", type=click.IntRange(min=1), metavar="N")
+@click.argument("count", type=click.IntRange(1, 100_000), metavar="N")
 @output_option
 @model_option
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same pictures."
 )
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw them all on one sheet.")
+@sheet_option
 @device_option
 def sample(count: int, output: str, model: str, seed: int, sheet: str | None, device: Device) -> None:
     """Paint N pictures that never were, from random codes."""
@@ -76,7 +76,7 @@ def sample(count: int, output: str, model: str, seed: int, sheet: str | None, de
 @output_option
 @model_option
 @click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw originals above paintings.")
+@sheet_option
 @null_option
 @device_option
 @click.pass_context
@@ -105,7 +105,7 @@ def reconstruct(
         except PictureRefused as refusal:
             say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
             continue
-        target = folder / f"{number:03d}-{printable(Path(image).stem)[:80]}.png"
+        target = folder / f"{number:03d}-{file_stem(image)}.png"
         Image.fromarray(painted).save(target)
         click.echo(shown_path(str(target)))
         drawn.append((image, thumbnail(image), painted))

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.speech import device_option, index_option, listed_paths, null_option, say, short_path, shown_path
+from cli.speech import (
+    device_option,
+    file_stem,
+    index_option,
+    listed_paths,
+    null_option,
+    say,
+    sheet_option,
+    short_path,
+    shown_path,
+)
 from retrieval.names import DECODE_SCALE, Device, printable
 
 if TYPE_CHECKING:
@@ -49,7 +59,7 @@ Examples:
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
 )
 @click.option("--decode-scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
-@click.option("--sheet", type=click.Path(dir_okay=False), metavar="FILE.png", help="Draw a contact sheet.")
+@sheet_option
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @null_option
@@ -91,10 +101,9 @@ def query(
                     Path(decode_dir), retriever, hits, records, decode_scale, number if len(paths) > 1 else None
                 )
             answers.append(Answer(path, records, hits))
+        _print(answers, form, metric, null)
         if answers and (sheet or html_file):
             _draw(retriever, answers, sheet, html_file, decode_scale)
-    if answers:
-        _print(answers, form, metric, null)
     if len(answers) < len(paths):
         ctx.exit(1)
 
@@ -112,8 +121,7 @@ def _decode_into(
     folder.mkdir(parents=True, exist_ok=True)
     prefix = "" if number is None else f"{number:03d}-"
     for hit, record, pixels in zip(hits, records, retriever.decode(hits, scale), strict=True):
-        stem = printable(Path(hit.path).stem).replace("\\", "_")[:80]
-        target = folder / f"{prefix}{hit.rank:03d}-{stem}.png"
+        target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
         Image.fromarray(pixels).save(target)
         record["decoded"] = str(target)
 

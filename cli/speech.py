@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -51,6 +52,23 @@ def listed_paths(words: Iterable[str], null: bool) -> list[str]:
     return paths
 
 
+def file_stem(path: str) -> str:
+    """A picture's name without suffix, fit to be part of another file's name: printable and not too long."""
+    stem = printable(Path(path).stem).replace("\\", "_")
+    return stem.encode()[:120].decode(errors="ignore")
+
+
+def _png(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.lower().endswith(".png"):
+        raise click.BadParameter(f"{value} does not end with .png, and a PNG is what it will be")
+    return value
+
+
+sheet_option = click.option(
+    "--sheet", type=click.Path(dir_okay=False), callback=_png, metavar="FILE.png", help="Draw it all on one sheet."
+)
+
+
 def say(text: str) -> None:
     """To a person: on standard error, so that results alone are on standard output."""
     click.echo(text, err=True)
@@ -86,7 +104,9 @@ def short_path(path: str) -> str:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
         return path
-    return path if relative.startswith(os.pardir) else relative
+    if relative.startswith(os.pardir):
+        return path
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative  # no option to whoever reads it
 
 
 def shown_path(path: str) -> str:

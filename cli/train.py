@@ -225,7 +225,7 @@ def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
         "cache": f"{size(plan['cache_bytes'])} on disk at {recipe.image_size} px",
         "encoder": f"{plan['encoder_parameters']:,} parameters",
         "generator": f"{plan['generator_parameters']:,} parameters",
-        "memory": f"about {size(plan['memory_bytes'])} beside the pictures",
+        "memory": f"about {size(plan['memory_bytes'])} beside torch and the pictures",
         "device": f"{plan['device']}, {plan['precision']}",
         "rate": f"{plan['pictures_per_s']:,.0f} pictures/s (measured on a few steps)",
         "steps": f"{steps:,} of {recipe.batch_size} pictures: each is seen {seen:.1f} times",

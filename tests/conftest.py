@@ -89,11 +89,10 @@ def latent(tmp_path: Path) -> Run:
         done = subprocess.run(
             command,
             cwd=cwd or tmp_path,
-            env=environment,
             capture_output=True,
             check=False,
             timeout=300,
-            **{"text": True, "errors": "surrogateescape", "stdin": subprocess.DEVNULL, **more},  # type: ignore[arg-type]
+            **{"env": environment, "text": True, "errors": "surrogateescape", "stdin": subprocess.DEVNULL, **more},  # type: ignore[arg-type]
         )
         assert done.returncode == code, f"{command} -> {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

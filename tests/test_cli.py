@@ -163,7 +163,7 @@ def test_exit_codes(tmp_path: Path, latent: Run, indexed: Path, tiny_bundle: Pat
     latent("query", "photos/shape-0-001.png", "--metric", "manhattan", code=2)
     latent("nonsense", code=2)
     assert "no model 'x'" in latent("sample", 1, "-o", "s", "--model", "x", code=1).stderr
-    assert "not in this index" in latent("index", "remove", "nowhere", code=3).stderr
+    assert "not in this index" in latent("index", "remove", "nowhere", code=1).stderr
     (indexed / "bad.jpg").write_text("no picture")
     assert "skipped 1: not a picture" in latent("index", "update").stdout
     (indexed / "worse.jpg").write_text("no picture either")
@@ -266,3 +266,53 @@ def test_nobody_reads_on(indexed: Path, tmp_path: Path) -> None:
 def test_a_sheet_that_cannot_be_written(indexed: Path, latent: Run) -> None:
     done = latent("query", "photos/shape-0-001.png", "--sheet", "no/such/folder/s.png", code=1)
     assert "Error: No such file or directory" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run) -> None:
+    words = ("query", "photos/shape-0-001.png", "--format", "json")
+    done = latent(*words, "--sheet", "no/such/folder/s.png", code=1)
+    assert len(json.loads(done.stdout)["queries"][0]["hits"]) == 10
+    assert "does not end with .png" in latent(*words, "--sheet", "s.jpg", code=2).stderr
+
+
+def test_json_is_an_object_even_without_queries(indexed: Path, latent: Run) -> None:
+    done = latent("query", "-", "--format", "json", stdin=None, input="")
+    assert json.loads(done.stdout) == {"schema": 1, "metric": "euclidean", "queries": []}
+
+
+def test_names_beyond_the_terminal_and_beyond_options(tmp_path: Path, latent: Run) -> None:
+    (tmp_path / "p").mkdir()
+    names = ["-rf.png", "caf\u00e9 \U0001f600.png", "\U0001f600" * 60 + ".png"]
+    for number, name in enumerate(names):
+        Image.fromarray(np.full((64, 64, 3), 60 * number + 20, np.uint8)).save(tmp_path / "p" / name)
+    Image.new("RGB", (64, 64)).save(tmp_path / "q.png")
+    latent("index", "build", ".", "--index", "i", cwd=tmp_path / "p")
+    for form in ("table", "csv", "json", "jsonl", "paths"):
+        latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+        done = latent("query", "../q.png", "--index", "i", "--format", form, cwd=tmp_path / "p", env=latin)
+        assert "-rf.png" in done.stdout and "Traceback" not in done.stderr
+    assert "./-rf.png" in done.stdout.splitlines()
+    latent("query", "../q.png", "--index", "i", "--decode", "d", cwd=tmp_path / "p")
+    assert len(list((tmp_path / "p" / "d").iterdir())) == 3
+    latent("reconstruct", names[2], "-o", "r", cwd=tmp_path / "p")
+
+
+def test_a_picture_from_a_pipe(indexed: Path, tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("latent")
+    command = f"{program} query <(cat photos/shape-0-001.png) -k 1 --format paths"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == "photos/shape-0-001.png\n", done.stderr
+
+
+def test_a_demo_that_was_killed_while_painting_is_finished(latent: Run, tmp_path: Path) -> None:
+    (tmp_path / "latent-demo" / "photos").mkdir(parents=True)
+    (tmp_path / "latent-demo" / "photos" / "face-00042.part").write_bytes(b"half")
+    assert "face-00042.jpg" in latent("demo", "--small").stdout
+
+
+def test_training_leaves_foreign_folders_alone(shape_folder: Path, latent: Run, tmp_path: Path) -> None:
+    (tmp_path / "run" / "bundle").mkdir(parents=True)
+    (tmp_path / "run" / "bundle" / "holiday.jpg").write_text("precious")
+    done = latent("train", "photos", "-o", "run", "--steps", 2, "--size", 32, "--width", 8, "--batch", 4, code=1)
+    assert "holds something else than a training" in done.stderr
+    assert (tmp_path / "run" / "bundle" / "holiday.jpg").read_text() == "precious"

@@ -22,6 +22,7 @@ from train.recipe import Recipe
 from train.step import Trainer
 
 LOOK_EVERY = 20  # steps between two looks at the figures: each look waits for the device
+RECIPE = "recipe.json"
 STATS_EVERY = 100  # steps between two lines of stats.jsonl; a multiple of LOOK_EVERY
 
 
@@ -145,9 +146,9 @@ def train(
 def _prepare_run(run: Path, recipe: Recipe, first_step: int) -> None:
     """Make the folder; of an interrupted run, forget the figures of steps that will be taken again."""
     run.mkdir(parents=True, exist_ok=True)
-    (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    (run / RECIPE).write_text(json.dumps(asdict(recipe), indent=2) + "\n")
     stats = run / "stats.jsonl"
-    lines = stats.read_text().splitlines() if stats.exists() else []
+    lines = stats.read_text().splitlines() if first_step and stats.exists() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first_step]
     stats.write_text("".join(line + "\n" for line in kept))
 

@@ -18,7 +18,7 @@ from train.checkpoint import CHECKPOINT, State
 from train.data import Pictures, Report, open_pictures
 from train.devices import Processes
 from train.export import export
-from train.loop import Budget, Hooks, train
+from train.loop import RECIPE, Budget, Hooks, train
 from train.recipe import Recipe
 
 BUNDLE = "bundle"
@@ -41,10 +41,16 @@ def new_run(recipe: Recipe, setting: Setting) -> State:
     """A fresh start.
 
     Raises:
-        TrainingError: the run's folder holds a training already.
+        TrainingError: the run's folder holds a training already, or something else.
     """
     if (setting.run / CHECKPOINT).exists():
         raise TrainingError(f"{setting.run} holds a training already: go on with --resume, or choose another -o")
+    if (
+        setting.run.is_dir()
+        and not (setting.run / RECIPE).exists()
+        and {one.name for one in setting.run.iterdir()} - {"cache"}
+    ):
+        raise TrainingError(f"{setting.run} holds something else than a training; choose another -o")
     return checkpoint.new_state(recipe, setting.device, setting.precision)
 
 
