@@ -197,7 +197,7 @@ def _training_bar(budget: Any, is_shown: bool, first_step: int) -> Iterator[Any]
     from tqdm import tqdm
 
     on_terminal = sys.stderr.isatty()
-    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{postfix}"
+    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
     last_line = [time.monotonic()]
     with tqdm(
         total=1.0, desc="training", bar_format=form, disable=not (is_shown and on_terminal), leave=False
@@ -207,7 +207,7 @@ def _training_bar(budget: Any, is_shown: bool, first_step: int) -> Iterator[Any]
             left = tqdm.format_interval(progress.seconds_left)
             losses = f"rho {progress.figures['rho']:.2f}"
             text = f"{left}, step {progress.step:,}, {progress.pictures_per_s:.0f} pictures/s, {losses}"
-            shown.set_postfix_str(text, refresh=False)
+            shown.set_postfix_str(f"left {text}", refresh=False)
             shown.update(progress.share_done - shown.n)
             if is_shown and not on_terminal and time.monotonic() - last_line[0] > 60:
                 say(f"{progress.share_done:.0%}, time left {text}")
