@@ -7,154 +7,46 @@ to the folder that holds the index where it lies inside it, so that both can be 
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    CheckConstraint,
-    Column,
     Connection,
     CursorResult,
-    Engine,
-    Float,
-    ForeignKey,
-    Integer,
-    LargeBinary,
-    MetaData,
-    QueuePool,
-    Table,
-    Text,
-    UniqueConstraint,
     bindparam,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
     update,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
 
-from index.errors import IndexBusy, IndexDamaged, IndexMismatch, IndexUnwritable, NoIndex
+from index.database import open_engine, translated
+from index.errors import IndexDamaged, IndexMismatch
+from index.schema import (
+    READ_AGAIN,
+    SCHEMA,
+    Change,
+    Floats,
+    Ids,
+    Meta,
+    Picture,
+    Status,
+    codes,
+    generations,
+    meta,
+    pictures,
+    roots,
+    tables,
+)
 
-SCHEMA = 1
 FILE_NAME = "catalog.db"
-BUSY_TIMEOUT_S = 30.0
 VARIABLES = 500  # values in one IN (...)
-READ_AGAIN = -1  # an mtime that no file has
-
-Floats = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
-Status = Literal["found", "skipped", "vanished", "removed"]
-
-tables = MetaData()
-
-meta = Table(
-    "meta",
-    tables,
-    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
-    Column("schema", Integer, nullable=False),
-    Column("model_name", Text, nullable=False),
-    Column("model_digest", Text, nullable=False),
-    Column("latent_dim", Integer, nullable=False),
-    Column("standardized", Boolean, nullable=False),
-    Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
-    Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
-    Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
-    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
-)
-
-generations = Table(
-    "generations",
-    tables,
-    Column("generation", Integer, primary_key=True),
-    Column("stamp", LargeBinary, nullable=False),
-)
-
-roots = Table(
-    "roots",
-    tables,
-    Column("id", Integer, primary_key=True),
-    Column("path", LargeBinary, nullable=False, unique=True),
-)
-
-pictures = Table(
-    "pictures",
-    tables,
-    Column("id", Integer, primary_key=True),
-    Column("root_id", ForeignKey("roots.id"), nullable=False),
-    Column("path", LargeBinary, nullable=False),
-    Column("size_bytes", BigInteger, nullable=False),
-    Column("mtime_ns", BigInteger, nullable=False),
-    Column("content_hash", LargeBinary, index=True),
-    Column("width_px", Integer),
-    Column("height_px", Integer),
-    Column("realism", Float),
-    Column("spread", Float),
-    Column("status", Text, nullable=False),
-    Column("reason", Text),
-    Column("generation", Integer, nullable=False, index=True),
-    UniqueConstraint("root_id", "path"),
-    CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
-)
-
-codes = Table(
-    "codes",
-    tables,
-    Column("picture_id", ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
-    Column("code", LargeBinary, nullable=False),  # float32, little-endian
-)
-
-
-@dataclass(frozen=True)
-class Meta:
-    """The index as a whole."""
-
-    model_name: str
-    model_digest: str
-    latent_dim: int
-    standardized: bool
-    generation: int = 0
-    stamp: bytes = b""
-    found: int = 0
-    rebuild_from: int = 0
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
-
-    root_id: int
-    path: bytes
-    size_bytes: int
-    mtime_ns: int
-    status: Status
-    content_hash: bytes | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    realism: float | None = None
-    spread: float | None = None
-    reason: str | None = None
-    id: int | None = None
-    generation: int = 0
-
-
-@dataclass(frozen=True)
-class Change:
-    """A row to insert (no id) or to overwrite, with its code where it has one."""
-
-    picture: Picture
-    code: Floats | None = None
 
 
 class Catalog:
@@ -163,7 +55,7 @@ class Catalog:
     def __init__(self, folder: Path, writing: bool) -> None:
         self.path = folder / FILE_NAME
         self.anchor = Path(os.path.realpath(folder)).parent
-        self._engine = _engine(self.path, writing)
+        self._engine = open_engine(self.path, writing)
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> Catalog:
@@ -171,8 +63,8 @@ class Catalog:
         part = folder / (FILE_NAME + ".part")
         part.unlink(missing_ok=True)
         facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
-        engine = _engine(part, writing=True)
-        with _translated(part), engine.begin() as connection:
+        engine = open_engine(part, writing=True)
+        with translated(part), engine.begin() as connection:
             tables.create_all(connection)
             connection.execute(insert(meta).values(id=1, schema=SCHEMA, **vars(facts)))
             connection.execute(insert(generations).values(generation=facts.generation, stamp=facts.stamp))
@@ -186,7 +78,7 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Everything inside lands together or not at all; reads inside see one state."""
-        with _translated(self.path), self._engine.begin() as connection:
+        with translated(self.path), self._engine.begin() as connection:
             yield connection
 
     def meta(self, connection: Connection | None = None) -> Meta:
@@ -433,52 +325,6 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
 def _inserted_id(result: CursorResult[Any]) -> int:
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
-
-
-def _engine(path: Path, writing: bool) -> Engine:
-    """SQLite with a rollback journal: one file, readable from a read-only folder, durable after each commit.
-
-    Readers too open it for writing where they may, since after a killed writer the first to come must roll back.
-    """
-
-    def connect() -> sqlite3.Connection:
-        may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-        mode = "rwc" if writing else "rw" if may_write else "ro"
-        uri = f"{path.absolute().as_uri()}?mode={mode}"
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    return engine
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn the database's complaints into ours."""
-    try:
-        yield
-    except OperationalError as error:
-        text = str(error.orig)
-        if "locked" in text:
-            raise IndexBusy(f"{path} is being written by another process; try again when it is done") from error
-        if "full" in text or "readonly" in text or "disk I/O" in text:
-            raise IndexUnwritable(f"{path} cannot be written: {text}. What was committed before is kept") from error
-        if "unable to open" in text:
-            raise NoIndex(f"{path} cannot be opened: {text}") from error
-        raise IndexDamaged(f"{path} cannot be read: {text}") from error
-    except DatabaseError as error:
-        raise IndexDamaged(
-            f"{path} is damaged: {error.orig}. Restore it from a backup, or build the index again elsewhere"
-        ) from error
 
 
 def _picture(row: Any) -> Picture:

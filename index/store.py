@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from index.catalog import FILE_NAME, Catalog, Meta
+from index.catalog import FILE_NAME, Catalog
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
+from index.schema import Meta
 from index.vectors import PART, CacheUnusable, Metric, VectorCache, check_faiss
 
 Floats = npt.NDArray[np.float32]

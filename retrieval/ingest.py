@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from index.catalog import READ_AGAIN, Catalog, Change, Floats
-from index.catalog import Picture as Row
+from index.catalog import Catalog
+from index.schema import READ_AGAIN, Change, Floats
+from index.schema import Picture as Row
 from retrieval.images import FoundFile, find_images
 from retrieval.model import Model
 from retrieval.workers import Decoded, DecoderPool, Task, stack

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from index.catalog import Catalog
-from index.catalog import Picture as Row
+from index.schema import Picture as Row
 from index.store import Store
 from retrieval.errors import PathError
 from retrieval.ingest import Scope, is_below

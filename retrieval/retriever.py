@@ -10,21 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog, Meta
-from index.catalog import Picture as Row
-from index.errors import IndexMismatch, IndexUnwritable
+from index.catalog import Catalog
+from index.errors import IndexMismatch
+from index.schema import Meta
+from index.schema import Picture as Row
 from index.store import Store
 from index.vectors import Metric
 from retrieval.errors import ModelError, PathError
 from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest
-from retrieval.model import DESCRIPTION, Encoded, Floats, Model, load_model, shipped_models
-from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device
+from retrieval.model import Encoded, Floats, Model, load_model
+from retrieval.model_copy import MODEL_FOLDER, check_model, copy_model, is_whole, model_for, restore_model
+from retrieval.names import DECODE_SCALE, Device
 from retrieval.places import all_scopes, rows_at, rows_of_file, scopes_below
 from retrieval.workers import DecoderPool
 
 INDEX_NAME = ".latent"
-MODEL_FOLDER = "model"
 ENVIRONMENT = "LATENT_INDEX"
 
 Query = str | os.PathLike[str] | Pixels
@@ -133,11 +134,11 @@ class Retriever:
             if not os.path.isdir(path):
                 raise PathError(f"{os.fspath(path)} is not a folder of pictures")
         folder = locate_index(index)
-        chosen = _model_for(folder, model, device)
+        chosen = model_for(folder, model, device)
         with Store.writing(folder, create=_facts(chosen)) as store:
-            _check_model(store.catalog.meta(), chosen)
-            if not _is_whole(folder / MODEL_FOLDER):
-                _copy_model(chosen, folder / MODEL_FOLDER)
+            check_model(store.catalog.meta(), chosen)
+            if not is_whole(folder / MODEL_FOLDER):
+                copy_model(chosen, folder / MODEL_FOLDER)
             scopes = scopes_below(store, [os.path.realpath(path) for path in folders], retry)
             summary = _ingest(store, chosen, scopes, workers, report)
         return cls._after(folder, device, summary)
@@ -295,7 +296,7 @@ class Retriever:
     def model(self) -> Model:
         """The index's own copy of its model."""
         model = load_model(self.folder / MODEL_FOLDER, self.device)
-        _check_model(self._store.catalog.meta(), model)
+        check_model(self._store.catalog.meta(), model)
         return model
 
     @classmethod
@@ -341,7 +342,7 @@ class Retriever:
         facts = self._store.catalog.meta()
         with Store.writing(self.folder) as store:
             if self._model_faults():
-                _restore_model(self.folder / MODEL_FOLDER, facts)
+                restore_model(self.folder / MODEL_FOLDER, facts)
             store.catalog.forget_lost_codes()
             store.catalog.recount()
             store.drop_caches()
@@ -359,43 +360,6 @@ def _ingest(store: Store, model: Model, scopes: list[Scope], workers: int | None
 
 def _facts(model: Model) -> Meta:
     return Meta(model.name, model.digest, model.latent_dim, model.standardized)
-
-
-def _model_for(folder: Path, wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
-    """The model to build with: what was asked for, else the index's own, else the default."""
-    if isinstance(wanted, Model):
-        return wanted
-    if wanted is None and (folder / MODEL_FOLDER / DESCRIPTION).is_file():
-        return load_model(folder / MODEL_FOLDER, device)
-    return load_model(wanted or DEFAULT_MODEL, device)
-
-
-def _check_model(facts: Meta, model: Model) -> None:
-    if facts.model_digest != model.digest:
-        raise IndexMismatch(
-            f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
-            f"not of {model.name} ({model.digest[:12]}); build another one with --index"
-        )
-
-
-def _is_whole(folder: Path) -> bool:
-    try:
-        load_model(folder).check()
-    except ModelError:
-        return False
-    return True
-
-
-def _copy_model(model: Model, folder: Path) -> None:
-    try:
-        model.copy_to(folder)
-    except OSError as error:
-        raise IndexUnwritable(f"{folder} cannot be written: {error.strerror or error}") from error
-
-
-def _restore_model(folder: Path, facts: Meta) -> None:
-    if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
-        _copy_model(load_model(facts.model_name), folder)
 
 
 def _remove(catalog: Catalog, root_id: int, rows: list[Row] | None) -> int:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalog import Catalog, Change, Meta, Picture
+from index.catalog import Catalog
 from index.errors import IndexBusy, IndexDamaged, NoIndex
+from index.schema import Change, Meta, Picture
 from index.store import Store
 from index.vectors import CacheUnusable, VectorCache
 
@@ -226,7 +227,7 @@ def test_loading_a_cache_names_what_is_wrong(tmp_path: Path) -> None:
 def test_without_faiss_the_pip_line_is_named_before_any_work(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['faiss'] = None\n"
-        "from pathlib import Path\nfrom index.store import Store\nfrom index.catalog import Meta\n"
+        "from pathlib import Path\nfrom index.store import Store\nfrom index.schema import Meta\n"
         "from index.errors import MissingExtra\n"
         "try:\n    Store.writing(Path(sys.argv[1]), create=Meta('m', 'd', 4, True)).__enter__()\n"
         "except MissingExtra as error:\n    print(error)"

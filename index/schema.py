@@ -1,0 +1,129 @@
+"""The catalog's tables, and the records that are read from and written to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA = 1
+READ_AGAIN = -1  # an mtime that no file has
+
+Floats = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Status = Literal["found", "skipped", "vanished", "removed"]
+
+tables = MetaData()
+
+meta = Table(
+    "meta",
+    tables,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("schema", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("latent_dim", Integer, nullable=False),
+    Column("standardized", Boolean, nullable=False),
+    Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
+    Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
+    Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
+    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
+)
+
+generations = Table(
+    "generations",
+    tables,
+    Column("generation", Integer, primary_key=True),
+    Column("stamp", LargeBinary, nullable=False),
+)
+
+roots = Table(
+    "roots",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("path", LargeBinary, nullable=False, unique=True),
+)
+
+pictures = Table(
+    "pictures",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("root_id", ForeignKey("roots.id"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("content_hash", LargeBinary, index=True),
+    Column("width_px", Integer),
+    Column("height_px", Integer),
+    Column("realism", Float),
+    Column("spread", Float),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("generation", Integer, nullable=False, index=True),
+    UniqueConstraint("root_id", "path"),
+    CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
+)
+
+codes = Table(
+    "codes",
+    tables,
+    Column("picture_id", ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
+    Column("code", LargeBinary, nullable=False),  # float32, little-endian
+)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The index as a whole."""
+
+    model_name: str
+    model_digest: str
+    latent_dim: int
+    standardized: bool
+    generation: int = 0
+    stamp: bytes = b""
+    found: int = 0
+    rebuild_from: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
+
+    root_id: int
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+    status: Status
+    content_hash: bytes | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    realism: float | None = None
+    spread: float | None = None
+    reason: str | None = None
+    id: int | None = None
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row to insert (no id) or to overwrite, with its code where it has one."""
+
+    picture: Picture
+    code: Floats | None = None
