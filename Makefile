@@ -24,7 +24,7 @@ $(VENV)/.searches: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing what training and the tests need (torch among it)"
-	@$(PIP) -e '.[cpu,heif,train,dev]'
+	@$(PIP) -e '.[cpu,evaluate,heif,train,dev]'
 	@touch $@ $(VENV)/.searches
 
 demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, draw the hits
@@ -52,7 +52,8 @@ train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES
 	  $$(test -e runs/faces-64/checkpoint.pt && echo --resume)
 
 quality: $(VENV)/.tests  ## its figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
-	@$(BIN)/python benchmarks/quality.py faces-64 --gallery $(FACES) --queries $(HELD_OUT)
+	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
+	  --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
 
 clean:  ## delete the environment and what the demo made
 	@rm -rf $(VENV) build dist *.egg-info latent-demo

@@ -13,6 +13,7 @@ from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
 
 COMMANDS = {
     "demo": "cli.demo:demo",
+    "evaluate": "cli.evaluate:evaluate",
     "index": "cli.index:index",
     "models": "cli.models:models",
     "query": "cli.query:query",

@@ -1,0 +1,74 @@
+"""Altered copies of pictures, of stated kinds and strengths, and a perceptual hash that looks for them too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from retrieval.images import Pixels, read_image, square
+from retrieval.workers import Task
+
+Alteration = Callable[[Image.Image], Image.Image]
+
+
+def _jpeg(quality: int) -> Alteration:
+    def alter(image: Image.Image) -> Image.Image:
+        buffer = BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        return Image.open(buffer).convert("RGB")
+
+    return alter
+
+
+def _half(image: Image.Image) -> Image.Image:
+    return image.resize((max(1, image.width // 2), max(1, image.height // 2)), Image.Resampling.BICUBIC)
+
+
+def _crop(share: float) -> Alteration:
+    def alter(image: Image.Image) -> Image.Image:
+        dx, dy = round(image.width * (1 - share) / 2), round(image.height * (1 - share) / 2)
+        return image.crop((dx, dy, image.width - dx, image.height - dy))
+
+    return alter
+
+
+ALTERATIONS: dict[str, Alteration] = {
+    "JPEG quality 30": _jpeg(30),
+    "half size": _half,
+    "brightness +30%": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
+    "brightness -30%": lambda image: ImageEnhance.Brightness(image).enhance(0.7),
+    "blur 1 px": lambda image: image.filter(ImageFilter.GaussianBlur(1)),
+    "grey": lambda image: ImageOps.grayscale(image).convert("RGB"),
+    "crop 90%": _crop(0.9),
+    "rotation 5 degrees": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
+    "mirrored": ImageOps.mirror,
+}
+
+
+def original(task: Task) -> Image.Image:
+    """The picture of a task in its own size."""
+    with open(task.path, "rb") as file:
+        file.seek(task.offset)
+        content = file.read(task.length if task.length is not None else -1)
+    return Image.fromarray(read_image(content).pixels)
+
+
+def altered(originals: list[Image.Image], alter: Alteration, size_px: int) -> Pixels:
+    """Each picture altered in its own size, then cut and scaled as every picture is: uint8 (n, s, s, 3)."""
+    return np.stack([square(np.asarray(alter(image)), size_px) for image in originals])
+
+
+def difference_hash(pictures: Pixels) -> npt.NDArray[np.float32]:
+    """dHash: is each of 8x8 grey values brighter than its right neighbour? (n, 64) of -1 and 1.
+
+    Half the squared distance of two is twice the Hamming distance, so hashes rank as codes do.
+    """
+    bits = []
+    for pixels in pictures:
+        grey = np.asarray(Image.fromarray(pixels).convert("L").resize((9, 8), Image.Resampling.BOX), np.int16)
+        bits.append((grey[:, 1:] > grey[:, :-1]).ravel())
+    return np.where(np.stack(bits), 1, -1).astype(np.float32)

@@ -1,0 +1,161 @@
+"""Measures of retrieval and of generation, each outcome a query's own so that intervals can be drawn.
+
+All of numpy and scikit-learn; nothing here knows where codes come from.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Outcomes = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.str_]
+
+TEMPERATURE = 0.07
+CHUNK = 256  # queries whose similarities to the whole gallery are held at once
+PROBE_C = (0.01, 0.1, 1.0)
+
+
+def unit(x: Array) -> Array:
+    """Rows scaled to length 1."""
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def rankings(xb: Array, xq: Array) -> Iterator[tuple[slice, Array, npt.NDArray[np.int64]]]:
+    """For each chunk of queries: which, their cosines to the gallery (c, n), and rows of the gallery, best first."""
+    xb, xq = unit(xb), unit(xq)
+    for start in range(0, len(xq), CHUNK):
+        part = slice(start, start + CHUNK)
+        similarities = xq[part] @ xb.T
+        yield part, similarities, np.argsort(-similarities, axis=1, kind="stable")
+
+
+def class_outcomes(similarities: Array, order: npt.NDArray[np.int64], yb: Labels, yq: Labels) -> dict[str, Outcomes]:
+    """kNN-20, P@1, P@10 and mAP@R for queries with labels (c,) against a gallery with labels (n,)."""
+    top = order[:, :20]
+    agree = yb[order] == yq[:, None]
+    return {
+        "kNN-20": (vote(np.take_along_axis(similarities, top, 1), yb[top]) == yq).astype(np.float64),
+        "P@1": agree[:, 0].astype(np.float64),
+        "P@10": agree[:, :10].mean(1),
+        "mAP@R": average_precision_at_r(agree),
+    }
+
+
+def vote(similarities: Array, labels: Labels) -> Labels:
+    """The label with the largest sum of exp(s / 0.07) among neighbours (n, k) (Wu et al., arXiv 1805.01978)."""
+    weights = np.exp((similarities - similarities.max(1, keepdims=True)) / TEMPERATURE)
+    classes = np.unique(labels)
+    sums = np.stack([(weights * (labels == one)).sum(1) for one in classes])
+    return np.asarray(classes[sums.argmax(0)])
+
+
+def average_precision_at_r(agree: npt.NDArray[np.bool_]) -> Outcomes:
+    """AP@R = 1/R sum_{i <= R} P@i rel_i, R the number of all relevant (Musgrave et al., arXiv 2003.08505, 3.2).
+
+    ``agree`` (n, gallery): whether the i-th nearest is relevant. NaN where nothing is.
+    """
+    relevant = agree.sum(1)
+    precision = np.cumsum(agree, axis=1) / np.arange(1, agree.shape[1] + 1)
+    within = np.arange(agree.shape[1]) < relevant[:, None]
+    with np.errstate(invalid="ignore"):
+        return np.asarray((precision * agree * within).sum(1) / np.where(relevant, relevant, np.nan), np.float64)
+
+
+def regression_outcomes(order: npt.NDArray[np.int64], yb: Outcomes, yq: Outcomes, k: int = 10) -> Outcomes:
+    """|y - mean y of the k nearest|: (c,)."""
+    predicted: Outcomes = yb[order[:, :k]].mean(1)
+    return np.abs(predicted - yq)
+
+
+def probe_outcomes(xb: Array, yb: Labels, xq: Array, yq: Labels, seed: int = 0) -> Outcomes:
+    """Whether logistic regression on the gallery's codes labels each query rightly; C from a tenth held back."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    def fitted(c: float, x: Array, y: Labels) -> object:
+        return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=200)).fit(x, y)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 200 steps need not converge to rank three values of C
+        xt, xv, yt, yv = train_test_split(xb, yb, test_size=0.1, random_state=seed)
+        best = max(PROBE_C, key=lambda c: fitted(c, xt, yt).score(xv, yv))  # type: ignore[attr-defined]
+        predicted = fitted(best, xb, yb).predict(xq)  # type: ignore[attr-defined]
+    return np.asarray(predicted == yq, np.float64)
+
+
+def copy_outcomes(distances: Array, own: npt.NDArray[np.int64], k: int) -> Outcomes:
+    """Whether a copy's original is among its k nearest: the chance of it where ties are broken at random.
+
+    ``distances`` (c, n) from copies to the gallery, ``own`` (c,) the originals' rows.
+    """
+    mine = np.take_along_axis(distances, own[:, None], 1)
+    nearer, equal = (distances < mine).sum(1), (distances == mine).sum(1)
+    return np.asarray(np.clip((k - nearer) / equal, 0, 1), np.float64)
+
+
+def interval(outcomes: Outcomes, rounds: int = 1000) -> tuple[float, float, float]:
+    """Mean over queries and its 95% bootstrap interval; queries without an outcome (NaN) are left out."""
+    values = outcomes[~np.isnan(outcomes)]
+    if not len(values):
+        return float("nan"), float("nan"), float("nan")
+    rng = np.random.default_rng(0)
+    means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(rounds)]
+    return float(values.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def density_and_coverage(real: Array, fake: Array, k: int = 5) -> tuple[float, float]:
+    """How densely generated codes lie where real ones do, and which share of real ones they come near.
+
+    Radii are distances to the k-th nearest other real code (Naeem et al., arXiv 2002.09797, eq. 7 and 9).
+    """
+    from sklearn.metrics import pairwise_distances
+
+    radii = np.sort(pairwise_distances(real), axis=1)[:, k]
+    inside = pairwise_distances(real, fake) < radii[:, None]
+    return float(inside.sum() / (k * len(fake))), float(inside.any(1).mean())
+
+
+def sliced_wasserstein(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], seed: int = 0) -> dict[int, float]:
+    """Sliced Wasserstein distance x 1000 at each level of a Laplacian pyramid, by its side in pixels.
+
+    Patches of 7x7 pixels, normalised by channel, sorted projections on random directions (Karras et al.,
+    arXiv 1710.10196, section 5). ``a`` and ``b`` uint8 (n, s, s, 3); as many of each are compared.
+    """
+    count = min(len(a), len(b))
+    rng = np.random.default_rng(seed)
+    levels = zip(_pyramid(a[:count]), _pyramid(b[:count]), strict=True)
+    return {x.shape[1]: _sliced(_patches(x, rng), _patches(y, rng), rng) for x, y in levels}
+
+
+def _pyramid(pictures: npt.NDArray[np.uint8]) -> Iterator[Array]:
+    """Differences between each scale and the next smaller one, down to 16 px, which stands for itself."""
+    current = pictures.astype(np.float32)
+    while current.shape[1] > 16:
+        n, side = current.shape[:2]
+        smaller = current.reshape(n, side // 2, 2, side // 2, 2, 3).mean((2, 4))
+        yield current - smaller.repeat(2, axis=1).repeat(2, axis=2)
+        current = smaller
+    yield current
+
+
+def _patches(level: Array, rng: np.random.Generator, each: int = 32, side: int = 7) -> Array:
+    n, size = level.shape[:2]
+    tops, lefts = rng.integers(0, size - side + 1, (2, n, each, 1, 1))
+    rows, columns = tops + np.arange(side)[:, None], lefts + np.arange(side)
+    patches = level[np.arange(n)[:, None, None, None], rows, columns].reshape(n * each, -1, 3)
+    patches -= patches.mean((0, 1))
+    patches /= patches.std((0, 1)) + 1e-8
+    return np.asarray(patches.reshape(n * each, -1), np.float32)
+
+
+def _sliced(a: Array, b: Array, rng: np.random.Generator, directions: int = 128) -> float:
+    axes = rng.standard_normal((a.shape[1], directions)).astype(np.float32)
+    axes /= np.linalg.norm(axes, axis=0)
+    return float(1000 * np.abs(np.sort(a @ axes, axis=0) - np.sort(b @ axes, axis=0)).mean())
