@@ -111,7 +111,7 @@ def _cell(cell: Cell) -> str:
 def _as_html(report: Report) -> str:
     style = (
         "body{font:14px system-ui,sans-serif;margin:24px}table{border-collapse:collapse}"
-        "td,th{padding:4px 10px;border-bottom:1px solid #ddd;text-align:right}"
+        "td,th{padding:4px 10px;border-bottom:1px solid #ddd;text-align:right}td{white-space:nowrap}"
         "th:first-child,td:first-child{text-align:left}"
     )
     head = "".join(f"<th>{html.escape(name)}</th>" for name in report.table)
