@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "cli.demo:demo",
     "evaluate": "cli.evaluate:evaluate",
     "index": "cli.index:index",
+    "interpolate": "cli.models:interpolate",
     "models": "cli.models:models",
     "query": "cli.query:query",
     "reconstruct": "cli.models:reconstruct",

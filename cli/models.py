@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import device_option, file_stem, listed_paths, null_option, say, sheet_option, shown_path
+from cli.speech import device_option, file_stem, listed_paths, null_option, png_only, say, sheet_option, shown_path
 from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
@@ -113,6 +113,27 @@ def reconstruct(
         _draw(sheet, drawn)
     if len(drawn) < len(paths):
         ctx.exit(1)
+
+
+@click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
+@click.argument("start", type=click.Path(), metavar="A")
+@click.argument("end", type=click.Path(), metavar="B")
+@click.option(
+    "--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, both ends included."
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
+@model_option
+@click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
+@device_option
+def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float, device: Device) -> None:
+    """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""
+    from retrieval import load_model
+    from retrieval.sheet import draw_strip, thumbnail
+
+    painter = load_model(model, device)
+    codes = painter.encode([start, end])
+    draw_strip([thumbnail(start), *painter.interpolate(codes[0], codes[1], steps, scale), thumbnail(end)], output)
+    click.echo(shown_path(output))
 
 
 def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Pixels | None]]) -> None:

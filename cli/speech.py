@@ -58,14 +58,15 @@ def file_stem(path: str) -> str:
     return stem.encode()[:120].decode(errors="ignore")
 
 
-def _png(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: refuse a file that is not called .png, since that is what it will be."""
     if value is not None and not value.lower().endswith(".png"):
         raise click.BadParameter(f"{value} does not end with .png, and a PNG is what it will be")
     return value
 
 
 sheet_option = click.option(
-    "--sheet", type=click.Path(dir_okay=False), callback=_png, metavar="FILE.png", help="Draw it all on one sheet."
+    "--sheet", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png", help="Draw it all on one sheet."
 )
 
 

@@ -130,6 +130,18 @@ class Model:
         ]
         return np.concatenate([np.empty((0, *self._shape), np.uint8), *pictures])
 
+    def interpolate(self, start: Floats, end: Floats, steps: int, scale: float = DECODE_SCALE) -> Pixels:
+        """What G paints on the straight way from one code (d,) to another, both included: uint8 (steps, s, s, 3).
+
+        Raises:
+            ModelError: the bundle has no generator.
+            ValueError: fewer than two steps.
+        """
+        if steps < 2:
+            raise ValueError(f"a way needs two steps at least, not {steps}")
+        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return self.decode((1 - t) * start + t * end, scale)
+
     def sample(self, count: int, seed: int = 0) -> Pixels:
         """G(z) for ``count`` draws of z ~ N(0, I): uint8 (count, s, s, 3); the same seed gives the same pictures."""
         z = np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype=np.float32)

@@ -103,6 +103,16 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
     return "..." + text
 
 
+def draw_strip(pictures: Sequence[Pixels], path: str | os.PathLike[str]) -> None:
+    """Draw pictures side by side, the first and the last set apart from those between them."""
+    width = len(pictures) * CELL_PX + 4 * GAP_PX
+    strip = Image.new("RGB", (width, CELL_PX + 2 * GAP_PX), PAPER)
+    for number, pixels in enumerate(pictures):
+        apart = GAP_PX * (1 + (number > 0) + (number == len(pictures) - 1))
+        strip.paste(Image.fromarray(letterbox(pixels)), (apart + number * CELL_PX, GAP_PX))
+    strip.save(path, "PNG")
+
+
 def draw_html(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "latent query") -> None:
     """One page with every picture inside it, that can be mailed or kept."""
     sections = "\n".join(_section(row) for row in rows)

@@ -17,6 +17,8 @@ import pytest
 from conftest import Run, write_shapes
 from PIL import Image
 
+from retrieval import load_model
+
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
 
 
@@ -33,7 +35,7 @@ def test_help_fits_and_every_command_has_an_example(latent: Run) -> None:
         assert "Usage: latent" in text
     for verb in ("build", "update", "status", "verify", "remove"):
         assert "Example" in latent("index", verb, "--help").stdout
-    for word in ("query", "train", "sample", "reconstruct", "models", "demo"):
+    for word in ("query", "train", "sample", "reconstruct", "interpolate", "evaluate", "models", "demo"):
         assert "Example" in latent(word, "--help").stdout
     assert re.fullmatch(r"latent, version \d+\.\d+\.\d+\n", latent("--version").stdout)
 
@@ -316,3 +318,24 @@ def test_training_leaves_foreign_folders_alone(shape_folder: Path, latent: Run, 
     done = latent("train", "photos", "-o", "run", "--steps", 2, "--size", 32, "--width", 8, "--batch", 4, code=1)
     assert "holds something else than a training" in done.stderr
     assert (tmp_path / "run" / "bundle" / "holiday.jpg").read_text() == "precious"
+
+
+def test_interpolate(latent: Run, tmp_path: Path) -> None:
+    a, b = latent("sample", 2, "-o", "a").stdout.splitlines()
+    assert latent("interpolate", a, b, "--steps", 6, "-o", "way.png").stdout == "way.png\n"
+    with Image.open(tmp_path / "way.png") as strip:
+        assert strip.size == (8 * 128 + 32, 144)
+    assert "cannot be read" in latent("interpolate", a, "nowhere.jpg", "-o", "way.png", code=1).stderr
+    latent("interpolate", a, b, "-o", "way.jpg", code=2)
+
+
+def test_the_way_begins_and_ends_at_the_reconstructions() -> None:
+    model = load_model("faces-64")
+    codes = model.encode(model.sample(2, 3))
+    way = model.interpolate(codes[0], codes[1], 5)
+    ends = model.decode(codes)
+    assert np.abs(way[[0, -1]].astype(int) - ends).max() <= 1
+    steps = np.linalg.norm(np.diff(way.astype(float).reshape(5, -1), axis=0), axis=1)
+    assert steps.max() < np.linalg.norm((way[0].astype(float) - way[-1]).ravel())  # no jump as long as the way
+    with pytest.raises(ValueError, match="two steps"):
+        model.interpolate(codes[0], codes[1], 1)

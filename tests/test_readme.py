@@ -31,6 +31,7 @@ def home(tmp_path: Path) -> Path:
     subprocess.run([program, "sample", "1", "-o", "made"], cwd=tmp_path, check=True, capture_output=True)
     (made,) = (tmp_path / "made").iterdir()
     made.rename(tmp_path / "face.jpg")  # a PNG: content counts, not the suffix
+    shutil.copyfile(next((tmp_path / "Pictures").iterdir()), tmp_path / "other.jpg")
     return tmp_path
 
 
