@@ -7,7 +7,7 @@ FACES ?= faces.tar
 HELD_OUT ?= held-out.tar
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench train-faces quality clean
+.PHONY: help demo test lint bench train-faces quality figures clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -54,6 +54,9 @@ train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES
 quality: $(VENV)/.tests  ## its figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
 	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
 	  --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
+
+figures: $(VENV)/.searches  ## draw the figures of docs/figures.md again
+	@$(BIN)/python docs/draw_figures.py
 
 clean:  ## delete the environment and what the demo made
 	@rm -rf $(VENV) build dist *.egg-info latent-demo

@@ -118,9 +118,7 @@ def reconstruct(
 @click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
 @click.argument("start", type=click.Path(), metavar="A")
 @click.argument("end", type=click.Path(), metavar="B")
-@click.option(
-    "--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, both ends included."
-)
+@click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
 @model_option
 @click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")

@@ -1,0 +1,80 @@
+"""Draw the figures of docs/figures.md again, from the models that ship.
+
+    python docs/draw_figures.py [--pictures FOLDER] [-o docs/figures]
+
+The papers show photographs. The licence of the faces that were learnt from does not allow that here, so where no
+FOLDER of one's own is given, the pictures that are indexed, queried and reconstructed are samples of the generator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from retrieval import Hit, Model, Retriever, load_model, shipped_models
+from retrieval.images import read_image, square
+from retrieval.sheet import Cell, Row, draw_png, draw_strip, thumbnail
+
+LIBRARY = 600
+QUERIES = 2
+
+
+def library(model: Model, folder: Path) -> None:
+    """Samples as JPEG files, to be indexed like anybody's pictures."""
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(model.sample(LIBRARY, seed=11)):
+        Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=92)
+
+
+def draw(model: Model, pictures: Path, target: Path) -> None:
+    """All figures of one model."""
+    target.mkdir(parents=True, exist_ok=True)
+    samples = [Cell(pixels, None, ()) for pixels in model.sample(33, seed=5)]
+    draw_png([Row(samples[0], samples[1:])], target / "samples.png")
+    paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
+    originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
+    codes = model.encode(originals)
+    pairs = [Cell(*pair, ()) for pair in zip(originals, model.decode(codes), strict=True)]
+    draw_png([Row(pairs[0], pairs[1:])], target / "reconstructions.png")
+    way = model.interpolate(codes[0], codes[1], 8)
+    draw_strip([thumbnail(paths[0]), *way, thumbnail(paths[1])], target / "interpolation.png")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Retriever.build(pictures, index=Path(scratch) / "index", model=model) as retriever,
+    ):
+        for metric in ("euclidean", "cosine"):
+            rows = [row(retriever, path, retriever.query(path, 8, metric)) for path in paths[2 : 2 + QUERIES]]
+            draw_png(rows, target / f"neighbours-{metric}.png")
+
+
+def row(retriever: Retriever, path: str, hits: list[Hit]) -> Row:
+    """A query and its hits, each with what G paints for it."""
+    painted = retriever.decode(retriever.look_at(path).codes)[0]
+    cells = [
+        Cell(thumbnail(hit.path), paint, (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}",))
+        for hit, paint in zip(hits, retriever.decode(hits), strict=True)
+    ]
+    return Row(Cell(thumbnail(path), painted, ("query",)), cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures whose licence allows to show them")
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "figures")
+    arguments = parser.parse_args()
+    for name in shipped_models():
+        model = load_model(name)
+        with tempfile.TemporaryDirectory() as scratch:
+            pictures = arguments.pictures or Path(scratch) / "library"
+            if not arguments.pictures:
+                library(model, pictures)
+            draw(model, pictures, arguments.output / name)
+        print(f"drew {arguments.output / name}")
+
+
+if __name__ == "__main__":
+    main()
