@@ -160,12 +160,15 @@ class Catalog:
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
         """Content hashes of the coded pictures that have one of these sizes: candidates for a rename or a copy."""
-        by_size: dict[int, set[bytes]] = {}
+        wanted, by_size = set(sizes), dict[int, set[bytes]]()
+        if not wanted:
+            return {}
         with self.transaction() as connection:
-            for part in _parts(sorted(set(sizes))):
-                query = select(pictures.c.size_bytes, pictures.c.content_hash).join(codes)
-                for row in connection.execute(query.where(pictures.c.size_bytes.in_(part))):
-                    by_size.setdefault(row.size_bytes, set()).add(row.content_hash)
+            for size, content_hash in connection.execute(
+                select(pictures.c.size_bytes, pictures.c.content_hash).join(codes)
+            ):
+                if size in wanted:
+                    by_size.setdefault(size, set()).add(content_hash)
         return {size: frozenset(hashes) for size, hashes in by_size.items()}
 
     def coded_by_hash(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[Picture, Floats]]:

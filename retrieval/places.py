@@ -13,6 +13,7 @@ from retrieval.ingest import Scope, is_below
 
 
 def all_scopes(store: Store, retry: bool = False) -> list[Scope]:
+    """What an update looks through: every root."""
     roots = store.catalog.roots()
     return [_scope(store, root_id, root, root, retry=retry) for root_id, root in roots.items()]
 
@@ -27,10 +28,9 @@ def scopes_below(store: Store, wanted: list[str], retry: bool) -> list[Scope]:
         if any(_reaches(folder, path) for _, _, folder in parts):
             continue
         reaching = [(root_id, root) for root_id, root in store.catalog.roots().items() if _reaches(root, path)]
-        root_id, root = (
-            max(reaching, key=lambda pair: len(pair[1])) if reaching else (store.catalog.add_root(path), path)
-        )
-        parts.append((root_id, root, path))
+        if not reaching:
+            reaching = [(store.catalog.add_root(path), path)]
+        parts.append((*max(reaching, key=lambda pair: len(pair[1])), path))
     scopes = [_scope(store, *part, explicit=True, retry=retry) for part in parts]
     taken = {root_id for root_id, _, _ in parts}
     for root_id, root in store.catalog.roots().items():
@@ -72,6 +72,7 @@ def rows_at(catalog: Catalog, path: str | os.PathLike[str]) -> tuple[int, list[R
 
 
 def rows_of_file(catalog: Catalog, path: str | os.PathLike[str]) -> list[Row]:
+    """The rows of one file: under the name that is given, and under that of what it links to."""
     places = [_locate(catalog, spelling) for spelling in _spellings(path)]
     rows = [catalog.at_path(*place) for place in dict.fromkeys(places) if place is not None]
     return [row for row in rows if row is not None]
