@@ -30,6 +30,7 @@ $(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
 demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, draw the hits
 	@echo "== latent demo"
 	@$(BIN)/latent demo
+	@echo "(latent is $(BIN)/latent here; to have it at hand: . $(BIN)/activate)"
 
 test: $(VENV)/.tests  ## install what the tests need and run them all
 	@echo "== pytest"
