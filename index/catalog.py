@@ -131,9 +131,7 @@ class Catalog:
         return len(ids)
 
     def _portable(self, path: str) -> bytes:
-        inside = (
-            os.path.commonpath([path, self.anchor]) == str(self.anchor) if _same_drive(path, self.anchor) else False
-        )
+        inside = os.path.join(path, "").startswith(os.path.join(self.anchor, ""))
         return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
 
     # Pictures
@@ -346,7 +344,3 @@ def _parts(values: Sequence[Any]) -> Iterator[list[Any]]:
     """Slices short enough for one IN (...)."""
     for start in range(0, len(values), VARIABLES):
         yield list(values[start : start + VARIABLES])
-
-
-def _same_drive(a: str, b: Path) -> bool:
-    return os.path.splitdrive(a)[0] == os.path.splitdrive(str(b))[0]

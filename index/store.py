@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +120,12 @@ class Store:
             return sorted(found, key=lambda one: (one.distance, one.id))
         return sorted(found, key=lambda one: (-one.similarity, one.id))
 
-    def cache(self, metric: Metric) -> VectorCache:
-        """The cache for ``metric``, caught up with the catalog or rebuilt from it, and saved where it can be."""
+    def cache(self, metric: Metric, must_save: bool = False) -> VectorCache:
+        """The cache for ``metric``, caught up with the catalog or rebuilt from it, and saved where it can be.
+
+        Raises:
+            IndexUnwritable: with ``must_save``, it cannot.
+        """
         with self.catalog.transaction() as connection:
             facts = self.catalog.meta(connection)
             kind = cache_kind(metric, facts)
@@ -141,8 +145,13 @@ class Store:
                 for ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
                     cache.add(ids, codes)
         self._caches[kind] = cache
-        with suppress(OSError):  # a folder that cannot be written is searched all the same
+        try:
             cache.save(self.cache_path(kind))
+        except OSError as error:  # a folder that cannot be written is searched all the same
+            if must_save:
+                raise IndexUnwritable(
+                    f"{self.cache_path(kind)} cannot be written ({error}). Everything is in the catalog; run again"
+                ) from error
         return cache
 
     def refresh_caches(self) -> None:
@@ -154,10 +163,7 @@ class Store:
         for leftover in self.folder.glob("*" + PART):  # of processes that were killed
             leftover.unlink(missing_ok=True)
         for metric in self._metrics_in_use():
-            cache = self.cache(metric)
-            path = self.cache_path(cache.metric)
-            if self._load(cache.metric, self.catalog.meta()) is None:
-                raise IndexUnwritable(f"{path} cannot be written: no room? Everything is in the catalog; run again")
+            self.cache(metric, must_save=True)
 
     def drop_caches(self) -> None:
         """Delete every cache file; they are rebuilt when next asked for."""

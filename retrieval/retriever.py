@@ -188,7 +188,8 @@ class Retriever:
         if not codes:
             return []
         xq = np.concatenate([one.codes for one in codes])
-        return self.query_codes(xq, k, metric, [self._own_ids(query) for query in queries])
+        own = [{row.id for row in self._rows_of(query) if row.id is not None} for query in queries]
+        return self.query_codes(xq, k, metric, own)
 
     def query_codes(
         self, xq: Floats, k: int = 10, metric: Metric = "euclidean", left_out: Sequence[set[int]] | None = None
@@ -198,8 +199,9 @@ class Retriever:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
-        if xq.ndim != 2 or xq.shape[1] != self._store.catalog.meta().latent_dim:
-            raise ValueError(f"codes must be (n, {self._store.catalog.meta().latent_dim}), not {xq.shape}")
+        dim = self._store.catalog.meta().latent_dim
+        if xq.ndim != 2 or xq.shape[1] != dim:
+            raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
         found = self._store.search(xq, k, metric, left_out)
         rows = self._store.catalog.pictures([one.id for hits in found for one in hits])
         roots = self._store.catalog.roots()
@@ -213,10 +215,9 @@ class Retriever:
 
     def look_at(self, query: Query) -> Encoded:
         """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
-        row = self._row_of(query)
-        if row is not None and row.status == "found" and row.id is not None and _unchanged(row, query):
-            code = self._store.catalog.codes([row.id]).get(row.id)
-            if code is not None:
+        for row in self._rows_of(query)[:1]:  # the name that was given
+            code = self._store.catalog.codes([row.id]).get(row.id) if row.id is not None else None
+            if code is not None and row.status == "found" and _unchanged(row, query):
                 return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
         if isinstance(query, np.ndarray):
             return self.model.encode_fully(query[None])
@@ -310,14 +311,9 @@ class Retriever:
         self._store = Store.open(self.folder)
         self.last_summary = summary
 
-    def _row_of(self, query: Query) -> Row | None:
-        rows = [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
-        return rows[0] if rows else None
-
-    def _own_ids(self, query: Query) -> set[int]:
+    def _rows_of(self, query: Query) -> list[Row]:
         """The rows of the very file that is asked about, by whatever name."""
-        rows = [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
-        return {row.id for row in rows if row.id is not None}
+        return [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
 
     def _model_faults(self) -> list[str]:
         try:

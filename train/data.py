@@ -43,7 +43,7 @@ def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> l
     sources: list[Task] = []
     for path in paths:
         if os.path.isdir(path):
-            sources += [Task(found.path) for found in find_images(path) if not _is_below(found.path, left_out)]
+            sources += [Task(found.path) for found in find_images(path, left_out=[left_out] if left_out else [])]
         elif os.path.isfile(path):
             sources += _members(path)
         else:
@@ -60,10 +60,6 @@ def _members(archive: str | Path) -> list[Task]:
             return [Task(str(archive), m.offset_data, m.size) for m in tar if m.isfile() and not _is_junk(m.name)]
     except (tarfile.TarError, OSError) as error:
         raise TrainingError(f"{archive}: neither a folder nor an uncompressed .tar archive ({error})") from error
-
-
-def _is_below(path: str, folder: Path | None) -> bool:
-    return folder is not None and os.path.abspath(path).startswith(os.path.join(os.path.abspath(folder), ""))
 
 
 def _is_junk(name: str) -> bool:
