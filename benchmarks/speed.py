@@ -162,16 +162,14 @@ def three_pass_step(trainer: Trainer, pixels: np.ndarray) -> None:
     state = trainer.state
     encoder, generator = state.model.encoder, state.model.generator
     x, z = to_signed(pixels, trainer.device), latents(state.recipe, state.step, trainer.device)
-    for optimizer in state.optimizers:
-        optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=state.precision == "bfloat16"):
         fake = generator(z)
         real, moving, still = encoder(x), encoder(fake), encoder(fake.detach())
         adversary = critic_qp(avg(real), avg(still), squared_distance(x, fake.detach()))
         joint = adversary + avg(moving) - avg(still) - state.recipe.correlation_weight * correlation(z, moving)
         joint.mean().backward()
-    for optimizer in state.optimizers:
-        optimizer.step()
+    state.optimizer.step()
     state.average.update_parameters(state.model)
     state.step += 1
 

@@ -21,6 +21,8 @@ from train.measures import (
     copy_outcomes,
     density_and_coverage,
     interval,
+    largest_class,
+    nearest,
     probe_outcomes,
     rankings,
     regression_outcomes,
@@ -35,9 +37,11 @@ def points() -> tuple[np.ndarray, ...]:
     return xb, rng.integers(0, 4, 300).astype(str), xq, rng.integers(0, 4, 70).astype(str), rng.uniform(0, 90, 300)
 
 
-def test_class_measures_equal_brute_force(points: tuple[np.ndarray, ...]) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_class_measures_equal_brute_force(points: tuple[np.ndarray, ...], whole: bool) -> None:
     xb, yb, xq, yq, ages = points
-    for part, similarities, order in rankings(xb, xq):
+    depth = None if whole else largest_class(yb)
+    for part, similarities, order in rankings(xb, xq, depth):
         outcomes = class_outcomes(similarities, order, yb, yq[part])
         errors = regression_outcomes(order, ages, np.full(len(yq[part]), 40.0))
     assert part == slice(0, 256)  # one chunk holds them all
@@ -57,9 +61,17 @@ def test_class_measures_equal_brute_force(points: tuple[np.ndarray, ...]) -> Non
 
 def test_average_precision_by_hand() -> None:
     agree = np.array([[1, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]], bool)
-    found = average_precision_at_r(agree)
+    found = average_precision_at_r(agree, agree.sum(1))
     assert found[:2].tolist() == [0.5, 0.0] and np.isnan(found[2])
     assert interval(found)[0] == 0.25  # a query to which nothing is relevant does not count
+
+
+def test_the_nearest_are_the_head_of_the_whole_ranking() -> None:
+    rng = np.random.default_rng(3)
+    similarities = rng.standard_normal((50, 400)).astype(np.float32)
+    assert (nearest(similarities, 37) == np.argsort(-similarities, axis=1)[:, :37]).all()
+    ties = np.array([[1.0, 2.0, 2.0, 2.0, 0.0]], np.float32)
+    assert nearest(ties, 3).tolist() == [[1, 2, 3]] and nearest(ties, 9).tolist() == [[1, 2, 3, 0, 4]]
 
 
 def test_many_queries_come_in_chunks() -> None:

@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.errors import TrainingError
+from train.data import METHOD_STREAM, Draws
 from train.losses import avg, correlation, critic_qp, squared_distance, standardize, std
-from train.methods.ogan import OGAN, EncodeBoth, accumulate_gradients
+from train.method import Batch
+from train.methods.ogan import OGAN
 from train.networks import DownConv, Encoder, Generator, UpConv, channel_plan, count_parameters
 from train.recipe import PRESETS, Recipe, preset
 
@@ -82,6 +84,11 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
         squared_distance(torch.ones(6, 3, 8, 8), torch.ones(1, 3, 8, 8))
 
 
+def batch_of(x: Tensor, z: Tensor) -> Batch:
+    recipe = Recipe(batch_size=len(x))
+    return Batch(x, z, Draws(recipe, METHOD_STREAM, 0, torch.device("cpu")))
+
+
 def three_pass_gradients(model: OGAN, x: Tensor, z: Tensor, weight: float) -> None:
     """The reference: E(x), E(G(z)) and E(sg G(z)) in one joint loss, one backward pass.
 
@@ -103,13 +110,14 @@ def three_pass_gradients(model: OGAN, x: Tensor, z: Tensor, weight: float) -> No
 def test_two_passes_give_the_gradients_of_three(kernel: int, self_modulated: bool) -> None:
     torch.manual_seed(1)
     recipe = Recipe(image_size=32, latent_dim=12, width=4, max_width=16, kernel=kernel, self_modulated=self_modulated)
+    recipe = dataclasses.replace(recipe, correlation_weight=0.7)
     ours = OGAN(recipe).double()
     for parameter in ours.parameters():  # larger than N(0, 0.02), so that no term of the loss is small
         nn.init.normal_(parameter, std=0.2)
     theirs = copy.deepcopy(ours)
     x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
     z = torch.randn(6, 12, dtype=torch.float64)
-    figures = accumulate_gradients(EncodeBoth(ours.encoder), ours.generator, x, z, 0.7)
+    figures = ours.accumulate_gradients(batch_of(x, z))
     three_pass_gradients(theirs, x, z, 0.7)
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert p.grad is not None and q.grad is not None and p.grad.dtype == torch.float64
@@ -121,12 +129,14 @@ def test_two_passes_give_the_gradients_of_three(kernel: int, self_modulated: boo
 
 
 def test_real_and_generated_pictures_are_batches_of_their_own() -> None:
-    """BatchNorm must not mix them: E of the real ones is the same whatever the others are."""
+    """BatchNorm must not mix them: what E says of the real ones is the same whatever the others are."""
     torch.manual_seed(2)
-    both = EncodeBoth(Encoder(32, 8, 4, 16))
-    x, first, second = torch.rand(3, 5, 3, 32, 32)
-    assert torch.equal(both(x, first)[0], both(x, second)[0])
-    assert torch.equal(both(x, first)[0], both.encoder(x))
+    model = OGAN(Recipe(image_size=32, latent_dim=8, width=4, max_width=16))
+    x, z = torch.rand(5, 3, 32, 32), torch.randn(2, 5, 8)
+    expected = avg(copy.deepcopy(model).encoder(x)).mean()
+    for some_z in z:
+        figures = copy.deepcopy(model).accumulate_gradients(batch_of(x, some_z))
+        assert torch.equal(figures["d_real"], expected)
 
 
 @pytest.mark.parametrize("kernel", [4, 5])

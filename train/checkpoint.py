@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
-from torch.optim import RMSprop
+from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from retrieval.errors import TrainingError
-from train.methods.ogan import OGAN
+from train.method import Method
+from train.methods import new_method
 from train.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -26,17 +27,17 @@ class State:
     """A training in progress. ``average`` is the model that will be exported."""
 
     recipe: Recipe
-    model: OGAN
+    model: Method
     average: AveragedModel
-    optimizers: list[RMSprop]
+    optimizer: Optimizer
     precision: str
     step: int = 0
     elapsed_s: float = 0.0
 
     @property
-    def averaged(self) -> OGAN:
+    def averaged(self) -> Method:
         """The average as a model."""
-        return cast(OGAN, self.average.module)
+        return cast(Method, self.average.module)
 
 
 def ema_rule(decay: float) -> Any:
@@ -59,12 +60,9 @@ def ema_rule(decay: float) -> Any:
 
 def new_state(recipe: Recipe, device: torch.device, precision: str) -> State:
     torch.manual_seed(recipe.seed)
-    model = OGAN(recipe).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = new_method(recipe).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=ema_rule(recipe.ema_decay), use_buffers=True)
-    networks: tuple[nn.Module, ...] = (model.encoder, model.generator)
-    # Keras' RMSprop, the reference's, smooths with 0.9; the paper's port to torch keeps torch's 0.99.
-    optimizers = [RMSprop(net.parameters(), lr=recipe.learning_rate, alpha=0.99, foreach=True) for net in networks]
-    return State(recipe, model, average, optimizers, precision)
+    return State(recipe, model, average, model.optimizer(), precision)
 
 
 def save(state: State, run: Path) -> None:
@@ -78,7 +76,7 @@ def save(state: State, run: Path) -> None:
         "elapsed_s": state.elapsed_s,
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in state.optimizers],
+        "optimizer": state.optimizer.state_dict(),
     }
     part = run / (CHECKPOINT + ".part")
     with open(part, "wb") as file:
@@ -102,8 +100,7 @@ def load(run: Path, device: torch.device) -> State:
         state = new_state(Recipe(**content["recipe"]), device, content["precision"])
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
-        for optimizer, saved in zip(state.optimizers, content["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        state.optimizer.load_state_dict(content["optimizer"])
     except TrainingError:
         raise
     except Exception as error:  # a damaged file surfaces as anything, from zip errors to KeyError

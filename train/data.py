@@ -26,7 +26,7 @@ from retrieval.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
 
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
-MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM = 1, 2, 3  # independent random streams of one seed
+MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 
 Report = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -216,13 +216,31 @@ def to_signed(pixels: Pixels, device: torch.device) -> Tensor:
 
 def mirrored(x: Tensor, recipe: Recipe, step: int, rank: int = 0, world: int = 1) -> Tensor:
     """Turn each picture into its mirror image with probability 1/2."""
-    flips = np.random.default_rng((recipe.seed, MIRROR_STREAM, step)).random(recipe.batch_size)[rank::world] < 0.5
-    where = torch.from_numpy(flips).to(x.device)
-    return torch.where(where[:, None, None, None], x.flip(3), x)
+    flips = Draws(recipe, MIRROR_STREAM, step, x.device, rank, world).uniform(1)[:, 0] < 0.5
+    return torch.where(flips[:, None, None, None], x.flip(3), x)
 
 
 def latents(recipe: Recipe, step: int, device: torch.device, rank: int = 0, world: int = 1) -> Tensor:
     """z ~ N(0, I), float32 (batch_size / world, d)."""
-    generator = np.random.default_rng((recipe.seed, LATENT_STREAM, step))
-    z = generator.standard_normal((recipe.batch_size, recipe.latent_dim), dtype=np.float32)
-    return torch.from_numpy(z[rank::world]).to(device)
+    return Draws(recipe, LATENT_STREAM, step, device, rank, world).normal(recipe.latent_dim)
+
+
+class Draws:
+    """Random numbers of one step: the same for a picture, however many processes share the batch."""
+
+    def __init__(
+        self, recipe: Recipe, stream: int, step: int, device: torch.device, rank: int = 0, world: int = 1
+    ) -> None:
+        self._generator = np.random.default_rng((recipe.seed, stream, step))
+        self._batch_size, self._own, self._device = recipe.batch_size, slice(rank, None, world), device
+
+    def uniform(self, columns: int) -> Tensor:
+        """The next numbers in [0, 1), float32 (batch_size / world, columns)."""
+        return self._share(self._generator.random((self._batch_size, columns)))
+
+    def normal(self, columns: int) -> Tensor:
+        """The next samples of N(0, I), float32 (batch_size / world, columns)."""
+        return self._share(self._generator.standard_normal((self._batch_size, columns), dtype=np.float32))
+
+    def _share(self, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(numbers[self._own].astype(np.float32)).to(self._device)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from retrieval.errors import TrainingError
 
@@ -66,6 +67,18 @@ def agree(wish: bool, processes: Processes, device: torch.device) -> bool:
     wishes = torch.tensor([float(wish)], device=device)
     dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
     return bool(wishes.item())
+
+
+def share_gradients(module: nn.Module, processes: Processes) -> None:
+    """Replace each process' gradients by the mean over all processes, in one message."""
+    if processes.world == 1:
+        return
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    message = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(message)
+    message /= processes.world
+    for gradient, mean in zip(gradients, torch.split(message, [g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def agree_on_time(elapsed_s: float, processes: Processes, device: torch.device) -> float:

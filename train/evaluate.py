@@ -26,6 +26,7 @@ from train.measures import (
     copy_outcomes,
     density_and_coverage,
     interval,
+    largest_class,
     probe_outcomes,
     rankings,
     regression_outcomes,
@@ -137,11 +138,11 @@ def _random_encoder(model: Model, gallery: Pixels) -> Describe:
     from torch.optim.swa_utils import update_bn
 
     from train.data import to_signed
-    from train.methods.ogan import OGAN
+    from train.methods import new_method
     from train.recipe import Recipe
 
     torch.manual_seed(0)
-    random = OGAN(Recipe(**model.facts["recipe"]))
+    random = new_method(Recipe(**model.facts["recipe"]))
     cpu = torch.device("cpu")
     some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
     update_bn((to_signed(some[i : i + 256], cpu) for i in range(0, len(some), 256)), random.encoder)
@@ -159,7 +160,8 @@ def _labels_outcomes(
     xb: Array, xq: Array, gallery: Labelled, queries: Labelled, numeric: Sequence[str]
 ) -> dict[str, Outcomes]:
     parts: dict[str, list[Outcomes]] = {}
-    for part, similarities, order in rankings(xb, xq):
+    classes = [labels for kind, labels in gallery.columns.items() if kind not in numeric]
+    for part, similarities, order in rankings(xb, xq, max(20, *map(largest_class, classes))):
         for kind, yb in gallery.columns.items():
             yq = queries.columns[kind][part]
             if kind in numeric:

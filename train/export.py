@@ -20,7 +20,7 @@ from retrieval.images import Pixels
 from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
 from train.data import Pictures, latents, to_signed
-from train.methods.ogan import OGAN
+from train.method import Method
 from train.recipe import Recipe
 
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
@@ -32,7 +32,7 @@ OPSET = 18
 class EncoderGraph(nn.Module):
     """What ``encoder.onnx`` computes: uint8 (n, s, s, 3) -> code, realism, spread."""
 
-    def __init__(self, model: OGAN) -> None:
+    def __init__(self, model: Method) -> None:
         super().__init__()
         self.model = model
 
@@ -43,7 +43,7 @@ class EncoderGraph(nn.Module):
 class GeneratorGraph(nn.Module):
     """What ``generator.onnx`` computes: code (n, d) -> uint8 (n, s, s, 3)."""
 
-    def __init__(self, model: OGAN) -> None:
+    def __init__(self, model: Method) -> None:
         super().__init__()
         self.generator = model.generator
 
@@ -103,7 +103,7 @@ def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> 
     return float(np.abs(ours - bundle.encode_squares(sample).codes).max())
 
 
-def re_estimate(model: OGAN, recipe: Recipe, pictures: Pictures, device: torch.device) -> None:
+def re_estimate(model: Method, recipe: Recipe, pictures: Pictures, device: torch.device) -> None:
     """Replace BatchNorm's statistics: those of E by real pictures' alone, those of G by those of fresh z.
 
     In training E saw real and generated pictures in turn; in use it sees real ones.

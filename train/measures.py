@@ -6,6 +6,7 @@ All of numpy and scikit-learn; nothing here knows where codes come from.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,7 +18,7 @@ Labels = npt.NDArray[np.str_]
 
 TEMPERATURE = 0.07
 CHUNK = 256  # queries whose similarities to the whole gallery are held at once
-PROBE_C = (0.01, 0.1, 1.0)
+PROBE_C = (0.001, 0.01, 0.1, 1.0)
 
 
 def unit(x: Array) -> Array:
@@ -25,24 +26,45 @@ def unit(x: Array) -> Array:
     return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def rankings(xb: Array, xq: Array) -> Iterator[tuple[slice, Array, npt.NDArray[np.int64]]]:
-    """For each chunk of queries: which, their cosines to the gallery (c, n), and rows of the gallery, best first."""
+def rankings(xb: Array, xq: Array, depth: int | None = None) -> Iterator[tuple[slice, Array, npt.NDArray[np.int64]]]:
+    """For each chunk of queries: which, their cosines to the gallery (c, n), and the ``depth`` nearest rows of the
+    gallery (c, depth), best first; all rows without ``depth``.
+    """
     xb, xq = unit(xb), unit(xq)
     for start in range(0, len(xq), CHUNK):
         part = slice(start, start + CHUNK)
         similarities = xq[part] @ xb.T
-        yield part, similarities, np.argsort(-similarities, axis=1, kind="stable")
+        yield part, similarities, nearest(similarities, depth or len(xb))
+
+
+def nearest(similarities: Array, depth: int) -> npt.NDArray[np.int64]:
+    """Columns of the ``depth`` largest similarities of each row (c, n), largest first, equal ones by column."""
+    if depth >= similarities.shape[1]:
+        return np.argsort(-similarities, axis=1, kind="stable")
+    top = np.sort(np.argpartition(-similarities, depth - 1, axis=1)[:, :depth], axis=1)
+    order = np.argsort(-np.take_along_axis(similarities, top, 1), axis=1, kind="stable")
+    return np.take_along_axis(top, order, 1)
+
+
+def largest_class(labels: Labels) -> int:
+    """How often the most frequent label occurs: as deep as mAP@R looks."""
+    return max(Counter(labels.tolist()).values())
 
 
 def class_outcomes(similarities: Array, order: npt.NDArray[np.int64], yb: Labels, yq: Labels) -> dict[str, Outcomes]:
-    """kNN-20, P@1, P@10 and mAP@R for queries with labels (c,) against a gallery with labels (n,)."""
+    """kNN-20, P@1, P@10 and mAP@R for queries with labels (c,) against a gallery with labels (n,).
+
+    ``order`` (c, m) are the nearest rows, m at least 20 and ``largest_class(yb)``.
+    """
     top = order[:, :20]
     agree = yb[order] == yq[:, None]
+    sizes = Counter(yb.tolist())
+    relevant = np.array([sizes[label] for label in yq.tolist()])
     return {
         "kNN-20": (vote(np.take_along_axis(similarities, top, 1), yb[top]) == yq).astype(np.float64),
         "P@1": agree[:, 0].astype(np.float64),
         "P@10": agree[:, :10].mean(1),
-        "mAP@R": average_precision_at_r(agree),
+        "mAP@R": average_precision_at_r(agree, relevant),
     }
 
 
@@ -54,12 +76,11 @@ def vote(similarities: Array, labels: Labels) -> Labels:
     return np.asarray(classes[sums.argmax(0)])
 
 
-def average_precision_at_r(agree: npt.NDArray[np.bool_]) -> Outcomes:
+def average_precision_at_r(agree: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> Outcomes:
     """AP@R = 1/R sum_{i <= R} P@i rel_i, R the number of all relevant (Musgrave et al., arXiv 2003.08505, 3.2).
 
-    ``agree`` (n, gallery): whether the i-th nearest is relevant. NaN where nothing is.
+    ``agree`` (n, m): whether the i-th nearest is relevant, ``relevant`` (n,): R, m at most. NaN where it is 0.
     """
-    relevant = agree.sum(1)
     precision = np.cumsum(agree, axis=1) / np.arange(1, agree.shape[1] + 1)
     within = np.arange(agree.shape[1]) < relevant[:, None]
     with np.errstate(invalid="ignore"):

@@ -1,61 +1,55 @@
-"""One step of a training: gradients, both updates, the average."""
+"""One step of a training: gradients, update, the average."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from train.checkpoint import State
-from train.data import latents, mirrored, to_signed
-from train.devices import Processes
-from train.methods.ogan import EncodeBoth, accumulate_gradients
+from train.data import METHOD_STREAM, Draws, latents, mirrored, to_signed
+from train.devices import Processes, share_gradients
+from train.method import Batch
 
 
 @dataclass
 class Trainer:
-    """The networks as one step needs them: wrapped for several processes, compiled on a GPU."""
+    """A state, where it is trained, and the processes that share the work."""
 
     state: State
     device: torch.device
     processes: Processes
-    encode_both: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(init=False)
-    generate: Callable[[Tensor], Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
-        critic: nn.Module = EncodeBoth(self.state.model.encoder)
-        painter: nn.Module = self.state.model.generator
         if self.device.type == "cuda":
             import torch._functorch.config
 
-            torch._functorch.config.donated_buffer = False  # E's graph is walked twice
-            critic, painter = torch.compile(critic), torch.compile(painter)  # type: ignore[assignment]
-        if self.processes.world > 1:
-            # BatchNorm keeps the statistics of its own process; those of the first are saved.
-            critic = DistributedDataParallel(critic, broadcast_buffers=False)
-            painter = DistributedDataParallel(painter, broadcast_buffers=False)
-        self.encode_both, self.generate = critic, painter
+            torch._functorch.config.donated_buffer = False  # O-GAN walks E's graph twice
+            for network in self.state.model.children():
+                network.compile()
 
     def step(self, pixels: np.ndarray, learning_rate: float) -> dict[str, Tensor]:
-        """One update of both networks on uint8 (b, s, s, 3)."""
-        state, place = self.state, (self.processes.rank, self.processes.world)
-        x = to_signed(pixels, self.device)
-        if state.recipe.mirror:
-            x = mirrored(x, state.recipe, state.step, *place)
-        z = latents(state.recipe, state.step, self.device, *place)
-        for optimizer in state.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            optimizer.param_groups[0]["lr"] = learning_rate
+        """One update on uint8 (b, s, s, 3), this process' share of the batch."""
+        state = self.state
+        state.optimizer.zero_grad(set_to_none=True)
+        state.optimizer.param_groups[0]["lr"] = learning_rate
         half = state.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
-            figures = accumulate_gradients(self.encode_both, self.generate, x, z, state.recipe.correlation_weight)
-        for optimizer in state.optimizers:
-            optimizer.step()
+            figures = state.model.accumulate_gradients(self._batch(pixels))
+        # BatchNorm keeps the statistics of its own process; those of the first are saved.
+        share_gradients(state.model, self.processes)
+        state.optimizer.step()
         state.average.update_parameters(state.model)
         state.step += 1
         return figures
+
+    def _batch(self, pixels: np.ndarray) -> Batch:
+        recipe, step, place = self.state.recipe, self.state.step, (self.processes.rank, self.processes.world)
+        x = to_signed(pixels, self.device)
+        if recipe.mirror:
+            x = mirrored(x, recipe, step, *place)
+        draws = Draws(recipe, METHOD_STREAM, step, self.device, *place)
+        return Batch(x, latents(recipe, step, self.device, *place), draws)
