@@ -47,6 +47,7 @@ lint: $(VENV)/.tests  ## ruff, mypy --strict, import contracts
 
 bench: $(VENV)/.tests  ## measure speed, side by side in one run (several minutes)
 	@$(BIN)/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/training.py
 
 train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES="a.tar b.tar"
 	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --minutes 90 \

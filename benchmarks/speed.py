@@ -4,8 +4,7 @@
 
 * ingest: pictures/s of ``latent index build`` against decoding the same files with as many workers, and no more;
 * memory: the largest process of that build, and of one ten times smaller;
-* cold query: a new process that answers from an index, against ``python -c "import torch"``;
-* training: steps/s with two passes of E against the reference's three, of the same networks.
+* cold query: a new process that answers from an index, against ``python -c "import torch"``.
 
 Medians of rounds in which the two sides take turns.
 """
@@ -24,17 +23,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from retrieval import load_model
 from retrieval.workers import DecoderPool, Task
-from train import checkpoint
-from train.data import latents, to_signed
-from train.devices import Processes, pick_precision
-from train.losses import avg, correlation, critic_qp, squared_distance
-from train.recipe import preset
-from train.step import Trainer
 
 SIZES = {"0.1 MP": (400, 300), "2 MP": (1732, 1155), "12 MP": (4032, 3024)}
 
@@ -136,44 +128,6 @@ def bench_cold_query(scratch: Path, folder: Path, rounds: int) -> dict[str, floa
     }
 
 
-def bench_training(rounds: int, steps: int = 10) -> dict[str, float]:
-    cpu = torch.device("cpu")
-    precision = pick_precision("auto", cpu)
-    recipe = preset("slim-64")
-    two, three = (Trainer(checkpoint.new_state(recipe, cpu, precision), cpu, Processes()) for _ in range(2))
-    noise = np.random.default_rng(0).integers(0, 256, (recipe.batch_size, 64, 64, 3), np.uint8)
-
-    def two_passes() -> None:
-        for _ in range(steps):
-            two.step(noise, 1e-6)
-
-    def three_passes() -> None:
-        for _ in range(steps):
-            three_pass_step(three, noise)
-
-    two_passes(), three_passes()  # warm up
-    seconds = alternately(rounds, two=two_passes, three=three_passes)
-    rates = {side: steps * recipe.batch_size / value for side, value in seconds.items()}
-    return {"two_pass_per_s": rates["two"], "three_pass_per_s": rates["three"], "ratio": rates["two"] / rates["three"]}
-
-
-def three_pass_step(trainer: Trainer, pixels: np.ndarray) -> None:
-    """The reference's joint loss: E(x), E(G(z)) and E(sg G(z)), one backward pass, same optimizers."""
-    state = trainer.state
-    encoder, generator = state.model.encoder, state.model.generator
-    x, z = to_signed(pixels, trainer.device), latents(state.recipe, state.step, trainer.device)
-    state.optimizer.zero_grad(set_to_none=True)
-    with torch.autocast("cpu", torch.bfloat16, enabled=state.precision == "bfloat16"):
-        fake = generator(z)
-        real, moving, still = encoder(x), encoder(fake), encoder(fake.detach())
-        adversary = critic_qp(avg(real), avg(still), squared_distance(x, fake.detach()))
-        joint = adversary + avg(moving) - avg(still) - state.recipe.correlation_weight * correlation(z, moving)
-        joint.mean().backward()
-    state.optimizer.step()
-    state.average.update_parameters(state.model)
-    state.step += 1
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=400, help="files of each size (a fifth of it at 12 MP)")
@@ -188,7 +142,6 @@ def main() -> None:
             results[f"ingest, {name} JPEG"] = bench_ingest(scratch, name, count, arguments.rounds)
         results["memory of a build"] = bench_memory(scratch, scratch / "0.1 MP")
         results["cold query"] = bench_cold_query(scratch, scratch / "0.1 MP", arguments.rounds)
-        results["training"] = bench_training(arguments.rounds)
     for name, figures in results.items():
         print(f"{name:<24}" + "  ".join(f"{key} {value:,.2f}" for key, value in figures.items()))
     if arguments.output:

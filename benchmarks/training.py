@@ -1,0 +1,143 @@
+"""How fast a training step is, beside the reference's in the same run.
+
+    python benchmarks/training.py [--device auto] [--preset slim-64] [--batch 64] [--rounds 5] [--steps 10] [-o FILE]
+
+* ours: two passes of E, in the precision that the device multiplies in, compiled on a GPU;
+* three passes: the reference's joint loss, E(x), E(G(z)) and E(sg G(z)), otherwise as ours but never compiled;
+* reference: three passes, float32, eager: what a port of the reference does.
+
+Optimizer and average are part of all three. The share of the peak is (multiplications and additions of a step) / time /
+(those of a large matrix product in the same precision, measured here). Medians of rounds in which the sides take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from train import checkpoint
+from train.checkpoint import State
+from train.data import latents, to_signed
+from train.devices import Processes, pick_device, pick_precision
+from train.losses import avg, correlation, critic_qp, squared_distance
+from train.methods import new_method
+from train.recipe import Recipe, preset
+from train.step import Trainer
+
+
+def three_pass_step(state: State, device: torch.device, pixels: np.ndarray) -> None:
+    """One update by the reference's joint loss and one backward pass."""
+    encoder, generator = state.model.encoder, state.model.generator
+    x, z = to_signed(pixels, device), latents(state.recipe, state.step, device)
+    state.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device.type, torch.bfloat16, enabled=state.precision == "bfloat16"):
+        fake = generator(z)
+        real, moving, still = encoder(x), encoder(fake), encoder(fake.detach())
+        adversary = critic_qp(avg(real), avg(still), squared_distance(x, fake.detach()))
+        joint = adversary + avg(moving) - avg(still) - state.recipe.correlation_weight * correlation(z, moving)
+        joint.mean().backward()
+    state.optimizer.step()
+    state.average.update_parameters(state.model)
+    state.step += 1
+
+
+def synchronised_s(device: torch.device, work: Callable[[], None]) -> float:
+    """Seconds until the device has done ``work``."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_flops(device: torch.device, precision: str) -> float:
+    """Multiplications and additions a second of a large matrix product."""
+    side = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+    product: list[Tensor] = [a @ b]
+
+    def multiply() -> None:
+        product[0] = a @ b
+
+    return 2 * side**3 / statistics.median(synchronised_s(device, multiply) for _ in range(7))
+
+
+def step_flops(recipe: Recipe) -> float:
+    """Multiplications and additions of one of our steps, from those of one forward pass.
+
+    A backward pass costs as much for the weights and as much for the inputs. E: real pictures 3, generated ones 4,
+    since their inputs' slopes are needed for both losses; G: 3.
+    """
+    model = new_method(recipe).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as of_encoder:
+        model.encoder(torch.zeros(1, 3, recipe.image_size, recipe.image_size))
+    with torch.no_grad(), FlopCounterMode(display=False) as of_generator:
+        model.generator(torch.zeros(1, recipe.latent_dim))
+    return recipe.batch_size * (7 * of_encoder.get_total_flops() + 3 * of_generator.get_total_flops())
+
+
+def noise(recipe: Recipe) -> np.ndarray:
+    shape = (recipe.batch_size, recipe.image_size, recipe.image_size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def measure(recipe: Recipe, device: torch.device, rounds: int, steps: int) -> dict[str, float]:
+    precision, pixels = pick_precision("auto", device), noise(recipe)
+    states = [checkpoint.new_state(recipe, device, kind) for kind in (precision, precision, "float32")]
+    trainer = Trainer(states[0], device, Processes())  # the only one that is compiled
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: trainer.step(pixels, 1e-6),
+        "three_pass": lambda: three_pass_step(states[1], device, pixels),
+        "reference": lambda: three_pass_step(states[2], device, pixels),
+    }
+    memory, seconds = {}, {name: [] for name in sides}
+    for name, step in sides.items():
+        step(), step()  # warm up, compile
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            step()
+            memory[f"{name}_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    for _ in range(rounds):
+        for name, step in sides.items():
+            seconds[name].append(synchronised_s(device, lambda step=step: [step() for _ in range(steps)]))
+    rates = {name: steps * recipe.batch_size / statistics.median(values) for name, values in seconds.items()}
+    return {
+        **{f"{name}_pictures_per_s": rate for name, rate in rates.items()},
+        "ours_to_three_pass": rates["ours"] / rates["three_pass"],
+        "ours_to_reference": rates["ours"] / rates["reference"],
+        "share_of_peak": rates["ours"] / recipe.batch_size * step_flops(recipe) / peak_flops(device, precision),
+        **memory,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--preset", default="slim-64")
+    parser.add_argument("--batch", type=int, help="pictures a step [the preset's]")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="steps a round")
+    parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON too")
+    arguments = parser.parse_args()
+    device = pick_device(arguments.device)
+    figures = measure(preset(arguments.preset, batch_size=arguments.batch), device, arguments.rounds, arguments.steps)
+    print(f"{arguments.preset} on {device}, {pick_precision('auto', device)}")
+    for name, value in figures.items():
+        print(f"  {name:<32}{value:,.2f}")
+    if arguments.output:
+        arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
