@@ -14,6 +14,7 @@ import click
 
 from cli.speech import bar, say, shown_path, size, workers_option
 from retrieval.errors import MissingExtra
+from train.recipe import METHOD_NAMES, VIEWS
 
 TORCH_LINE = "training needs torch: pip install 'latent[train]'"
 
@@ -31,7 +32,7 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False), metavar="RUN", help="The run's folder."
 )
-@click.option("--method", type=click.Choice(["ogan"]), default="ogan", show_default=True)
+@click.option("--method", type=click.Choice(METHOD_NAMES), default="ogan", show_default=True)
 @click.option(
     "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
 )
@@ -50,6 +51,8 @@ Examples:
 @click.option("--batch", "batch_size", type=int, help="Pictures a step.")
 @click.option("--learning-rate", type=float, help="RMSprop's.")
 @click.option("--lambda", "correlation_weight", type=float, help="Weight of the correlation term.")
+@click.option("--views", type=click.Choice(list(VIEWS)), help="How far views may be from their pictures (ogan-views).")
+@click.option("--view-weight", type=float, help="Weight of the term that compares the two (ogan-views).")
 @click.option("--ema", "ema_decay", type=float, help="Decay of the averaged weights; 0 switches it off.")
 @click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.")
 @click.option("--seed", type=int)
@@ -97,7 +100,7 @@ def _recipe(options: dict[str, Any]) -> Any:
     name = options["preset_name"] or f"slim-{image_size or 64}"
     changes = (
         "method latent_dim width max_width kernel self_modulated batch_size learning_rate "
-        "correlation_weight ema_decay mirror seed"
+        "correlation_weight views view_weight ema_decay mirror seed"
     )
     return preset(name, image_size=image_size, **{key: options[key] for key in changes.split()})
 

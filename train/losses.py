@@ -1,7 +1,7 @@
 """The terms of the losses, each under its equation. In float32 at least, whatever the networks run in.
 
 Sources: Su, "O-GAN: Extremely Concise Approach for Auto-Encoding Generative Adversarial Networks"
-(arXiv 1903.01931); Su, "GAN-QP" (arXiv 1811.07296).
+(arXiv 1903.01931); Su, "GAN-QP" (arXiv 1811.07296); Zbontar et al., "Barlow Twins" (arXiv 2103.03230).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 STD_FLOOR = 1e-8
+TWIN_FLOOR = 1e-4  # of a number that is the same for the whole batch
 
 
 def at_least_float32(v: Tensor) -> Tensor:
@@ -53,3 +54,20 @@ def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
     assert real.shape == fake.shape == distance.shape and real.ndim == 1, (real.shape, fake.shape, distance.shape)
     difference = real - fake
     return difference + 0.25 * difference.square() / distance.clamp_min(STD_FLOOR)
+
+
+def twin_loss(a: Tensor, b: Tensor, redundancy: float) -> Tensor:
+    """1/d [sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2]: (n, d), (n, d) -> scalar (Barlow Twins, eq. 1).
+
+    C_ij is the correlation, over the batch, of the i-th number of ``a`` with the j-th of ``b``.
+    """
+    assert a.shape == b.shape and a.ndim == 2, (a.shape, b.shape)
+    c = over_batch(a).T @ over_batch(b) / len(a)
+    own = c.diagonal()
+    others = c.square().sum() - own.square().sum()
+    return ((1 - own).square().sum() + redundancy * others) / a.shape[1]
+
+
+def over_batch(v: Tensor) -> Tensor:
+    """Each number standardized over the batch: (n, d) -> (n, d)."""
+    return (v - v.mean(dim=0)) / v.std(dim=0, unbiased=False).clamp_min(TWIN_FLOOR)

@@ -7,6 +7,26 @@ from dataclasses import dataclass
 
 from retrieval.errors import TrainingError
 
+METHOD_NAMES = ("ogan", "ogan-views")
+
+
+@dataclass(frozen=True)
+class ViewStrength:
+    """How far a second view may be from its picture."""
+
+    crop: float  # the least share of the side that is kept
+    aspect: float  # largest |log| of the stretching
+    rotation: float  # largest angle, radians
+    light: float  # largest share by which contrast changes; brightness changes by as much of half the range
+    colour: float  # largest share by which saturation changes
+    grey: float  # probability that colour goes altogether
+
+
+VIEWS = {
+    "gentle": ViewStrength(crop=0.88, aspect=0.0, rotation=0.1, light=0.15, colour=0.3, grey=0.1),
+    "strong": ViewStrength(crop=0.45, aspect=0.1, rotation=0.1, light=0.4, colour=0.8, grey=0.1),
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -24,6 +44,8 @@ class Recipe:
     warmup_steps: int = 300  # RMSprop has no bias correction
     decay_share: float = 0.5  # the last share of the run, over which the rate falls to zero
     correlation_weight: float = 0.5  # the paper's lambda
+    views: str = "gentle"  # how far a second view may be from its picture (ogan-views)
+    view_weight: float = 0.5  # of the term that compares the two (ogan-views)
     ema_decay: float = 0.999  # 0 switches the average off
     mirror: bool = True
     seed: int = 0
@@ -37,13 +59,17 @@ class Recipe:
             raise TrainingError(f"image_size {self.image_size} is none of 32, 64, 128 and 256")
         if self.latent_dim < 2:
             raise TrainingError("latent_dim must be two at least: N(v) of one number is 0/0")
+        if self.method not in METHOD_NAMES:
+            raise TrainingError(f"no method {self.method!r}; there are {', '.join(METHOD_NAMES)}")
+        if self.views not in VIEWS:
+            raise TrainingError(f"views {self.views!r} are none of {', '.join(VIEWS)}")
         if self.kernel not in (4, 5):
             raise TrainingError(f"kernel {self.kernel} is neither 4 nor 5")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         if not 0 <= self.decay_share <= 1:
             raise TrainingError(f"decay_share must lie in [0, 1], not {self.decay_share}")
-        for name in ("warmup_steps", "correlation_weight", "seed"):
+        for name in ("warmup_steps", "correlation_weight", "view_weight", "seed"):
             if not getattr(self, name) >= 0:
                 raise TrainingError(f"{name} must not be below zero, not {getattr(self, name)}")
 

@@ -2,42 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from train.data import Draws
+from train.recipe import ViewStrength
 
 
-@dataclass(frozen=True)
-class Strength:
-    """How far a view may be from its picture."""
-
-    crop: float  # the least share of the side that is kept
-    aspect: float  # largest |log| of the stretching
-    rotation: float  # largest angle, radians
-    light: float  # largest share by which contrast changes; brightness changes by as much of half the range
-    colour: float  # largest share by which saturation changes
-    grey: float  # probability that colour goes altogether
-
-
-STRENGTHS = {
-    "gentle": Strength(crop=0.88, aspect=0.0, rotation=0.1, light=0.15, colour=0.3, grey=0.1),
-    "strong": Strength(crop=0.45, aspect=0.1, rotation=0.1, light=0.4, colour=0.8, grey=0.1),
-}
-
-
-def second_view(x: Tensor, strength: Strength, draws: Draws) -> Tensor:
+def second_view(x: Tensor, strength: ViewStrength, draws: Draws) -> Tensor:
     """One view of each picture: (n, 3, s, s) in [-1, 1] -> the same shape and range."""
-    u = draws.uniform(10)
-    moved = F.affine_grid(_windows(u[:, :6], strength), list(x.shape), align_corners=False)
-    view = F.grid_sample(x, moved, padding_mode="reflection", align_corners=False)
+    u = draws.uniform(10).to(x.dtype)
+    with torch.autocast(x.device.type, enabled=False):  # a place in bfloat16 is a pixel off
+        moved = F.affine_grid(_windows(u[:, :6], strength), list(x.shape), align_corners=False)
+        view = F.grid_sample(x, moved, padding_mode="reflection", align_corners=False)
     return _coloured(view, u[:, 6:], strength).contiguous(memory_format=torch.channels_last)
 
 
-def _windows(u: Tensor, strength: Strength) -> Tensor:
+def _windows(u: Tensor, strength: ViewStrength) -> Tensor:
     """What each view shows, as affine maps of [-1, 1]^2: (n, 2, 3) from uniform (n, 6)."""
     side = between(u[:, 0], strength.crop, 1)
     stretch = between(u[:, 1], -strength.aspect, strength.aspect).exp()
@@ -50,7 +32,7 @@ def _windows(u: Tensor, strength: Strength) -> Tensor:
     return torch.stack([upper, lower], dim=1)
 
 
-def _coloured(x: Tensor, u: Tensor, strength: Strength) -> Tensor:
+def _coloured(x: Tensor, u: Tensor, strength: ViewStrength) -> Tensor:
     """Contrast, brightness and saturation changed: (n, 3, s, s) by uniform (n, 4)."""
     u = u[:, :, None, None, None]
     contrast, brightness = (between(u[:, i], -strength.light, strength.light) for i in range(2))

@@ -1,0 +1,126 @@
+"""Second views and the term that compares them."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_losses import batch_of, three_pass_gradients
+from torch import nn
+
+from retrieval.errors import TrainingError
+from train.data import METHOD_STREAM, Draws
+from train.losses import twin_loss
+from train.methods.ogan_views import REDUNDANCY, OGANViews
+from train.recipe import VIEWS, Recipe, ViewStrength
+from train.views import second_view
+
+CPU = torch.device("cpu")
+STILL = ViewStrength(crop=1.0, aspect=0.0, rotation=0.0, light=0.0, colour=0.0, grey=0.0)
+RECIPE = Recipe(batch_size=40)
+
+
+def draws(rank: int = 0, world: int = 1) -> Draws:
+    return Draws(RECIPE, METHOD_STREAM, 5, CPU, rank, world)
+
+
+def pictures() -> torch.Tensor:
+    return torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.8
+
+
+def test_twin_loss_is_that_of_the_paper() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 50, 7))
+    c = np.corrcoef(a.T, b.T)[:7, 7:]
+    own = sum((1 - c[i, i]) ** 2 for i in range(7))
+    others = sum(c[i, j] ** 2 for i in range(7) for j in range(7) if i != j)
+    found = twin_loss(torch.from_numpy(a), torch.from_numpy(b), 0.3)
+    assert found.item() == pytest.approx((own + 0.3 * others) / 7, rel=1e-12)
+    same = torch.from_numpy(a)
+    assert twin_loss(same, same, 0.0).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_number_that_never_changes_breaks_nothing() -> None:
+    a = torch.ones(8, 4, requires_grad=True)
+    twin_loss(a, torch.ones(8, 4), 0.2).backward()
+    assert a.grad is not None and bool(a.grad.isfinite().all())
+
+
+def test_a_view_that_may_change_nothing_is_the_picture_or_its_mirror_image() -> None:
+    x = pictures()
+    view = second_view(x, STILL, draws())
+    same = [torch.allclose(v, p, atol=1e-5) for v, p in zip(view, x, strict=True)]
+    turned = [torch.allclose(v, p.flip(2), atol=1e-5) for v, p in zip(view, x, strict=True)]
+    assert all(a != b for a, b in zip(same, turned, strict=True)) and 5 < sum(turned) < 35
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_differ_from_their_pictures_and_stay_in_range(name: str) -> None:
+    x = pictures()
+    view = second_view(x, VIEWS[name], draws())
+    assert view.shape == x.shape and view.abs().max() <= 1 and bool(view.isfinite().all())
+    assert all(not torch.allclose(v, p, atol=1e-2) for v, p in zip(view, x, strict=True))
+
+
+def test_a_crop_shows_a_part_and_enlarges_it() -> None:
+    ramp = torch.linspace(-1, 1, 64).expand(40, 3, 64, 64).contiguous()  # brightness is the place
+    view = second_view(ramp, dataclasses.replace(STILL, crop=0.5), draws())
+    shown = view.amax((1, 2, 3)) - view.amin((1, 2, 3))
+    assert shown.max() <= 2.01 and 0.95 <= shown.min() < 1.3  # of 2, half the side at least
+
+
+def test_views_are_as_sharp_in_half_precision() -> None:
+    x = pictures()
+    expected = second_view(x, VIEWS["gentle"], draws())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(second_view(x, VIEWS["gentle"], draws()), expected)
+
+
+def test_colour_may_go() -> None:
+    view = second_view(pictures(), dataclasses.replace(STILL, grey=1.0), draws())
+    assert torch.allclose(view[:, 0], view[:, 1]) and torch.allclose(view[:, 0], view[:, 2])
+
+
+def test_a_picture_gets_the_same_view_whichever_process_has_it() -> None:
+    x = pictures()
+    alone = second_view(x, VIEWS["strong"], draws())
+    for rank in range(2):
+        assert torch.equal(second_view(x[rank::2], VIEWS["strong"], draws(rank, 2)), alone[rank::2])
+
+
+def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
+    torch.manual_seed(3)
+    recipe = Recipe(method="ogan-views", image_size=32, latent_dim=12, width=4, max_width=16, view_weight=0.8)
+    ours = OGANViews(recipe).double()
+    for parameter in ours.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    theirs = copy.deepcopy(ours)
+    x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    z = torch.randn(6, 12, dtype=torch.float64)
+    batch = batch_of(x, z)
+    view = second_view(x, VIEWS["gentle"], batch_of(x, z).draws)
+    figures = ours.accumulate_gradients(batch)
+    three_pass_gradients(theirs, x, z, recipe.correlation_weight)
+    a, b = theirs.encoder(x), theirs.encoder(view)
+    a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
+    a, b = (v / v.pow(2).mean(1, keepdim=True).sqrt() for v in (a, b))
+    a, b = ((v - v.mean(0)) / v.std(0, unbiased=False) for v in (a, b))
+    c = torch.einsum("ni,nj->ij", a, b) / 6
+    target = torch.eye(12, dtype=torch.float64)
+    weights = target + REDUNDANCY * (1 - target)
+    term = 0.8 * (weights * (target - c) ** 2).sum() / 12
+    term.backward()
+    assert figures["views"].item() == pytest.approx(term.item(), rel=1e-9)
+    for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        assert p.grad is not None and q.grad is not None
+        assert (p.grad - q.grad).abs().max() <= 1e-8 * q.grad.abs().max(), name
+
+
+def test_unknown_views_and_methods_are_named() -> None:
+    with pytest.raises(TrainingError, match=r"wild.*gentle, strong"):
+        Recipe(views="wild")
+    with pytest.raises(TrainingError, match=r"gan.*ogan, ogan-views"):
+        Recipe(method="gan")

@@ -1,0 +1,26 @@
+"""O-GAN + views: an O-GAN whose code is also taught what does not change a picture. Not the papers' method."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from train.losses import standardize, twin_loss
+from train.method import Batch
+from train.methods.ogan import OGAN
+from train.recipe import VIEWS
+from train.views import second_view
+
+REDUNDANCY = 0.2  # weight of the numbers' correlations with each other, beside that of each with its twin
+
+
+class OGANViews(OGAN):
+    """As O-GAN, with one more term in E's loss: the codes of a picture and of an altered view of it agree.
+
+    Nothing in O-GAN's loss ties the codes of real pictures to the prior. This term does both: it makes codes
+    indifferent to cropping, turning, mirroring and light, and their numbers uncorrelated, as those of z are.
+    """
+
+    def further_terms(self, batch: Batch, raw_real: Tensor) -> dict[str, Tensor]:
+        view = second_view(batch.x, VIEWS[self.recipe.views], batch.draws)
+        twins = twin_loss(standardize(raw_real), standardize(self.encoder(view)), REDUNDANCY)
+        return {"views": self.recipe.view_weight * twins}
