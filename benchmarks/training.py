@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from train import checkpoint
 from train.checkpoint import State
-from train.data import latents, to_signed
+from train.data import Examples, latents, no_labels, to_signed
 from train.devices import Processes, pick_device, pick_precision
 from train.losses import avg, correlation, critic_qp, squared_distance
 from train.methods import new_method
@@ -97,7 +97,7 @@ def measure(recipe: Recipe, device: torch.device, rounds: int, steps: int) -> di
     states = [checkpoint.new_state(recipe, device, kind) for kind in (precision, precision, "float32")]
     trainer = Trainer(states[0], device, Processes())  # the only one that is compiled
     sides: dict[str, Callable[[], object]] = {
-        "ours": lambda: trainer.step(pixels, 1e-6),
+        "ours": lambda: trainer.step(Examples(pixels, no_labels(len(pixels))), 1e-6),
         "three_pass": lambda: three_pass_step(states[1], device, pixels),
         "reference": lambda: three_pass_step(states[2], device, pixels),
     }

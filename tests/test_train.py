@@ -28,6 +28,7 @@ from cli.main import latent as program
 from retrieval.errors import Diverged, TrainingError
 from retrieval.images import read_image, square
 from retrieval.model import Model, load_model
+from retrieval.workers import Task
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State, new_state
 from train.data import (
@@ -210,7 +211,8 @@ def test_a_stream_gives_the_batches_of_the_cache(photos: Path, tmp_path: Path) -
     assert len(cached) == len(stream) == 11
     both = [islice(pictures.batches(shuffled(11, SMALL, 3)), 5) for pictures in (cached, stream)]
     for ours, theirs in zip(*both, strict=True):
-        assert ours.shape == (8, 32, 32, 3) and np.array_equal(ours, theirs)
+        assert ours.pixels.shape == (8, 32, 32, 3) and np.array_equal(ours.pixels, theirs.pixels)
+        assert ours.labels.tolist() == theirs.labels.tolist() == [-1] * 8
 
 
 def test_a_stream_fills_the_place_of_bad_files_from_their_batch(photos: Path, tmp_path: Path) -> None:
@@ -218,7 +220,26 @@ def test_a_stream_fills_the_place_of_bad_files_from_their_batch(photos: Path, tm
     stream = open_small(photos, cache=tmp_path / "cache", budget=0)
     (batch,) = stream.batches(iter([np.array([1, 0, 2])]))
     first, second = decoded(photos / "00.png"), decoded(photos / "01.jpg")
-    assert np.array_equal(batch, np.stack([first, second, first]))
+    assert np.array_equal(batch.pixels, np.stack([first, second, first]))
+
+
+@pytest.mark.parametrize("budget", [GIGABYTE, 0])
+def test_labels_stay_with_their_pictures(photos: Path, tmp_path: Path, budget: int) -> None:
+    """Past files that cannot be decoded too, whether they are dropped (cache) or stood in for (stream)."""
+    (photos / "03.jpg").write_bytes(b"no picture")
+
+    def label_of(task: Task) -> int:
+        name = os.path.basename(task.path)
+        return -1 if name == "last.jpg" else int(name[:2])
+
+    pictures = open_pictures([photos], 32, tmp_path / "cache", budget, 1, label_of=label_of)
+    rows = np.arange(len(pictures))
+    (batch,) = pictures.batches(iter([rows]))
+    good = [path for path in photos.rglob("*.*g") if path.name != "03.jpg"]
+    expected = {decoded(path).tobytes(): label_of(Task(str(path))) for path in good}
+    assert len(batch.labels) == (10 if budget else 11) and -1 in batch.labels
+    for pixels, label in zip(batch.pixels, batch.labels, strict=True):
+        assert expected[pixels.tobytes()] == label
 
 
 def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own() -> None:
@@ -725,8 +746,8 @@ def gradients_with_fixed_statistics(processes: Processes) -> dict[str, torch.Ten
     """One step on this process' share of a batch, BatchNorm in eval mode: its batches would differ."""
     state = new_state(SMALL, CPU, "float32")
     state.model.eval()
-    pixels = small_pictures().pixels[next(shuffled(64, SMALL, 0, processes.rank, processes.world))]
-    Trainer(state, CPU, processes).step(pixels, 1e-4)
+    (examples,) = small_pictures().batches(islice(shuffled(64, SMALL, 0, processes.rank, processes.world), 1))
+    Trainer(state, CPU, processes).step(examples, 1e-4)
     return {name: p.grad.clone() for name, p in state.model.named_parameters() if p.grad is not None}
 
 

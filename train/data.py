@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,6 +29,8 @@ from train.recipe import Recipe
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
 MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 
+Labels = npt.NDArray[np.int64]
+LabelOf = Callable[[Task], int]
 Report = Callable[[int, int], None]
 """Called with (done, total)."""
 
@@ -68,28 +71,44 @@ def _is_junk(name: str) -> bool:
     return any(part.startswith(".") for part in parts) or parts[-1].lower() in JUNK_NAMES
 
 
+@dataclass(frozen=True)
+class Examples:
+    """``pixels`` uint8 (b, s, s, 3) and ``labels`` (b,), numbers of classes, -1 where a picture has none."""
+
+    pixels: Pixels
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
 class Pictures(Protocol):
     """Batches of training pictures."""
 
     def __len__(self) -> int: ...
 
-    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
-        """For each array of indices (b,) one uint8 array (b, s, s, 3)."""
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Examples]:
+        """The pictures of each array of indices (b,)."""
         ...
 
 
-@dataclass(frozen=True)
 class CachedPictures:
-    """All pictures, decoded: ``pixels`` uint8 (n, s, s, 3), mapped from the disk."""
+    """All pictures, decoded: ``pixels`` uint8 (n, s, s, 3), mapped from the disk; without ``labels``, all have none."""
 
-    pixels: Pixels
+    def __init__(self, pixels: Pixels, labels: Labels | None = None) -> None:
+        self.pixels = pixels
+        self.labels = no_labels(len(pixels)) if labels is None else labels
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Examples]:
         for indices in order:
-            yield self.pixels[indices]
+            yield Examples(self.pixels[indices], self.labels[indices])
+
+
+def no_labels(count: int) -> Labels:
+    return np.full(count, -1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -97,36 +116,37 @@ class StreamedPictures:
     """Pictures that are decoded each time they are needed, by worker processes that run ahead of the training."""
 
     sources: list[Task]
+    labels: Labels
     size_px: int
     workers: int | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Pixels]:
-        lengths: list[int] = []
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Examples]:
+        asked: list[np.ndarray] = []
 
         def wanted() -> Iterator[Task]:
             for indices in order:
-                lengths.append(len(indices))
+                asked.append(indices)
                 yield from (self.sources[index] for index in indices)
 
         with DecoderPool(self.size_px, self.workers) as pool:
             stream = pool.map(wanted())
             for first in stream:
                 batch = [first]
-                while len(batch) < lengths[0]:
+                while len(batch) < len(asked[0]):
                     batch.append(next(stream))
-                lengths.pop(0)
-                yield _fill_gaps(batch)
+                yield _fill_gaps(batch, self.labels[asked.pop(0)])
 
 
-def _fill_gaps(batch: list[Decoded]) -> Pixels:
+def _fill_gaps(batch: list[Decoded], labels: Labels) -> Examples:
     """A picture that cannot be decoded is stood in for by others of its batch, always by the same ones."""
-    good = [picture.pixels for picture in batch if picture.pixels is not None]
+    good = [(one.pixels, label) for one, label in zip(batch, labels, strict=True) if one.pixels is not None]
     if not good:
         raise TrainingError(f"none of {len(batch)} files could be decoded; the first: {batch[0].reason}")
-    return np.stack([good[index % len(good)] for index in range(len(batch))])
+    shown = [good[index % len(good)] for index in range(len(batch))]
+    return Examples(np.stack([pixels for pixels, _ in shown]), np.array([label for _, label in shown], np.int64))
 
 
 def open_pictures(
@@ -137,24 +157,34 @@ def open_pictures(
     workers: int | None = None,
     report: Report | None = None,
     left_out: Path | None = None,
+    label_of: LabelOf | None = None,
 ) -> Pictures:
     """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
 
-    ``left_out``, a run's own folder, is not learnt from where it lies inside them.
+    ``left_out``, a run's own folder, is not learnt from where it lies inside them. ``label_of`` tells the number of
+    a picture's class.
 
     Raises:
         TrainingError: nothing there, or fewer than two pictures could be decoded.
     """
     sources = find_sources(paths, left_out)
     if len(sources) * size_px**2 * 3 > budget_bytes:
-        return StreamedPictures(sources, size_px, workers)
+        return StreamedPictures(sources, _labels(sources, label_of), size_px, workers)
     cached = cache_dir / f"pictures-{_fingerprint(sources, size_px)}.npy"
     if not cached.exists():
         _fill_cache(cached, sources, size_px, workers, report or (lambda done, total: None))
     pixels = np.load(cached, mmap_mode="r")
     if len(pixels) < 2:
-        raise TrainingError(f"only {len(pixels)} of {len(sources)} files could be decoded; see {cached}.refused.json")
-    return CachedPictures(pixels)
+        raise TrainingError(f"only {len(pixels)} of {len(sources)} files could be decoded; see {_refusals(cached)}")
+    refused = json.loads(_refusals(cached).read_text()) if _refusals(cached).exists() else {}
+    kept = [source for source in sources if _spot(source) not in refused]
+    return CachedPictures(pixels, _labels(kept, label_of))
+
+
+def _labels(sources: list[Task], label_of: LabelOf | None) -> Labels:
+    if label_of is None:
+        return no_labels(len(sources))
+    return np.array([label_of(source) for source in sources], np.int64)
 
 
 def _fingerprint(sources: list[Task], size_px: int) -> str:
@@ -176,7 +206,7 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
         start = file.tell()
         for done, decoded in enumerate(pool.map(sources), 1):
             if decoded.pixels is None:
-                refused[f"{decoded.task.path}@{decoded.task.offset}"] = decoded.reason
+                refused[_spot(decoded.task)] = decoded.reason
             else:
                 file.write(decoded.pixels.tobytes())
                 good += 1
@@ -186,8 +216,17 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
         if file.tell() != start:
             raise AssertionError("the array's header changed its length")
     if refused:
-        cached.with_suffix(".npy.refused.json").write_text(json.dumps(refused, indent=1))
+        _refusals(cached).write_text(json.dumps(refused, indent=1))
     os.replace(raw, cached)
+
+
+def _refusals(cached: Path) -> Path:
+    """What could not be decoded, and why."""
+    return cached.with_suffix(".npy.refused.json")
+
+
+def _spot(source: Task) -> str:
+    return f"{source.path}@{source.offset}"
 
 
 def _header(shape: tuple[int, ...]) -> dict[str, object]:

@@ -64,7 +64,7 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     model = state.averaged
     re_estimate(model, state.recipe, pictures, device)
     model.cpu().eval()
-    sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))]))))
+    sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))])))).pixels
     encoder, z = EncoderGraph(model), torch.zeros(4, state.recipe.latent_dim)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -118,7 +118,7 @@ def _real_batches(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
     chosen = np.random.default_rng(0).permutation(len(pictures))[:RE_ESTIMATION_PICTURES]
     batches = np.array_split(chosen, -(-len(chosen) // BATCH))  # alike in size: each counts the same
     for batch in pictures.batches(iter(batches)):
-        yield to_signed(batch, device)
+        yield to_signed(batch.pixels, device)
 
 
 def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, output_names: list[str]) -> None:

@@ -169,7 +169,7 @@ def _append_stats(run: Path, state: State, rate: float, values: dict[str, float]
 def _fixed_pictures(pictures: Pictures, recipe: Recipe) -> np.ndarray:
     """Pictures for the grids of reconstructions, the same ones for the whole run."""
     chosen = np.random.default_rng(recipe.seed).permutation(len(pictures))[:32]
-    return next(iter(pictures.batches(iter([chosen]))))
+    return next(iter(pictures.batches(iter([chosen])))).pixels
 
 
 def _check_finite(values: dict[str, float], step: int, run: Path) -> None:

@@ -15,11 +15,12 @@ from train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step learns from: pictures ``x`` (n, 3, s, s) in [-1, 1], samples ``z`` (n, d) of N(0, I), and the
-    other random numbers of the step.
+    """What one step learns from: pictures ``x`` (n, 3, s, s) in [-1, 1], numbers ``y`` (n,) of their classes, -1 where
+    there is none, samples ``z`` (n, d) of N(0, I), and the other random numbers of the step.
     """
 
     x: Tensor
+    y: Tensor
     z: Tensor
     draws: Draws
 

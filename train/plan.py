@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from train import checkpoint
+from train.data import Examples
 from train.devices import Processes
 from train.networks import count_parameters
 from train.recipe import Recipe
@@ -48,12 +49,12 @@ def _activation_bytes(recipe: Recipe, precision: str) -> list[int]:
 def time_step(recipe: Recipe, device: torch.device, precision: str, steps: int = 5) -> float:
     """Median seconds of one step on noise."""
     trainer = Trainer(checkpoint.new_state(recipe, device, precision), device, Processes())
-    noise = np.random.default_rng(0).integers(
-        0, 256, (recipe.batch_size, recipe.image_size, recipe.image_size, 3), np.uint8
-    )
+    shape = (recipe.batch_size, recipe.image_size, recipe.image_size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    labels = np.arange(recipe.batch_size) % max(1, len(recipe.classes))
     seconds = []
     for _ in range(steps + 2):
         start = time.perf_counter()
-        float(trainer.step(noise, 1e-6)["loss_e"])
+        float(trainer.step(Examples(noise, labels), 1e-6)["loss_e"])
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[2:]))

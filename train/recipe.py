@@ -48,9 +48,11 @@ class Recipe:
     view_weight: float = 0.5  # of the term that compares the two (ogan-views)
     ema_decay: float = 0.999  # 0 switches the average off
     mirror: bool = True
+    classes: tuple[str, ...] = ()  # names of the classes of labelled pictures
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(self.classes))  # a list where it was read from JSON
         positive = ("image_size", "latent_dim", "width", "max_width", "batch_size", "learning_rate")
         for name in positive:
             if not getattr(self, name) > 0:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from train.checkpoint import State
-from train.data import METHOD_STREAM, Draws, latents, mirrored, to_signed
+from train.data import METHOD_STREAM, Draws, Examples, latents, mirrored, to_signed
 from train.devices import Processes, share_gradients
 from train.method import Batch
 
@@ -31,14 +30,14 @@ class Trainer:
             for network in self.state.model.children():
                 network.compile()
 
-    def step(self, pixels: np.ndarray, learning_rate: float) -> dict[str, Tensor]:
-        """One update on uint8 (b, s, s, 3), this process' share of the batch."""
+    def step(self, examples: Examples, learning_rate: float) -> dict[str, Tensor]:
+        """One update on this process' share of the batch."""
         state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         state.optimizer.param_groups[0]["lr"] = learning_rate
         half = state.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
-            figures = state.model.accumulate_gradients(self._batch(pixels))
+            figures = state.model.accumulate_gradients(self._batch(examples))
         # BatchNorm keeps the statistics of its own process; those of the first are saved.
         share_gradients(state.model, self.processes)
         state.optimizer.step()
@@ -46,10 +45,11 @@ class Trainer:
         state.step += 1
         return figures
 
-    def _batch(self, pixels: np.ndarray) -> Batch:
+    def _batch(self, examples: Examples) -> Batch:
         recipe, step, place = self.state.recipe, self.state.step, (self.processes.rank, self.processes.world)
-        x = to_signed(pixels, self.device)
+        x = to_signed(examples.pixels, self.device)
         if recipe.mirror:
             x = mirrored(x, recipe, step, *place)
         draws = Draws(recipe, METHOD_STREAM, step, self.device, *place)
-        return Batch(x, latents(recipe, step, self.device, *place), draws)
+        y = torch.from_numpy(examples.labels).to(self.device)
+        return Batch(x, y, latents(recipe, step, self.device, *place), draws)
