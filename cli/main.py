@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "cli.evaluate:evaluate",
     "index": "cli.index:index",
     "interpolate": "cli.models:interpolate",
+    "swap": "cli.models:swap",
     "models": "cli.models:models",
     "query": "cli.query:query",
     "reconstruct": "cli.models:reconstruct",

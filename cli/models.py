@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.speech import device_option, file_stem, listed_paths, null_option, png_only, say, sheet_option, shown_path
-from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device, printable
+from retrieval.names import DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
     from retrieval.images import Pixels
@@ -52,15 +52,18 @@ def models(form: str) -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same pictures."
 )
+@click.option("--class", "of_class", metavar="C", help="Of this class (models that learnt from labels).")
 @sheet_option
 @device_option
-def sample(count: int, output: str, model: str, seed: int, sheet: str | None, device: Device) -> None:
+def sample(
+    count: int, output: str, model: str, seed: int, of_class: str | None, sheet: str | None, device: Device
+) -> None:
     """Paint N pictures that never were, from random codes."""
     from PIL import Image
 
     from retrieval import load_model
 
-    pictures = load_model(model, device).sample(count, seed)
+    pictures = load_model(model, device).sample(count, seed, of_class)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"sample-{seed}-{number:05d}.png" for number in range(1, count + 1)]
@@ -75,7 +78,7 @@ def sample(count: int, output: str, model: str, seed: int, sheet: str | None, de
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
-@click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
+@click.option("--scale", type=float, help="Codes are multiplied by it [default: the model's].")
 @sheet_option
 @null_option
 @device_option
@@ -85,7 +88,7 @@ def reconstruct(
     images: tuple[str, ...],
     output: str,
     model: str,
-    scale: float,
+    scale: float | None,
     sheet: str | None,
     null: bool,
     device: Device,
@@ -115,15 +118,33 @@ def reconstruct(
         ctx.exit(1)
 
 
+@click.command(epilog="\b\nExample:\n  latent swap cat.jpg --class dog --model runs/pets/bundle -o dog.png")
+@click.argument("image", type=click.Path(), metavar="IMAGE")
+@click.option("--class", "to_class", required=True, metavar="C", help="The class to paint it in.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
+@click.option("--model", required=True, metavar="NAME|DIR", help="A model that learnt from labels (cvae-gan, aae).")
+@device_option
+def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
+    """Paint IMAGE with its class exchanged for C and the rest of its code kept: original, repainted, swapped."""
+    from retrieval import load_model
+    from retrieval.sheet import draw_strip, thumbnail
+
+    painter = load_model(model, device)
+    painter.class_number(to_class)
+    codes = painter.encode([image])
+    draw_strip([thumbnail(image), *painter.decode(codes), *painter.decode(painter.with_class(codes, to_class))], output)
+    click.echo(shown_path(output))
+
+
 @click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
 @click.argument("start", type=click.Path(), metavar="A")
 @click.argument("end", type=click.Path(), metavar="B")
 @click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
 @model_option
-@click.option("--scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
+@click.option("--scale", type=float, help="Codes are multiplied by it [default: the model's].")
 @device_option
-def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float, device: Device) -> None:
+def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
     """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""
     from retrieval import load_model
     from retrieval.sheet import draw_strip, thumbnail

@@ -24,7 +24,7 @@ from cli.speech import (
     short_path,
     shown_path,
 )
-from retrieval.names import DECODE_SCALE, Device, printable
+from retrieval.names import Device, printable
 
 if TYPE_CHECKING:
     from retrieval import Hit, Retriever
@@ -58,7 +58,7 @@ Examples:
 @click.option(
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
 )
-@click.option("--decode-scale", type=float, default=DECODE_SCALE, show_default=True, help="Codes are multiplied by it.")
+@click.option("--decode-scale", type=float, help="Codes are multiplied by it [default: the model's].")
 @sheet_option
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
@@ -72,7 +72,7 @@ def query(
     metric: str,
     index_folder: str | None,
     decode_dir: str | None,
-    decode_scale: float,
+    decode_scale: float | None,
     sheet: str | None,
     html_file: str | None,
     form: str,
@@ -114,7 +114,12 @@ def _record(hit: Hit) -> dict[str, Any]:
 
 
 def _decode_into(
-    folder: Path, retriever: Retriever, hits: list[Hit], records: list[dict[str, Any]], scale: float, number: int | None
+    folder: Path,
+    retriever: Retriever,
+    hits: list[Hit],
+    records: list[dict[str, Any]],
+    scale: float | None,
+    number: int | None,
 ) -> None:
     from PIL import Image
 
@@ -127,7 +132,7 @@ def _decode_into(
 
 
 def _draw(
-    retriever: Retriever, answers: Sequence[Answer], sheet: str | None, html_file: str | None, scale: float
+    retriever: Retriever, answers: Sequence[Answer], sheet: str | None, html_file: str | None, scale: float | None
 ) -> None:
     from retrieval.sheet import Row, draw_html, draw_png
 
@@ -140,7 +145,7 @@ def _draw(
         say(f"wrote {shown_path(html_file)}")
 
 
-def _cells(retriever: Retriever, answer: Answer, scale: float) -> tuple[Any, list[Any]]:
+def _cells(retriever: Retriever, answer: Answer, scale: float | None) -> tuple[Any, list[Any]]:
     from retrieval.sheet import Cell, thumbnail
 
     can_paint = retriever.model.has_generator

@@ -14,9 +14,24 @@ import click
 
 from cli.speech import bar, say, shown_path, size, workers_option
 from retrieval.errors import MissingExtra
-from train.recipe import METHOD_NAMES, VIEWS
+from train.recipe import CHOICES, METHOD_NAMES, VIEWS
 
 TORCH_LINE = "training needs torch: pip install 'latent[train]'"
+
+
+def _print_settings(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """The options that --help leaves out."""
+    if not value or ctx.resilient_parsing:
+        return
+    formatter = ctx.make_formatter()
+    rows = [
+        ("/".join([*one.opts, *one.secondary_opts]), str(one.help))
+        for one in ctx.command.params
+        if isinstance(one, click.Option) and one.hidden
+    ]
+    formatter.write_dl(rows)
+    click.echo(formatter.getvalue(), nl=False)
+    ctx.exit()
 
 
 @click.command(
@@ -42,19 +57,33 @@ Examples:
 )
 @click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: 60 minutes].")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
+@click.option(
+    "--settings",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_settings,
+    help="List further options: widths, rates, weights.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--labels", metavar="SPEC", help="folder, filename:REGEX, or a CSV with a column path (aae, cvae-gan).")
+@click.option("--clusters", type=int, help="Find so many classes without labels (aae).")
+@click.option("--adversary", type=click.Choice(CHOICES["adversary"]), help="The game of critic and generator (ogan).")
+@click.option("--head", type=click.Choice(CHOICES["head"]), help="From E(x) to the critic's score (ogan).")
+@click.option("--reconstruction", type=click.Choice(CHOICES["reconstruction"]), help="What ties E(G(z)) to z (ogan).")
+@click.option("--distance", type=click.Choice(CHOICES["distance"]), help="Between pictures (gan-qp).")
 @click.option("--dim", "latent_dim", type=int, help="Numbers in a code.")
-@click.option("--width", type=int, help="Channels of the first stage.")
-@click.option("--max-width", type=int, help="Channels at most.")
-@click.option("--kernel", type=int, help="4 or 5.")
-@click.option("--self-modulated/--plain-norm", default=None, help="Self-modulated BatchNorm in the generator.")
-@click.option("--batch", "batch_size", type=int, help="Pictures a step.")
-@click.option("--learning-rate", type=float, help="RMSprop's.")
-@click.option("--lambda", "correlation_weight", type=float, help="Weight of the correlation term.")
+@click.option("--width", type=int, help="Channels of the first stage.", hidden=True)
+@click.option("--max-width", type=int, help="Channels at most.", hidden=True)
+@click.option("--kernel", type=int, help="4 or 5.", hidden=True)
+@click.option("--self-modulated/--plain-norm", default=None, help="Self-modulated BatchNorm in G.", hidden=True)
+@click.option("--batch", "batch_size", type=int, help="Pictures a step.", hidden=True)
+@click.option("--learning-rate", type=float, help="The optimizer's.", hidden=True)
+@click.option("--lambda", "correlation_weight", type=float, help="Weight of the correlation term (ogan).", hidden=True)
 @click.option("--views", type=click.Choice(list(VIEWS)), help="How far views may be from their pictures (ogan-views).")
-@click.option("--view-weight", type=float, help="Weight of the term that compares the two (ogan-views).")
-@click.option("--ema", "ema_decay", type=float, help="Decay of the averaged weights; 0 switches it off.")
-@click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.")
+@click.option("--view-weight", type=float, help="Weight of the term that compares the two (ogan-views).", hidden=True)
+@click.option("--ema", "ema_decay", type=float, help="Decay of the averaged weights; 0: none.", hidden=True)
+@click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.", hidden=True)
 @click.option("--seed", type=int)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True)
@@ -78,10 +107,14 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
         raise MissingExtra(TORCH_LINE) from error
     from train import devices
     from train.data import find_sources
+    from train.labelled import label_reader, read_classes
     from train.plan import plan
 
-    recipe = _recipe(options)
     run, budget = Path(output), _budget(options)
+    classes, label_of = (
+        read_classes(photos, label_reader(options["labels"]), run) if options["labels"] else (None, None)
+    )
+    recipe = _recipe(options, classes)
     processes = devices.join_processes(options["device"])
     device = devices.pick_device(options["device"], processes.local_rank)
     precision = devices.pick_precision(options["precision"], device)
@@ -90,19 +123,16 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
     if options["dry_run"]:
         _print_plan(plan(recipe, len(find_sources(photos, run)), device, precision), recipe, budget)
         return
-    _run(photos, run, options, recipe, budget, processes, device, precision)
+    _run(photos, run, options, recipe, budget, processes, device, precision, label_of)
 
 
-def _recipe(options: dict[str, Any]) -> Any:
-    from train.recipe import preset
+def _recipe(options: dict[str, Any], classes: tuple[str, ...] | None) -> Any:
+    from train.recipe import Recipe, preset
 
     image_size = int(options["image_size"]) if options["image_size"] else None
     name = options["preset_name"] or f"slim-{image_size or 64}"
-    changes = (
-        "method latent_dim width max_width kernel self_modulated batch_size learning_rate "
-        "correlation_weight views view_weight ema_decay mirror seed"
-    )
-    return preset(name, image_size=image_size, **{key: options[key] for key in changes.split()})
+    changes = {key: options[key] for key in Recipe.__dataclass_fields__ if key in options}
+    return preset(name, **{**changes, "image_size": image_size, "classes": classes})
 
 
 def _budget(options: dict[str, Any]) -> Any:
@@ -126,6 +156,7 @@ def _run(
     processes: Any,
     device: Any,
     precision: str,
+    label_of: Any,
 ) -> None:
     from train import session
     from train.loop import Hooks
@@ -140,14 +171,14 @@ def _run(
         cache_budget_bytes=int(options["cache_budget"] * 1e9),
         workers=options["workers"],
     )
-    state = session.resumed_run(_asked_for(options), setting) if options["resume"] else session.new_run(recipe, setting)
+    asked_for = _asked_for(options) | {"classes": recipe.classes or None}
+    state = session.resumed_run(asked_for, setting) if options["resume"] else session.new_run(recipe, setting)
     with bar("file", "decoding") as report:
-        pictures = session.open_together(photos, state.recipe.image_size, setting, report)
+        pictures = session.open_together(photos, state.recipe, setting, report, label_of)
     if processes.is_first:
-        networks = (
-            f"E {count_parameters(state.model.encoder):,} + G {count_parameters(state.model.generator):,} parameters"
-        )
-        say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks}; {device}, {state.precision}")
+        networks = " + ".join(f"{name} {count_parameters(net):,}" for name, net in state.model.named_children())
+        where = f"{device}, {state.precision}"
+        say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks} parameters; {where}")
     with _stop_flag() as stopped, _training_bar(budget, processes.is_first, state.step) as report_progress:
         hooks = Hooks(report_progress, lambda: bool(stopped))
         model = session.run_session(state, pictures, budget, setting, hooks, _facts(options))
@@ -226,8 +257,7 @@ def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
     lines = {
         "files": f"{plan['pictures']:,}",
         "cache": f"{size(plan['cache_bytes'])} on disk at {recipe.image_size} px",
-        "encoder": f"{plan['encoder_parameters']:,} parameters",
-        "generator": f"{plan['generator_parameters']:,} parameters",
+        **{name: f"{count:,} parameters" for name, count in plan["parameters"].items()},
         "memory": f"about {size(plan['memory_bytes'])} beside torch and the pictures",
         "device": f"{plan['device']}, {plan['precision']}",
         "rate": f"{plan['pictures_per_s']:,.0f} pictures/s (measured on a few steps)",

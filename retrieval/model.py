@@ -79,8 +79,27 @@ class Model:
         return bool(self.facts["normalisation"] == "standardized")
 
     @property
+    def has_encoder(self) -> bool:
+        return ENCODER in self.facts["files"]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that the last numbers of a code stand for; of most models there are none."""
+        return list(self.facts.get("classes", []))
+
+    @property
+    def decode_scale(self) -> float:
+        """What codes of pictures are multiplied by before they are painted."""
+        return float(self.facts.get("decode_scale", DECODE_SCALE))
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the encoder: two models with the same digest give the same codes."""
+        """SHA-256 of the encoder: two models with the same digest give the same codes.
+
+        Raises:
+            ModelError: the bundle has no encoder.
+        """
+        self._check_encoder()
         return str(self.facts["files"][ENCODER])
 
     @property
@@ -114,8 +133,8 @@ class Model:
         outputs = [self._encoder.run(["code", "realism", "spread"], {"images": batch}) for batch in batches]
         return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
 
-    def decode(self, codes: Floats, scale: float = DECODE_SCALE) -> Pixels:
-        """What G paints for codes (n, d), multiplied by ``scale``: uint8 (n, s, s, 3).
+    def decode(self, codes: Floats, scale: float | None = None) -> Pixels:
+        """What G paints for codes (n, d), multiplied by ``scale`` (the model's own by default): uint8 (n, s, s, 3).
 
         Raises:
             ModelError: the bundle has no generator.
@@ -124,13 +143,14 @@ class Model:
         codes = np.asarray(codes, dtype=np.float32)
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
             raise ValueError(f"codes must be (n, {self.latent_dim}), not {codes.shape}")
+        scale = self.decode_scale if scale is None else scale
         pictures = [
             self._generator.run(["images"], {"code": scale * codes[i : i + BATCH]})[0]
             for i in range(0, len(codes), BATCH)
         ]
         return np.concatenate([np.empty((0, *self._shape), np.uint8), *pictures])
 
-    def interpolate(self, start: Floats, end: Floats, steps: int, scale: float = DECODE_SCALE) -> Pixels:
+    def interpolate(self, start: Floats, end: Floats, steps: int, scale: float | None = None) -> Pixels:
         """What G paints on the straight way from one code (d,) to another, both included: uint8 (steps, s, s, 3).
 
         Raises:
@@ -142,10 +162,56 @@ class Model:
         t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - t) * start + t * end, scale)
 
-    def sample(self, count: int, seed: int = 0) -> Pixels:
-        """G(z) for ``count`` draws of z ~ N(0, I): uint8 (count, s, s, 3); the same seed gives the same pictures."""
-        z = np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype=np.float32)
-        return self.decode(z, scale=1.0)
+    def sample(self, count: int, seed: int = 0, of_class: str | None = None) -> Pixels:
+        """What G paints for ``count`` draws from the prior: uint8 (count, s, s, 3); the same seed, the same pictures.
+
+        Raises:
+            ModelError: the bundle has no generator, or knows no class ``of_class``.
+        """
+        return self.decode(self.draw_codes(count, seed, of_class), scale=1.0)
+
+    def draw_codes(self, count: int, seed: int = 0, of_class: str | None = None) -> Floats:
+        """Draws from the prior, (count, d): z ~ N(0, I), then where codes name classes one of them, at random or
+        ``of_class``, as a one-hot vector.
+
+        Raises:
+            ModelError: the model knows no class ``of_class``.
+        """
+        rng, ways = np.random.default_rng(seed), len(self.classes)
+        z = rng.standard_normal((count, self.latent_dim - ways), dtype=np.float32)
+        if of_class is not None:
+            y = np.full(count, self.class_number(of_class))
+        elif ways:
+            y = rng.integers(0, ways, count)
+        elif centres := self.facts.get("centres"):
+            return z + np.array(centres, np.float32)[rng.integers(0, len(centres), count)]
+        else:
+            return z
+        return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
+
+    def with_class(self, codes: Floats, name: str) -> Floats:
+        """Codes (n, d) with their class exchanged and everything else kept.
+
+        Raises:
+            ModelError: the model knows no such class.
+        """
+        changed, ways = np.array(codes, np.float32), len(self.classes)
+        number = self.class_number(name)
+        changed[:, -ways:] = np.eye(ways, dtype=np.float32)[number]
+        return changed
+
+    def class_number(self, name: str) -> int:
+        """Where a class stands among ``classes``.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        if not self.classes:
+            raise ModelError(f"model {self.name} knows no classes; train one with --method cvae-gan --labels ...")
+        if name not in self.classes:
+            known = ", ".join(self.classes[:12]) + (", ..." if len(self.classes) > 12 else "")
+            raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
+        return self.classes.index(name)
 
     def copy_to(self, folder: Path) -> None:
         """Copy the bundle's own files, checked, beside ``folder`` and move them into its place.
@@ -176,6 +242,13 @@ class Model:
         for name in self.facts["files"]:
             self._verified(name)
 
+    def _check_encoder(self) -> None:
+        if not self.has_encoder:
+            raise ModelError(
+                f"model {self.name} has no encoder: it draws samples, but turns no picture into a code; "
+                "use another model to index, query and reconstruct"
+            )
+
     @property
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
@@ -192,6 +265,7 @@ class Model:
 
     @cached_property
     def _encoder(self) -> Any:
+        self._check_encoder()
         return self._session(ENCODER)
 
     @cached_property
@@ -238,8 +312,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         missing = {"name", "image_size", "latent_dim", "normalisation", "files"} - set(facts)
-        if missing or ENCODER not in facts["files"]:
-            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'the encoder'}; restore the bundle")
+        if missing or not facts["files"]:
+            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'its files'}; restore the bundle")
     except (OSError, ValueError, TypeError) as error:
         raise ModelError(f"{path} cannot be read ({error}); restore the bundle") from error
     if facts.get("schema") != SCHEMA:

@@ -21,7 +21,7 @@ from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest
 from retrieval.model import Encoded, Floats, Model, load_model
 from retrieval.model_copy import MODEL_FOLDER, check_model, copy_model, is_whole, model_for, restore_model
-from retrieval.names import DECODE_SCALE, Device
+from retrieval.names import Device
 from retrieval.places import all_scopes, rows_at, rows_of_file, scopes_below
 from retrieval.workers import DecoderPool
 
@@ -223,7 +223,7 @@ class Retriever:
             return self.model.encode_fully(query[None])
         return self.model.encode_fully([query])
 
-    def decode(self, hits: Sequence[Hit] | Floats, scale: float = DECODE_SCALE) -> Pixels:
+    def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None) -> Pixels:
         """What the generator paints for hits, or for codes (n, d): uint8 (n, s, s, 3).
 
         Raises:

@@ -496,7 +496,7 @@ def precision_at(k: int, encode: Callable[[np.ndarray], np.ndarray]) -> float:
 
 def test_a_tiny_ogan_finds_the_same_shape_far_better_than_an_untrained_one(learnt: Learnt) -> None:
     untrained = new_state(TINY, CPU, "float32").averaged
-    re_estimate(untrained, TINY, small_pictures(1024), CPU)  # the same care that export takes
+    re_estimate(untrained, small_pictures(1024), CPU)  # the same care that export takes
     graph = EncoderGraph(untrained).eval()
 
     @torch.no_grad()
@@ -590,7 +590,7 @@ def test_a_small_set_has_a_small_grid_of_pairs(tmp_path: Path) -> None:
 def test_batchnorm_is_re_estimated_on_real_pictures_alone() -> None:
     """Each picture counts the same, where their number is no multiple of the batch: 300 are more than one batch."""
     model, pictures = new_state(SMALL, CPU, "float32").model, small_pictures(300)
-    re_estimate(model, SMALL, pictures, CPU)
+    re_estimate(model, pictures, CPU)
     with torch.no_grad():
         before_norm = model.encoder.features[:3](to_signed(pictures.pixels, CPU))
     norm = model.encoder.features[3]

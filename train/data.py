@@ -158,16 +158,19 @@ def open_pictures(
     report: Report | None = None,
     left_out: Path | None = None,
     label_of: LabelOf | None = None,
+    only_labelled: bool = False,
 ) -> Pictures:
     """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
 
     ``left_out``, a run's own folder, is not learnt from where it lies inside them. ``label_of`` tells the number of
-    a picture's class.
+    a picture's class; with ``only_labelled`` pictures without one are left out.
 
     Raises:
         TrainingError: nothing there, or fewer than two pictures could be decoded.
     """
     sources = find_sources(paths, left_out)
+    if label_of and only_labelled:
+        sources = [source for source in sources if label_of(source) >= 0]
     if len(sources) * size_px**2 * 3 > budget_bytes:
         return StreamedPictures(sources, _labels(sources, label_of), size_px, workers)
     cached = cache_dir / f"pictures-{_fingerprint(sources, size_px)}.npy"

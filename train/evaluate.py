@@ -135,9 +135,9 @@ def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
 def _random_encoder(model: Model, gallery: Pixels) -> Describe:
     """An encoder of the model's shape with its initial weights, BatchNorm estimated on the gallery."""
     import torch
-    from torch.optim.swa_utils import update_bn
 
-    from train.data import to_signed
+    from train.data import CachedPictures, to_signed
+    from train.export import re_estimate
     from train.methods import new_method
     from train.recipe import Recipe
 
@@ -145,7 +145,7 @@ def _random_encoder(model: Model, gallery: Pixels) -> Describe:
     random = new_method(Recipe(**model.facts["recipe"]))
     cpu = torch.device("cpu")
     some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
-    update_bn((to_signed(some[i : i + 256], cpu) for i in range(0, len(some), 256)), random.encoder)
+    re_estimate(random, CachedPictures(some), cpu)
     random.eval()
 
     @torch.no_grad()

@@ -6,14 +6,15 @@ import dataclasses
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from retrieval.errors import TrainingError
 from retrieval.images import Pixels
@@ -21,10 +22,10 @@ from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
 from train.data import Pictures, latents, to_signed
 from train.method import Method
-from train.recipe import Recipe
 
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
 RE_ESTIMATION_PICTURES = 50_000
+PAINTED = 10_240
 BATCH = 256
 OPSET = 18
 
@@ -41,7 +42,7 @@ class EncoderGraph(nn.Module):
 
 
 class GeneratorGraph(nn.Module):
-    """What ``generator.onnx`` computes: code (n, d) -> uint8 (n, s, s, 3)."""
+    """What ``generator.onnx`` computes: code (n, d), class part and all -> uint8 (n, s, s, 3)."""
 
     def __init__(self, model: Method) -> None:
         super().__init__()
@@ -62,31 +63,36 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
         TrainingError: the codes of the two differ by ``TOLERANCE`` or more on real pictures.
     """
     model = state.averaged
-    re_estimate(model, state.recipe, pictures, device)
+    re_estimate(model, pictures, device)
     model.cpu().eval()
     sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))])))).pixels
-    encoder, z = EncoderGraph(model), torch.zeros(4, state.recipe.latent_dim)
+    encoder, code = EncoderGraph(model), torch.zeros(4, model.code_dim)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    _write(encoder, torch.from_numpy(sample[:4].copy()), part / ENCODER, "images", ["code", "realism", "spread"])
-    _write(GeneratorGraph(model), z, part / GENERATOR, "code", ["images"])
+    if model.has_encoder:
+        _write(encoder, torch.from_numpy(sample[:4].copy()), part / ENCODER, "images", ["code", "realism", "spread"])
+    _write(GeneratorGraph(model), code, part / GENERATOR, "code", ["images"])
     seal(part, {**facts, **_own_facts(state, len(pictures))})
-    difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
-    if not difference < TOLERANCE:
-        raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}; see {part}")
+    if model.has_encoder:
+        difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
+        if not difference < TOLERANCE:
+            raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}; see {part}")
     shutil.rmtree(folder, ignore_errors=True)  # only now, and only a bundle of this run
     part.replace(folder)
     return load_model(folder, device="cpu")
 
 
 def _own_facts(state: State, pictures: int) -> dict[str, Any]:
-    recipe = state.recipe
+    recipe, model = state.recipe, state.averaged
     return {
         "method": recipe.method,
         "image_size": recipe.image_size,
-        "latent_dim": recipe.latent_dim,
-        "normalisation": "standardized",
+        "latent_dim": model.code_dim,
+        "normalisation": "standardized" if model.standardized else "none",
+        "decode_scale": model.decode_scale,
+        "classes": list(model.classes),
+        "centres": model.centres(),
         "channels": 3,
         "training_pictures": pictures,
         "steps": state.step,
@@ -97,21 +103,51 @@ def _own_facts(state: State, pictures: int) -> dict[str, Any]:
 
 
 def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> float:
-    """max |code of torch - code of ONNX Runtime| over uint8 (n, s, s, 3)."""
+    """max |code of torch - code of ONNX Runtime| / the codes' standard deviation, over uint8 (n, s, s, 3)."""
     with torch.no_grad():
         ours = encoder(torch.from_numpy(sample.copy()))[0].numpy()
-    return float(np.abs(ours - bundle.encode_squares(sample).codes).max())
+    return float(np.abs(ours - bundle.encode_squares(sample).codes).max() / max(ours.std(), 1e-6))
 
 
-def re_estimate(model: Method, recipe: Recipe, pictures: Pictures, device: torch.device) -> None:
-    """Replace BatchNorm's statistics: those of E by real pictures' alone, those of G by those of fresh z.
+def re_estimate(model: Method, pictures: Pictures, device: torch.device) -> None:
+    """Replace BatchNorm's statistics: those of E by real pictures' alone, those of G by what G is to paint.
 
     In training E saw real and generated pictures in turn; in use it sees real ones.
     """
     model.to(device)
-    update_bn(_real_batches(pictures, device), model.encoder)
-    seeded = dataclasses.replace(recipe, batch_size=BATCH)
-    update_bn((latents(seeded, step, device) for step in range(40)), model.generator)
+    if model.has_encoder:
+        with estimating([child for child in model.children() if child is not model.generator]):
+            for x in _real_batches(pictures, device):
+                model.encode(x)
+    with estimating([model.generator]):
+        for code in _codes_to_paint(model, pictures, device):
+            model.generator(code)
+
+
+@contextmanager
+def estimating(networks: Sequence[nn.Module]) -> Iterator[None]:
+    """BatchNorms of ``networks`` forget their statistics and take the plain mean over the batches that follow."""
+    norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    with torch.no_grad():
+        yield
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+        norm.eval()
+
+
+def _codes_to_paint(model: Method, pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
+    if model.paints_prior:
+        seeded = dataclasses.replace(model.recipe, batch_size=BATCH)
+        for step in range(PAINTED // BATCH):
+            yield model.whole_code(latents(seeded, step, device))
+    else:
+        for x in islice(_real_batches(pictures, device), PAINTED // BATCH):
+            yield model.encode(x)[0]
 
 
 def _real_batches(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:

@@ -12,8 +12,10 @@ from torch import Tensor
 from retrieval.images import Pixels
 from train.checkpoint import State
 from train.data import to_signed
+from train.method import Method
 
 COLUMNS = 8
+PLANE = 20  # pictures along each side of a picture of the plane
 
 
 @torch.no_grad()
@@ -24,12 +26,22 @@ def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: t
     model = state.averaged
     model.eval()
     z = np.random.default_rng(state.recipe.seed).standard_normal((64, state.recipe.latent_dim), dtype=np.float32)
-    samples = to_pixels(model.generator(torch.from_numpy(z).to(device)))
+    samples = to_pixels(model.generator(model.whole_code(torch.from_numpy(z).to(device))))
     tile(samples, COLUMNS).save(folder / f"samples-{state.step:08d}.png")
-    if fixed_pictures is not None:
+    if model.code_dim == 2:
+        tile(to_pixels(model.generator(plane(model).to(device))), PLANE).save(folder / f"plane-{state.step:08d}.png")
+    if fixed_pictures is not None and model.has_encoder:
         repainted = to_pixels(model.reconstruct(to_signed(fixed_pictures, device)))
         pairs = np.stack([fixed_pictures, repainted], axis=1).reshape(-1, *fixed_pictures.shape[1:])
         tile(pairs, COLUMNS).save(folder / f"pairs-{state.step:08d}.png")
+
+
+def plane(model: Method) -> Tensor:
+    """Codes on a square lattice that spans the prior, row by row from the upper left: (PLANE^2, 2)."""
+    centres = torch.tensor(model.centres() or [[0.0, 0.0]])
+    low, high = centres.amin(0) - 2, centres.amax(0) + 2
+    xs, ys = (torch.linspace(float(low[axis]), float(high[axis]), PLANE) for axis in range(2))
+    return torch.cartesian_prod(ys.flip(0), xs).flip(1)
 
 
 def to_pixels(x: Tensor) -> Pixels:

@@ -19,6 +19,9 @@ from retrieval.workers import DecoderPool, Task, stack
 from train.data import Report, find_sources
 
 LabelOf = Callable[[str], dict[str, str] | None]
+ClassOf = Callable[[Task], int]
+
+MANY_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,36 @@ def _by_table(path: Path) -> LabelOf:
         return next((table[key] for i in range(len(parts)) if (key := "/".join(parts[i:])) in table), None)
 
     return read
+
+
+def read_classes(
+    paths: Sequence[str | Path], label_of: LabelOf, left_out: Path | None = None
+) -> tuple[tuple[str, ...], ClassOf]:
+    """Names of the classes of the files in ``paths``, sorted, and what tells the number of a file's class, -1 if none.
+
+    Raises:
+        TrainingError: no file has a label, all have the same one, or they have labels of several kinds.
+    """
+    names, sources = _names(paths), find_sources(paths, left_out)
+    labels = {task: label_of(names.get((task.path, task.offset), task.path)) for task in sources}
+    kinds = {kind for label in labels.values() if label for kind in label}
+    if not kinds:
+        raise TrainingError(f"none of {len(sources)} files in {', '.join(map(str, paths))} has a label")
+    if len(kinds) > 1:
+        raise TrainingError(f"--labels: pictures have several labels ({', '.join(sorted(kinds))}); name one of them")
+    (kind,) = kinds
+    classes = sorted({label[kind] for label in labels.values() if label and label[kind]})
+    if len(classes) < 2:
+        raise TrainingError(
+            f"all labelled pictures have the same label, {classes[0]!r}: there is nothing to tell apart"
+        )
+    if len(classes) > MANY_CLASSES:
+        raise TrainingError(
+            f"{len(classes)} different labels are no classes ({MANY_CLASSES} at most); numbers perhaps?"
+        )
+    numbers = {name: number for number, name in enumerate(classes)}
+    of_task = {task: numbers.get(label[kind], -1) if label else -1 for task, label in labels.items()}
+    return tuple(classes), lambda task: of_task.get(task, -1)
 
 
 def read_labelled(

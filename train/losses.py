@@ -45,6 +45,21 @@ def squared_distance(x: Tensor, y: Tensor) -> Tensor:
     return (at_least_float32(x) - at_least_float32(y)).square().mean(dim=(1, 2, 3))
 
 
+def absolute_distance(x: Tensor, y: Tensor) -> Tensor:
+    """mean_pixels |x - y|: (n, c, h, w) twice -> (n,)."""
+    assert x.shape == y.shape and x.ndim == 4, (x.shape, y.shape)
+    return (at_least_float32(x) - at_least_float32(y)).abs().mean(dim=(1, 2, 3))
+
+
+def kl_divergence(raw: Tensor) -> Tensor:
+    """KL(N(mu, sigma^2) | N(0, I)) = 1/2 sum (mu^2 + sigma^2 - 1 - log sigma^2): (n, 2 d) -> (n,) (VAE, appendix B).
+
+    ``raw`` holds mu, then log sigma^2.
+    """
+    mean, log_variance = raw.chunk(2, dim=1)
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
 def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
     """L_D = D(x) - D(G(z)) + (D(x) - D(G(z)))^2 / (4 d(x, G(z))): (n,) three times -> (n,) (GAN-QP).
 

@@ -17,6 +17,7 @@ from train.losses import at_least_float32
 
 BN_EPS = 1e-3  # the reference's (Keras) BatchNorm
 BN_MOMENTUM = 0.01  # in torch's sense: the share of the new batch
+SLOPE = 0.2  # of LeakyReLU below zero
 SEED_PX = 4  # side of the last feature map of E and of the first of G
 
 
@@ -86,22 +87,33 @@ class PlainNorm(nn.Module):
 class Encoder(nn.Module):
     """E: pictures (n, 3, s, s) in [-1, 1] -> raw codes (n, d) float32, not yet standardized.
 
-    ``avg(E(x))`` is the headless O-GAN critic and N(E(x)) the code.
+    ``avg(E(x))`` is the headless O-GAN critic and N(E(x)) the code. Critics of other methods have its shape too;
+    where a critic must treat each picture alone, it has no BatchNorm (``normalised``).
     """
 
-    def __init__(self, image_size: int, latent_dim: int, width: int, max_width: int, kernel: int = 5) -> None:
+    def __init__(
+        self,
+        image_size: int,
+        latent_dim: int,
+        width: int,
+        max_width: int,
+        kernel: int = 5,
+        normalised: bool = True,
+        biased: bool = True,
+        in_channels: int = 3,
+    ) -> None:
         super().__init__()
-        channels = [3, *channel_plan(image_size, width, max_width)]
+        channels = [in_channels, *channel_plan(image_size, width, max_width)]
         stages: list[nn.Module] = []
         for stage, (c_in, c_out) in enumerate(pairwise(channels)):
-            first = stage == 0  # no BatchNorm there; elsewhere it makes the convolution's bias idle
-            stages.append(DownConv(c_in, c_out, kernel, bias=first))
-            if not first:
+            has_norm = normalised and stage > 0  # it makes the convolution's bias idle
+            stages.append(DownConv(c_in, c_out, kernel, bias=biased and not has_norm))
+            if has_norm:
                 stages.append(batch_norm(c_out))
-            stages.append(nn.LeakyReLU(0.2))
+            stages.append(nn.LeakyReLU(SLOPE))
         self.features = nn.Sequential(*stages)
-        self.head = nn.Linear(channels[-1] * SEED_PX**2, latent_dim)
-        self.apply(initialise)
+        self.head = nn.Linear(channels[-1] * SEED_PX**2, latent_dim, bias=biased)
+        self.apply(initialise if normalised else initialise_unnormalised)
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.features(x).flatten(1)
@@ -148,6 +160,56 @@ def initialise(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def initialise_unnormalised(module: nn.Module) -> None:
+    """Weights that keep the size of the signal where no BatchNorm does (He et al., arXiv 1502.01852, eq. 14)."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class JointCritic(nn.Module):
+    """D(x, z): pictures (n, 3, s, s) and codes (n, d) -> scores (n,) float32, low for a real picture and its code.
+
+    A tower of convolutions sees x, a dense layer z, three more dense layers both. No BatchNorm where z comes in.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        latent_dim: int,
+        width: int,
+        max_width: int,
+        kernel: int,
+        normalised: bool = True,
+        biased: bool = True,
+        hidden: int = 512,
+    ) -> None:
+        super().__init__()
+        self.tower = Encoder(image_size, hidden, width, max_width, kernel, normalised, biased)
+        self.dense = nn.Linear(latent_dim, hidden, bias=biased)
+        self.both = dense_layers([2 * hidden, hidden, hidden, 1], biased)
+        self.dense.apply(initialise_unnormalised)
+
+    def forward(self, x: Tensor, z: Tensor) -> Tensor:
+        seen = F.leaky_relu(torch.cat([self.tower(x), self.dense(z)], dim=1), SLOPE)
+        return at_least_float32(self.both(seen))[:, 0]
+
+
+def dense_layers(sizes: list[int], biased: bool = True) -> nn.Sequential:
+    """Dense layers of these sizes with LeakyReLU between them."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs, bias=biased), nn.LeakyReLU(SLOPE)]
+    return nn.Sequential(*layers[:-1]).apply(initialise_unnormalised)
+
+
+def normal_sample(raw: Tensor, noise: Tensor) -> Tensor:
+    """mu + sigma e: means and logarithms of variances (n, 2 d), e ~ N(0, I) (n, d) -> (n, d)."""
+    mean, log_variance = raw.chunk(2, dim=1)
+    return mean + (0.5 * log_variance).exp() * noise
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -20,15 +20,14 @@ def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: s
     """What ``--dry-run`` prints: sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
     seconds_per_step = time_step(recipe, device, precision)
     state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
-    encoder, generator = count_parameters(state.model.encoder), count_parameters(state.model.generator)
+    parameters = {name: count_parameters(network) for name, network in state.model.named_children()}
     activations = sum(_activation_bytes(recipe, precision))
     return {
         "pictures": pictures_found,
         "cache_bytes": pictures_found * recipe.image_size**2 * 3,
-        "encoder_parameters": encoder,
-        "generator_parameters": generator,
-        # weights, gradients, RMSprop's squares and the average, in float32
-        "memory_bytes": 4 * 4 * (encoder + generator) + activations,
+        "parameters": parameters,
+        # weights, gradients, the optimizer's squares and the average, in float32
+        "memory_bytes": 4 * 4 * sum(parameters.values()) + activations,
         "device": str(device),
         "precision": precision,
         "seconds_per_step": seconds_per_step,

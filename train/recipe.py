@@ -7,7 +7,25 @@ from dataclasses import dataclass
 
 from retrieval.errors import TrainingError
 
-METHOD_NAMES = ("ogan", "ogan-views")
+METHOD_NAMES = ("ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan")
+OWN_SETTINGS = {  # which methods look at a setting; the others look at all of them
+    "adversary": ("ogan", "ogan-views"),
+    "head": ("ogan", "ogan-views"),
+    "reconstruction": ("ogan", "ogan-views"),
+    "correlation_weight": ("ogan", "ogan-views"),
+    "views": ("ogan-views",),
+    "view_weight": ("ogan-views",),
+    "distance": ("gan-qp",),
+    "clusters": ("aae",),
+    "classes": ("aae", "cvae-gan"),
+}
+NEED_LABELS = ("cvae-gan",)
+CHOICES = {
+    "adversary": ("qp", "ns", "ls", "hinge", "wgan-gp"),
+    "head": ("avg", "linear"),
+    "reconstruction": ("rho", "mse", "none"),
+    "distance": ("l1", "l2"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +62,13 @@ class Recipe:
     warmup_steps: int = 300  # RMSprop has no bias correction
     decay_share: float = 0.5  # the last share of the run, over which the rate falls to zero
     correlation_weight: float = 0.5  # the paper's lambda
-    views: str = "gentle"  # how far a second view may be from its picture (ogan-views)
-    view_weight: float = 0.5  # of the term that compares the two (ogan-views)
+    adversary: str = "qp"  # the game that critic and generator play
+    head: str = "avg"  # T, from E(x) to the critic's score: avg or linear
+    reconstruction: str = "rho"  # what ties E(G(z)) to z: rho, mse or none
+    views: str = "gentle"  # how far a second view may be from its picture
+    view_weight: float = 0.5  # of the term that compares the two
+    distance: str = "l1"  # between a real and a generated picture
+    clusters: int = 0  # so many classes are found without labels; 0 for none
     ema_decay: float = 0.999  # 0 switches the average off
     mirror: bool = True
     classes: tuple[str, ...] = ()  # names of the classes of labelled pictures
@@ -63,8 +86,7 @@ class Recipe:
             raise TrainingError("latent_dim must be two at least: N(v) of one number is 0/0")
         if self.method not in METHOD_NAMES:
             raise TrainingError(f"no method {self.method!r}; there are {', '.join(METHOD_NAMES)}")
-        if self.views not in VIEWS:
-            raise TrainingError(f"views {self.views!r} are none of {', '.join(VIEWS)}")
+        self._check_own_settings()
         if self.kernel not in (4, 5):
             raise TrainingError(f"kernel {self.kernel} is neither 4 nor 5")
         if not 0 <= self.ema_decay < 1:
@@ -74,6 +96,21 @@ class Recipe:
         for name in ("warmup_steps", "correlation_weight", "view_weight", "seed"):
             if not getattr(self, name) >= 0:
                 raise TrainingError(f"{name} must not be below zero, not {getattr(self, name)}")
+
+    def _check_own_settings(self) -> None:
+        for name, choices in {**CHOICES, "views": tuple(VIEWS)}.items():
+            if getattr(self, name) not in choices:
+                raise TrainingError(f"{name} {getattr(self, name)!r} is none of {', '.join(choices)}")
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, methods in OWN_SETTINGS.items():
+            if self.method not in methods and getattr(self, name) != defaults[name]:
+                raise TrainingError(f"{name} says nothing to method {self.method}, only to {', '.join(methods)}")
+        if self.clusters < 0 or self.clusters == 1:
+            raise TrainingError(f"clusters must be two at least, not {self.clusters}")
+        if self.clusters and self.classes:
+            raise TrainingError("labels name the classes; clusters find them: give one of the two")
+        if self.method in NEED_LABELS and not self.classes:
+            raise TrainingError(f"method {self.method} draws pictures of a class: it needs --labels")
 
 
 def _slim(size: int, **changes: object) -> Recipe:

@@ -15,11 +15,11 @@ from retrieval.errors import TrainingError
 from retrieval.model import Model
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State
-from train.data import Pictures, Report, open_pictures
+from train.data import LabelOf, Pictures, Report, open_pictures
 from train.devices import Processes
 from train.export import export
 from train.loop import RECIPE, Budget, Hooks, train
-from train.recipe import Recipe
+from train.recipe import NEED_LABELS, Recipe
 
 BUNDLE = "bundle"
 
@@ -73,19 +73,25 @@ def resumed_run(changes: dict[str, Any], setting: Setting) -> State:
 
 
 def open_together(
-    photos: Sequence[str | Path], image_size: int, setting: Setting, report: Report | None = None
+    photos: Sequence[str | Path],
+    recipe: Recipe,
+    setting: Setting,
+    report: Report | None = None,
+    label_of: LabelOf | None = None,
 ) -> Pictures:
     """The training pictures; of several processes the first decodes them, the others wait for it."""
     if not setting.processes.is_first:
         dist.barrier()
     pictures = open_pictures(
         photos,
-        image_size,
+        recipe.image_size,
         setting.cache_dir,
         setting.cache_budget_bytes,
         setting.workers,
         report,
         left_out=setting.run,
+        label_of=label_of,
+        only_labelled=recipe.method in NEED_LABELS,
     )
     if setting.processes.is_first and setting.processes.world > 1:
         dist.barrier()

@@ -23,10 +23,10 @@ class Trainer:
     processes: Processes
 
     def __post_init__(self) -> None:
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and self.state.model.compiles:
             import torch._functorch.config
 
-            torch._functorch.config.donated_buffer = False  # O-GAN walks E's graph twice
+            torch._functorch.config.donated_buffer = False  # a critic's graph is walked twice
             for network in self.state.model.children():
                 network.compile()
 
@@ -52,4 +52,4 @@ class Trainer:
             x = mirrored(x, recipe, step, *place)
         draws = Draws(recipe, METHOD_STREAM, step, self.device, *place)
         y = torch.from_numpy(examples.labels).to(self.device)
-        return Batch(x, y, latents(recipe, step, self.device, *place), draws)
+        return Batch(x, y, latents(recipe, step, self.device, *place), draws, step)

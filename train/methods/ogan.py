@@ -2,63 +2,82 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retrieval.names import DECODE_SCALE
-from train.losses import avg, correlation, critic_qp, squared_distance, standardize, std
-from train.method import Batch, Method
-from train.networks import Encoder, Generator
+from train.adversaries import ADVERSARIES, gradient_penalty
+from train.losses import avg, correlation, squared_distance, standardize, std
+from train.method import Batch, Method, descend_apart, detached, own
+from train.networks import Encoder, Generator, initialise
 from train.recipe import Recipe
 
 
 class OGAN(Method):
-    """The headless form: D(x) = avg E(x) is the critic, N(E(x)) the code."""
+    """E's codes are standardized to N(E(x)); the critic is avg E(x), or T(E(x)) with a linear T.
+
+    With ``reconstruction`` "mse" the papers' negative control: codes are E(x) itself, compared by |z - E(G(z))|^2.
+    """
+
+    encoder: Encoder
+    decode_scale = DECODE_SCALE
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         shape = (recipe.image_size, recipe.latent_dim, recipe.width, recipe.max_width, recipe.kernel)
-        self.encoder = Encoder(*shape)
+        self.compiles = recipe.adversary != "wgan-gp"
+        self.encoder = Encoder(*shape, normalised=recipe.adversary != "wgan-gp")
         self.generator = Generator(*shape, self_modulated=recipe.self_modulated)
+        self.head = nn.Linear(recipe.latent_dim, 1).apply(initialise) if recipe.head == "linear" else None
+        self.standardized = recipe.reconstruction != "mse"
+        self.decode_scale = DECODE_SCALE if self.standardized else 1.0
+
+    def score(self, raw: Tensor) -> Tensor:
+        """T(E(x)): raw codes (n, d) -> (n,). Real scores low, generated high."""
+        return avg(raw) if self.head is None else self.head(raw)[:, 0]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (n, 3, s, s) -> code N(E(x)) (n, d), realism -avg(E(x)) (n,), spread std(E(x)) (n,)."""
+        """Pictures (n, 3, s, s) -> code N(E(x)) (n, d), realism -T(E(x)) (n,), spread std(E(x)) (n,)."""
         raw = self.encoder(x)
-        return standardize(raw), -avg(raw), std(raw)
-
-    def reconstruct(self, x: Tensor) -> Tensor:
-        return self.generator(DECODE_SCALE * self.encode(x)[0])  # type: ignore[no-any-return]
+        return standardize(raw) if self.standardized else raw, -self.score(raw), std(raw)
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """One step's gradients of both networks, with two passes of E instead of three.
 
-        E minimises avg E(x) - avg E(x') + (avg E(x) - avg E(x'))^2 / (4 d(x, x')) - lambda rho(z, E(x')),
-        G minimises avg E(x') - lambda rho(z, E(x')), where x' = G(z) (O-GAN, the headless objective).
+        E minimises f(T(E(x)), T(E(x'))) - lambda rho(z, E(x')),
+        G minimises h(T(E(x'))) - lambda rho(z, E(x')), where x' = G(z) (O-GAN, the general objective).
+        By default T = avg, f is GAN-QP's and h the identity (O-GAN, the headless objective).
 
         The reference adds both losses up with E(G(z)) and E(sg G(z)) computed apart, where the adversarial
-        gradients of the two cancel on E. Here E sees the detached x' once: the gradient of G's loss is taken
-        at x', where it stops, and carried on through G by hand. Real and generated pictures go through E as
-        batches of their own, since BatchNorm must not mix them.
+        gradients of the two cancel on E. Here E sees the detached x' once. Real and generated pictures go through
+        E as batches of their own, since BatchNorm must not mix them.
         """
-        x, z = batch.x, batch.z
+        x, z, game = batch.x, batch.z, ADVERSARIES[self.recipe.adversary]
         fake = self.generator(z)
-        fake_leaf = fake.detach().requires_grad_()
-        raw_real, raw_fake = self.encoder(x), self.encoder(fake_leaf)
+        (leaf,) = own([fake])
+        raw_real, raw_fake = self.encoder(x), self.encoder(leaf)
         assert raw_real.shape == raw_fake.shape == z.shape, (raw_real.shape, raw_fake.shape, z.shape)
 
-        d_real, d_fake = avg(raw_real), avg(raw_fake)
+        d_real, d_fake = self.score(raw_real), self.score(raw_fake)
+        bound = self.recipe.correlation_weight * self.disagreement(z, raw_fake)
+        loss_g = (game.generator(d_fake) + bound).mean()
+        adversary = game.critic(d_real, d_fake, squared_distance(x, leaf.detach()))
+        further = self.further_terms(batch, raw_real, leaf)
+        loss_e = (adversary + bound).mean() + sum(further.values())
+        descend_apart(loss_e, loss_g, [leaf], [fake])
         rho = correlation(z, raw_fake)
-        loss_g = (d_fake - self.recipe.correlation_weight * rho).mean()
-        adversary = critic_qp(d_real, d_fake, squared_distance(x, fake_leaf.detach()))
-        further = self.further_terms(batch, raw_real)
-        loss_e = (adversary - self.recipe.correlation_weight * rho).mean() + sum(further.values())
+        return detached({"loss_e": loss_e, "loss_g": loss_g, "rho": rho, "d_real": d_real, "d_fake": d_fake, **further})
 
-        (slope,) = torch.autograd.grad(loss_g, fake_leaf, retain_graph=True)
-        loss_e.backward()  # type: ignore[no-untyped-call]
-        fake.backward(slope)
-        figures = {"loss_e": loss_e, "loss_g": loss_g, "rho": rho, "d_real": d_real, "d_fake": d_fake, **further}
-        return {name: value.detach().mean() for name, value in figures.items()}
+    def disagreement(self, z: Tensor, raw_fake: Tensor) -> Tensor:
+        """What ties codes to z, (n,): -rho(z, E(x')), or one of its controls."""
+        if self.recipe.reconstruction == "rho":
+            return -correlation(z, raw_fake)
+        if self.recipe.reconstruction == "mse":
+            return (z - raw_fake).square().mean(dim=1)
+        return raw_fake.new_zeros(len(z))
 
-    def further_terms(self, batch: Batch, raw_real: Tensor) -> dict[str, Tensor]:
-        """Terms of E's loss that a kin of this method adds, scalars by their names, already weighted."""
-        return {}
+    def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Further terms of E's loss, scalars by their names, already weighted."""
+        if self.recipe.adversary != "wgan-gp":
+            return {}
+        penalty = gradient_penalty(lambda v: self.score(self.encoder(v)), batch.x, fake, batch.draws.uniform(1))
+        return {"penalty": penalty.mean()}

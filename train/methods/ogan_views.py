@@ -20,7 +20,7 @@ class OGANViews(OGAN):
     indifferent to cropping, turning, mirroring and light, and their numbers uncorrelated, as those of z are.
     """
 
-    def further_terms(self, batch: Batch, raw_real: Tensor) -> dict[str, Tensor]:
+    def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         view = second_view(batch.x, VIEWS[self.recipe.views], batch.draws)
         twins = twin_loss(standardize(raw_real), standardize(self.encoder(view)), REDUNDANCY)
-        return {"views": self.recipe.view_weight * twins}
+        return {**super().further_terms(batch, raw_real, fake), "views": self.recipe.view_weight * twins}

@@ -1,0 +1,119 @@
+"""Adversarial autoencoders: pixels, and critics that hold codes to a prior (Makhzani et al., arXiv 1511.05644)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from train.adversaries import ADVERSARIES
+from train.losses import squared_distance
+from train.method import Batch, Method, descend_apart, detached, likely, one_hot, own
+from train.networks import Encoder, Generator, dense_layers
+from train.recipe import Recipe
+
+ADVERSARY_WEIGHT = 0.02  # beside pixels' mean squared error
+CLASS_WEIGHT = 0.1
+HEADS_APART = 4.0  # the least distance of two clusters' heads in the plane
+
+
+class AAE(Method):
+    """Codes are z alone; with labels or clusters z, the style, and then y, a probability for each class.
+
+    * without labels: a critic holds z to N(0, I) (section 2);
+    * with labels of all pictures, supervised: G eats the true y (section 4);
+    * with labels of some, semi-supervised: E guesses the others' y, a second critic holds the guesses to one-hot
+      vectors, and the labelled ones are learnt by cross entropy (section 5);
+    * ``clusters``: no labels, all y are guessed (section 6). With two numbers in a code also a plane: G eats
+      W y + z, and the heads, W's rows, are held apart (section 7); the code is that point.
+    """
+
+    paints_prior = False
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        size, d, shape = recipe.image_size, recipe.latent_dim, (recipe.width, recipe.max_width, recipe.kernel)
+        self.ways = len(recipe.classes) or recipe.clusters
+        self.is_plane = recipe.clusters > 0 and d == 2
+        self.encoder = Encoder(size, d + self.ways, *shape)
+        self.generator = Generator(size, self.code_dim, *shape, self_modulated=recipe.self_modulated)
+        self.style_critic = dense_layers([d, 256, 256, 1])
+        self.class_critic = dense_layers([self.ways, 256, 256, 1]) if self.ways else None
+        self.heads = nn.Linear(self.ways, 2, bias=False) if self.is_plane else None
+
+    @property
+    def code_dim(self) -> int:
+        return self.recipe.latent_dim + (0 if self.is_plane else self.ways)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        if self.is_plane:
+            return ()
+        return self.recipe.classes or [f"cluster {number}" for number in range(self.ways)]
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Style z (n, d) and logits of the classes (n, ways)."""
+        raw = self.encoder(x)
+        return raw[:, : self.recipe.latent_dim], raw[:, self.recipe.latent_dim :]
+
+    def joined(self, z: Tensor, y: Tensor) -> Tensor:
+        """What G eats: (n, d), (n, ways) -> (n, code_dim)."""
+        return z + self.heads(y) if self.heads is not None else torch.cat([z, y], dim=1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures (n, 3, s, s) -> code (n, code_dim), realism and spread of styles near the prior (n,)."""
+        z, logits = self.parts(x)
+        _, realism, spread = likely(z)
+        return self.joined(z, logits.softmax(dim=1)), realism, spread
+
+    def centres(self) -> list[list[float]]:
+        return self.heads.weight.T.tolist() if self.heads is not None else []
+
+    def whole_code(self, z: Tensor) -> Tensor:
+        y = one_hot(torch.arange(len(z), device=z.device) % max(1, self.ways), self.ways, z.dtype)
+        return self.joined(z, y)
+
+    def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """E and G minimise mean_pixels (x - G(z, y))^2 and play against the critics of z and of y."""
+        z, logits = self.parts(batch.x)
+        guessed = logits.softmax(dim=1)
+        true = one_hot(batch.y, self.ways, guessed.dtype)
+        known = batch.y >= 0
+        y = torch.where(known[:, None], true, guessed)
+        error = squared_distance(batch.x, self.generator(self.joined(z, y))).mean()
+        terms = {"error": error}
+        if self.ways:
+            terms |= self.class_terms(logits, batch.y, known)
+        outputs, leaves = [z, guessed] if self.ways else [z], own([z, guessed] if self.ways else [z])
+        loss_d, loss_g = self.games(batch, leaves)
+        torch.stack(list(terms.values())).sum().backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        descend_apart(loss_d, ADVERSARY_WEIGHT * loss_g, leaves, outputs)
+        return detached({"loss_d": loss_d, "loss_g": loss_g, **terms})
+
+    def class_terms(self, logits: Tensor, y: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Cross entropy on labelled pictures; the distance of the heads in the plane."""
+        terms = {}
+        if len(self.recipe.classes):
+            entropies = F.cross_entropy(logits, y.clamp_min(0), reduction="none")
+            terms["classes"] = CLASS_WEIGHT * (entropies * known).sum() / known.sum().clamp_min(1)
+        if self.heads is not None:
+            heads = self.heads.weight.T
+            apart = F.relu(HEADS_APART - F.pdist(heads)).square()
+            terms["heads"] = apart.mean()
+        return terms
+
+    def games(self, batch: Batch, leaves: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the critics and what E minimise, over style and classes (section 2, in the non-saturating form)."""
+        game, n = ADVERSARIES["ns"], len(batch.x)
+        prior_y = one_hot((batch.draws.uniform(1)[:, 0] * self.ways).long(), self.ways, batch.z.dtype)
+        pairs = [(self.style_critic, batch.z, leaves[0])]
+        if self.class_critic is not None:
+            pairs.append((self.class_critic, prior_y, leaves[1]))
+        loss_d, loss_g = batch.z.new_zeros(()), batch.z.new_zeros(())
+        for critic, prior, guess in pairs:
+            scores = critic(torch.cat([prior, guess]))[:, 0].float()
+            loss_d = loss_d + game.critic(scores[:n], scores[n:], scores[:n]).mean()
+            loss_g = loss_g + game.generator(scores[n:]).mean()
+        return loss_d, loss_g
