@@ -62,7 +62,7 @@ def evaluate(
     """
     from retrieval import load_model
     from retrieval.model import seal
-    from train.evaluate import CODE
+    from train.evaluate import CODE, Exam
     from train.evaluate import evaluate as measure
     from train.labelled import label_reader, read_labelled
 
@@ -71,10 +71,10 @@ def evaluate(
         xb = read_labelled(gallery, bundle.image_size, label_of, workers, progress)
         xq = read_labelled(queries, bundle.image_size, label_of, workers, progress)
     say(f"{len(xq):,} queries against {len(xb):,} pictures; measuring ...")
-    report = measure(bundle, xb, xq, numeric, copies)
+    report = measure(bundle, Exam(xb, xq, numeric, copies))
     click.echo(_as_text(report))
     if record:
-        figures = {name: round(cell[0], 4) for name, cell in report.table[CODE].items()}
+        figures = {name: round(cell[0], 4) for name, cell in report.table.get(CODE, {}).items()}
         generation = {name: round(value, 4) for name, value in report.generation.items()}
         seal(bundle.folder, {**bundle.facts, "metrics": {**figures, **generation}})
     if output:

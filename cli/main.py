@@ -17,6 +17,7 @@ COMMANDS = {
     "index": "cli.index:index",
     "interpolate": "cli.models:interpolate",
     "swap": "cli.models:swap",
+    "benchmark": "cli.benchmark:benchmark",
     "models": "cli.models:models",
     "query": "cli.query:query",
     "reconstruct": "cli.models:reconstruct",

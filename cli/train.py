@@ -179,7 +179,7 @@ def _run(
         networks = " + ".join(f"{name} {count_parameters(net):,}" for name, net in state.model.named_children())
         where = f"{device}, {state.precision}"
         say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks} parameters; {where}")
-    with _stop_flag() as stopped, _training_bar(budget, processes.is_first, state.step) as report_progress:
+    with stop_flag() as stopped, training_bar(processes.is_first) as report_progress:
         hooks = Hooks(report_progress, lambda: bool(stopped))
         model = session.run_session(state, pictures, budget, setting, hooks, _facts(options))
     if not processes.is_first:
@@ -205,7 +205,7 @@ def _facts(options: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _stop_flag() -> Iterator[list[int]]:
+def stop_flag() -> Iterator[list[int]]:
     """The first Ctrl-C or termination lets the step finish and saves; the second ends at once."""
     received: list[int] = []
 
@@ -224,7 +224,7 @@ def _stop_flag() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _training_bar(budget: Any, is_shown: bool, first_step: int) -> Iterator[Any]:
+def training_bar(is_shown: bool) -> Iterator[Any]:
     """A bar with rate and time left on a terminal; elsewhere a line a minute."""
     import time
 

@@ -6,8 +6,9 @@ Gallery and queries are different pictures. Without torch, but for the randomly 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,8 +17,8 @@ import numpy as np
 from retrieval.errors import MissingExtra, TrainingError
 from retrieval.images import Pixels
 from retrieval.model import Model
-from retrieval.workers import Task
-from train.copies import ALTERATIONS, altered, difference_hash, original
+from train.controls import HASH, Describe, controls
+from train.copies import ALTERATIONS, altered, original
 from train.labelled import Labelled, as_numbers
 from train.measures import (
     Array,
@@ -34,11 +35,10 @@ from train.measures import (
     unit,
 )
 
-CODE, HASH = "code", "perceptual hash (dHash, 64 bit)"
+CODE = "code"
 PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
 GENERATED = 2000
 
-Describe = Callable[[Pixels], Array]
 Cell = tuple[float, float, float]
 """Mean and the ends of its 95% interval."""
 
@@ -57,164 +57,125 @@ class Report:
         return {"schema": 1, **dataclasses.asdict(self)}
 
 
-def evaluate(
-    model: Model, gallery: Labelled, queries: Labelled, numeric: Sequence[str] = (), copies: int = 1000
-) -> Report:
-    """Measure ``model`` and its controls.
+@dataclass(frozen=True)
+class Exam:
+    """The questions that every descriptor is asked.
 
-    Args:
-        numeric: kinds of label that are numbers; of the others each value is a class.
-        copies: so many pictures of the gallery are altered and looked for among all of it; 0 for none.
+    ``numeric`` names the kinds of label that are numbers; of the others each value is a class. ``copies`` pictures of
+    the gallery are altered and looked for among all of it, 0 for none.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
         TrainingError: labels that do not fit: of one class, missing in one part, no numbers.
     """
-    if find_spec("sklearn") is None:
-        raise MissingExtra("evaluating needs scikit-learn: pip install 'latent[evaluate]'")
-    _check_labels(gallery, queries, numeric)
-    report = Report(model.name, len(gallery), len(queries))
-    describers = _describers(model, gallery.pixels)
-    sample = _copied(gallery, copies)
-    for name, describe in describers.items():
-        xb = describe(gallery.pixels)
-        outcomes = {} if name == HASH else _labels_outcomes(xb, describe(queries.pixels), gallery, queries, numeric)
-        outcomes |= _copies_outcomes(xb, describe, sample, model.image_size)
-        report.table[name] = {measure: interval(values) for measure, values in outcomes.items()}
+
+    gallery: Labelled
+    queries: Labelled
+    numeric: Sequence[str] = ()
+    copies: int = 1000
+
+    def __post_init__(self) -> None:
+        if find_spec("sklearn") is None:
+            raise MissingExtra("evaluating needs scikit-learn: pip install 'latent[evaluate]'")
+        for kind in self.numeric:
+            if kind not in self.gallery.columns:
+                known = ", ".join(self.gallery.columns)
+                raise TrainingError(f"--numeric {kind}: there is no such label, only {known}")
+            as_numbers(kind, self.gallery.columns[kind]), as_numbers(kind, self.queries.columns[kind])
+        for kind in self.classes:
+            values = set(self.gallery.columns[kind])
+            if len(values) < 2:
+                only = values.pop()
+                raise TrainingError(f"label {kind} has a single value, {only!r}: there is nothing to tell apart")
+
+    @property
+    def classes(self) -> list[str]:
+        return [kind for kind in self.gallery.columns if kind not in self.numeric]
+
+    def sit(self, describe: Describe, with_labels: bool = True) -> dict[str, Cell]:
+        """The marks of one descriptor."""
+        xb = describe(self.gallery.pixels)
+        outcomes = self._of_labels(xb, describe(self.queries.pixels)) if with_labels else {}
+        outcomes |= self._of_copies(xb, describe)
+        return {measure: interval(values) for measure, values in outcomes.items()}
+
+    def _of_labels(self, xb: Array, xq: Array) -> dict[str, Outcomes]:
+        parts: dict[str, list[Outcomes]] = {}
+        depth = max(20, *(largest_class(self.gallery.columns[kind]) for kind in self.classes), 0)
+        for part, similarities, order in rankings(xb, xq, depth):
+            for kind, yb in self.gallery.columns.items():
+                yq = self.queries.columns[kind][part]
+                if kind in self.numeric:
+                    errors = regression_outcomes(order, as_numbers(kind, yb), as_numbers(kind, yq))
+                    parts.setdefault(f"{kind} error, 10 nearest", []).append(errors)
+                else:
+                    for measure, outcome in class_outcomes(similarities, order, yb, yq).items():
+                        parts.setdefault(f"{kind} {measure}", []).append(outcome)
+        outcomes = {measure: np.concatenate(values) for measure, values in parts.items()}
+        for kind in self.classes if xb.shape[1] <= PROBE_DIM else ():
+            probed = probe_outcomes(xb, self.gallery.columns[kind], xq, self.queries.columns[kind])
+            outcomes[f"{kind} linear probe"] = probed
+        return outcomes
+
+    @cached_property
+    def _copied(self) -> tuple[np.ndarray, dict[str, Pixels]]:
+        """Rows of the gallery, and each of them altered in every way."""
+        rows = np.random.default_rng(0).permutation(len(self.gallery))[: self.copies]
+        originals = [original(self.gallery.sources[row]) for row in rows]
+        side = self.gallery.pixels.shape[1]
+        return rows, {name: altered(originals, alter, side) for name, alter in ALTERATIONS.items()} if len(rows) else {}
+
+    def _of_copies(self, xb: Array, describe: Describe) -> dict[str, Outcomes]:
+        rows, copies = self._copied
+        outcomes: dict[str, Outcomes] = {}
+        for name, pictures in copies.items():
+            distances = 1 - unit(describe(pictures)) @ unit(xb).T
+            for k in (1, 10):
+                outcomes[f"copy, {name}, recall@{k}"] = copy_outcomes(distances.round(6), rows, k)
+        for k in (1, 10) if copies else ():
+            every = [values for measure, values in outcomes.items() if measure.endswith(f"recall@{k}")]
+            outcomes[f"copy, mean of all, recall@{k}"] = np.mean(every, axis=0)
+        return outcomes
+
+
+def evaluate(model: Model, exam: Exam) -> Report:
+    """Measure ``model`` and its controls; of a generator alone what it draws."""
+    report = Report(model.name, len(exam.gallery), len(exam.queries))
+    if model.has_encoder:
+        report.table[CODE] = exam.sit(lambda pictures: model.encode_squares(pictures).codes)
+        for name, describe in controls(model, exam.gallery.pixels).items():
+            report.table[name] = exam.sit(describe, with_labels=name != HASH)
     if model.has_generator:
-        report.generation = _generation(model, gallery.pixels, queries.pixels)
+        report.generation = generation(model, exam.gallery.pixels, exam.queries.pixels)
     return report
 
 
-def _check_labels(gallery: Labelled, queries: Labelled, numeric: Sequence[str]) -> None:
-    for kind in numeric:
-        if kind not in gallery.columns:
-            raise TrainingError(f"--numeric {kind}: there is no such label, only {', '.join(gallery.columns)}")
-        as_numbers(kind, gallery.columns[kind]), as_numbers(kind, queries.columns[kind])
-    for kind, labels in gallery.columns.items():
-        if kind not in numeric and len(set(labels)) < 2:
-            raise TrainingError(f"label {kind} has a single value, {labels[0]!r}: there is nothing to tell apart")
-
-
-def _describers(model: Model, gallery: Pixels) -> dict[str, Describe]:
-    """What turns pictures into numbers: the model, and its controls at the same dimension."""
-    describers: dict[str, Describe] = {CODE: lambda pictures: model.encode_squares(pictures).codes}
-    describers["raw pixels"] = _flat
-    describers |= _principal_components(gallery, model.latent_dim)
-    if find_spec("torch") is not None and "recipe" in model.facts:
-        describers["random encoder"] = _random_encoder(model, gallery)
-    describers[HASH] = difference_hash
-    return describers
-
-
-def _flat(pictures: Pixels) -> Array:
-    return pictures.reshape(len(pictures), -1).astype(np.float32)
-
-
-def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
-    """PCA of pixels, each number divided by the root of its standard deviation, or by all of it.
-
-    Whitened fully it ranks as ZCA does, which is the same but for a rotation.
-    """
-    from sklearn.decomposition import PCA
-
-    sample = gallery[np.random.default_rng(0).permutation(len(gallery))[:5000]]
-    pca = PCA(min(dim, *_flat(sample).shape), svd_solver="randomized", random_state=0).fit(_flat(sample))
-    scales = np.sqrt(pca.explained_variance_)
-
-    def describe(pictures: Pixels, power: float) -> Array:
-        parts = [pca.transform(_flat(pictures[i : i + 2000])) for i in range(0, len(pictures), 2000)]
-        return np.asarray(np.concatenate(parts) / scales**power, np.float32)
-
-    return {
-        f"PCA-{dim} of pixels, half-whitened": lambda pictures: describe(pictures, 0.5),
-        f"PCA-{dim} of pixels, whitened (ranks as ZCA)": lambda pictures: describe(pictures, 1.0),
-    }
-
-
-def _random_encoder(model: Model, gallery: Pixels) -> Describe:
-    """An encoder of the model's shape with its initial weights, BatchNorm estimated on the gallery."""
-    import torch
-
-    from train.data import CachedPictures, to_signed
-    from train.export import re_estimate
-    from train.methods import new_method
-    from train.recipe import Recipe
-
-    torch.manual_seed(0)
-    random = new_method(Recipe(**model.facts["recipe"]))
-    cpu = torch.device("cpu")
-    some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
-    re_estimate(random, CachedPictures(some), cpu)
-    random.eval()
-
-    @torch.no_grad()
-    def describe(pictures: Pixels) -> Array:
-        batches = (to_signed(pictures[i : i + 256].copy(), cpu) for i in range(0, len(pictures), 256))
-        return np.concatenate([random.encode(batch)[0].numpy() for batch in batches])
-
-    return describe
-
-
-def _labels_outcomes(
-    xb: Array, xq: Array, gallery: Labelled, queries: Labelled, numeric: Sequence[str]
-) -> dict[str, Outcomes]:
-    parts: dict[str, list[Outcomes]] = {}
-    classes = [labels for kind, labels in gallery.columns.items() if kind not in numeric]
-    for part, similarities, order in rankings(xb, xq, max(20, *map(largest_class, classes))):
-        for kind, yb in gallery.columns.items():
-            yq = queries.columns[kind][part]
-            if kind in numeric:
-                errors = regression_outcomes(order, as_numbers(kind, yb), as_numbers(kind, yq))
-                parts.setdefault(f"{kind} error, 10 nearest", []).append(errors)
-            else:
-                for measure, outcome in class_outcomes(similarities, order, yb, yq).items():
-                    parts.setdefault(f"{kind} {measure}", []).append(outcome)
-    outcomes = {measure: np.concatenate(values) for measure, values in parts.items()}
-    for kind, yb in gallery.columns.items():
-        if kind not in numeric and xb.shape[1] <= PROBE_DIM:
-            outcomes[f"{kind} linear probe"] = probe_outcomes(xb, yb, xq, queries.columns[kind])
-    return outcomes
-
-
-def _copied(gallery: Labelled, count: int) -> tuple[np.ndarray, list[Task]]:
-    rows = np.random.default_rng(0).permutation(len(gallery))[:count]
-    return rows, [gallery.sources[row] for row in rows]
-
-
-def _copies_outcomes(
-    xb: Array, describe: Describe, sample: tuple[np.ndarray, list[Task]], size_px: int
-) -> dict[str, Outcomes]:
-    rows, tasks = sample
-    outcomes: dict[str, Outcomes] = {}
-    if not len(rows):
-        return outcomes
-    originals = [original(task) for task in tasks]
-    for name, alter in ALTERATIONS.items():
-        distances = 1 - unit(describe(altered(originals, alter, size_px))) @ unit(xb).T
-        for k in (1, 10):
-            outcomes[f"copy, {name}, recall@{k}"] = copy_outcomes(distances.round(6), rows, k)
-    for k in (1, 10):
-        every = [values for measure, values in outcomes.items() if measure.endswith(f"recall@{k}")]
-        outcomes[f"copy, mean of all, recall@{k}"] = np.mean(every, axis=0)
-    return outcomes
-
-
-def _generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:
-    """Samples against pictures that were not learnt from, and codes of real pictures against the prior."""
+def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:
+    """Samples against pictures that were not learnt from, repainting of these, their codes against the prior."""
     count = min(GENERATED, len(queries), len(gallery))
-    z = np.random.default_rng(12345).standard_normal((count, model.latent_dim), dtype=np.float32)
+    z = model.draw_codes(count, seed=12345)
     samples = model.decode(z, scale=1.0)
-    real, fake = model.encode_squares(queries[:count]).codes, model.encode_squares(samples).codes
     figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, queries).items()}
     some = gallery[np.random.default_rng(1).permutation(len(gallery))[:count]]
     for px, distance in sliced_wasserstein(np.asarray(some), queries).items():
         figures[f"the same of training pictures, {px} px"] = distance
+    if not model.has_encoder:
+        return figures
+    real, fake = model.encode_squares(queries[:count]).codes, model.encode_squares(samples).codes
     figures["density"], figures["coverage"] = density_and_coverage(real, fake)
-    standard = (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True)
-    figures["cycle correlation rho(z, E(G(z)))"] = float((standard * fake).mean())
+    figures["cycle correlation rho(z, E(G(z)))"] = mean_correlation(z, fake)
+    repainted = model.decode(real)
+    errors = (repainted.astype(np.float32) - queries[:count]) / 255
+    figures["reconstruction: mean squared error, of 1"] = float(np.square(errors).mean())
+    figures["reconstruction: correlation of its code"] = mean_correlation(real, model.encode_squares(repainted).codes)
     values = np.linalg.eigvalsh(np.cov(real.T))
     figures["real codes: root mean square of their mean"] = float(np.sqrt((real.mean(0) ** 2).mean()))
     figures["real codes: largest eigenvalue of covariance"] = float(values[-1])
     figures["real codes: effective dimension"] = float(values.sum() ** 2 / (values**2).sum())
     return figures
+
+
+def mean_correlation(a: Array, b: Array) -> float:
+    """rho of each two rows, (n, d) twice, on the mean."""
+    a, b = ((v - v.mean(1, keepdims=True)) / np.maximum(v.std(1, keepdims=True), 1e-8) for v in (a, b))
+    return float((a * b).mean())

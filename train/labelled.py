@@ -35,6 +35,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Labelled:
+        """The pictures at these places."""
+        columns = {kind: labels[chosen] for kind, labels in self.columns.items()}
+        return Labelled(self.pixels[chosen], [self.sources[row] for row in chosen], columns)
+
 
 def label_reader(spec: str) -> LabelOf:
     """What reads a picture's labels off its name.

@@ -1,0 +1,267 @@
+"""Each method learns something in seconds, and its bundle serves where O-GAN's does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHAPES, Run, draw_shapes
+from PIL import Image
+
+from retrieval import Retriever
+from retrieval.errors import ModelError
+from retrieval.model import Model, load_model
+from train.checkpoint import new_state
+from train.data import CachedPictures, no_labels
+from train.devices import Processes
+from train.export import export
+from train.loop import Budget, Hooks
+from train.measures import sliced_wasserstein
+from train.recipe import METHOD_NAMES, Recipe
+from train.session import Setting, new_run, run_session
+
+CPU = torch.device("cpu")
+STEPS = 120
+VARIANTS: dict[str, dict[str, object]] = {
+    **{method: {"method": method} for method in METHOD_NAMES},
+    "cvae-gan": {"method": "cvae-gan", "classes": SHAPES},
+    "aae, labels": {"method": "aae", "classes": SHAPES},
+    "aae, plane": {"method": "aae", "clusters": 4, "latent_dim": 2},
+    "ogan, wgan-gp": {"method": "ogan", "adversary": "wgan-gp"},
+    "ogan, linear": {"method": "ogan", "head": "linear", "adversary": "ns"},
+}
+ENCODING = [name for name in VARIANTS if name != "gan-qp"]
+REPAINTING = ["ogan", "ogan-views", "bigan-qp", "ae", "vae", "aae", "aae, labels", "aae, plane", "cvae-gan"]
+
+
+def recipe_of(variant: str) -> Recipe:
+    small = {"image_size": 32, "latent_dim": 16, "width": 12, "max_width": 48, "batch_size": 32, "warmup_steps": 50}
+    return Recipe(**{**small, "learning_rate": 1e-3, "ema_decay": 0.99, **VARIANTS[variant]})  # type: ignore[arg-type]
+
+
+def shapes(variant: str, count: int = 1024) -> CachedPictures:
+    pixels, kinds = draw_shapes(count)
+    if not recipe_of(variant).classes:
+        return CachedPictures(pixels)
+    labels = kinds.astype(np.int64)
+    if variant == "aae, labels":
+        labels[40:] = -1  # semi-supervised
+    return CachedPictures(pixels, labels)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Model]]:
+    """Of each variant the untrained and the trained model, a few seconds of one core each, when first asked for."""
+    folder = tmp_path_factory.mktemp("families")
+
+    class Trained(dict[str, tuple[Model, Model]]):
+        def __missing__(self, variant: str) -> tuple[Model, Model]:
+            run = folder / variant.replace(", ", "-")
+            setting = Setting(run, CPU, "float32", Processes(), run / "cache", 10**9)
+            before = export(
+                new_state(recipe_of(variant), CPU, "float32"),
+                shapes(variant),
+                run / "before",
+                {"name": "untrained"},
+                CPU,
+            )
+            state = new_run(recipe_of(variant), Setting(run / "run", *list(vars(setting).values())[1:]))
+            after = run_session(
+                state,
+                shapes(variant),
+                Budget(steps=STEPS),
+                Setting(run / "run", *list(vars(setting).values())[1:]),
+                Hooks(),
+                {},
+            )
+            assert after is not None
+            self[variant] = before, after
+            return self[variant]
+
+    return Trained()
+
+
+def errors(model: Model, pixels: np.ndarray) -> float:
+    """Mean squared error of repainting, in shares of the pictures' own variance."""
+    repainted = model.decode(model.encode(pixels)).astype(float)
+    return float(((pixels - repainted) ** 2).mean() / pixels.astype(float).var())
+
+
+@pytest.mark.parametrize("variant", REPAINTING)
+def test_reconstructions_get_better(learnt: dict[str, tuple[Model, Model]], variant: str) -> None:
+    held_out = draw_shapes(200, seed=77)[0]
+    before, after = (errors(model, held_out) for model in learnt[variant])
+    assert after < 0.75 * before, (before, after)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_samples_come_nearer_to_the_pictures(learnt: dict[str, tuple[Model, Model]], variant: str) -> None:
+    held_out = draw_shapes(400, seed=78)[0]
+    before, after = (sliced_wasserstein(model.sample(400), held_out)[16] for model in learnt[variant])
+    assert after < before, (before, after)
+
+
+@pytest.mark.parametrize("variant", ENCODING)
+def test_bundles_index_query_and_decode(learnt: dict[str, tuple[Model, Model]], tmp_path: Path, variant: str) -> None:
+    model = learnt[variant][1]
+    pixels = draw_shapes(24, seed=5)[0]
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pixels):
+        Image.fromarray(picture).save(tmp_path / "photos" / f"{number:02d}.png")
+    Image.fromarray(pixels[3]).save(tmp_path / "query.png")
+    with Retriever.build(tmp_path / "photos", index=tmp_path / "index", model=model, workers=1) as retriever:
+        for metric in ("euclidean", "cosine"):
+            hits = retriever.query(tmp_path / "query.png", k=24, metric=metric)
+            assert len(hits) == 24 and hits[0].path.endswith("03.png") and hits[0].distance < 1e-3
+            codes = model.encode(pixels).astype(np.float64)
+            if metric == "euclidean":
+                exact = np.linalg.norm(codes - codes[3], axis=1)
+                assert [hit.distance for hit in hits] == pytest.approx(sorted(exact), abs=1e-3)
+            else:
+                exact = codes @ codes[3] / np.linalg.norm(codes, axis=1) / np.linalg.norm(codes[3])
+                assert [hit.similarity for hit in hits] == pytest.approx(sorted(exact, reverse=True), abs=1e-5)
+        assert retriever.decode(hits).shape == (24, 32, 32, 3)
+
+
+def rankings_by_both(model: Model) -> tuple[list[int], list[int]]:
+    codes = model.encode(draw_shapes(300, seed=6)[0]).astype(np.float64)
+    xq, xb = codes[0], codes[1:]
+    euclid = np.argsort(np.linalg.norm(xb - xq, axis=1), kind="stable")
+    cosine = np.argsort(-(xb @ xq) / np.linalg.norm(xb, axis=1), kind="stable")
+    return euclid[:50].tolist(), cosine[:50].tolist()
+
+
+def test_the_metrics_rank_alike_for_ogan_and_apart_for_others(learnt: dict[str, tuple[Model, Model]]) -> None:
+    for variant, alike in (("ogan", True), ("ogan-views", True), ("ae", False), ("vae", False), ("bigan", False)):
+        model = learnt[variant][1]
+        assert model.standardized == alike
+        euclid, cosine = rankings_by_both(model)
+        assert (euclid == cosine) == alike, variant
+
+
+def test_a_generator_alone_draws_and_is_refused_where_codes_are_needed(
+    learnt: dict[str, tuple[Model, Model]], latent: Run, tmp_path: Path
+) -> None:
+    bundle = learnt["gan-qp"][1].folder
+    assert not (bundle / "encoder.onnx").exists()
+    assert latent("sample", 3, "-o", "dreams", "--model", bundle).stdout.count("\n") == 3
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(draw_shapes(1)[0][0]).save(tmp_path / "photos" / "a.png")
+    for words in (
+        ("index", "build", "photos", "--model", bundle),
+        ("reconstruct", "photos/a.png", "-o", "again", "--model", bundle),
+        ("interpolate", "photos/a.png", "photos/a.png", "-o", "way.png", "--model", bundle),
+    ):
+        said = latent(*words, code=1).stderr
+        assert "has no encoder" in said and "Traceback" not in said, words
+    assert not (tmp_path / ".latent" / "catalog.db").exists()
+
+
+# ---------------------------------------------------------------- classes
+
+
+def test_a_class_is_painted_and_swapped(learnt: dict[str, tuple[Model, Model]], latent: Run, tmp_path: Path) -> None:
+    model = learnt["cvae-gan"][1]
+    assert model.classes == list(SHAPES) and model.latent_dim == 16 + 4
+    pixels, kinds = draw_shapes(200, seed=9)
+    codes = model.encode(pixels)
+    assert (codes[:, 16:].argmax(1) == kinds).mean() > 0.9  # what C says; 0.25 by chance
+    swapped = model.with_class(codes, "disc")
+    assert np.array_equal(swapped[:, :16], codes[:, :16]) and (swapped[:, 16:].argmax(1) == 0).all()
+    drawn = model.sample(40, seed=3, of_class="square")
+    assert (model.encode(drawn)[:, 16:].argmax(1) == 1).mean() > 0.6
+
+    Image.fromarray(pixels[3]).save(tmp_path / "cross.png")
+    latent("swap", "cross.png", "--class", "disc", "--model", model.folder, "-o", "disc.png")
+    with Image.open(tmp_path / "disc.png") as strip:
+        assert strip.width > 2 * strip.height
+    assert latent("sample", 2, "--class", "disc", "-o", "d", "--model", model.folder).stdout.count("\n") == 2
+    unknown = latent("swap", "cross.png", "--class", "star", "--model", model.folder, "-o", "x.png", code=1).stderr
+    assert "knows no class 'star'" in unknown and "disc" in unknown
+    assert "knows no classes" in latent("sample", 1, "--class", "disc", "-o", "e", code=1).stderr
+    with pytest.raises(ModelError, match="no class"):
+        model.sample(1, of_class="star")
+
+
+def test_forty_labels_teach_the_classes_of_the_rest(learnt: dict[str, tuple[Model, Model]]) -> None:
+    model = learnt["aae, labels"][1]
+    pixels, kinds = draw_shapes(400, seed=10)
+    right = (model.encode(pixels)[:, 16:].argmax(1) == kinds).mean()
+    assert right > 0.5, right  # 0.25 by chance
+
+
+def test_a_plane_is_painted(learnt: dict[str, tuple[Model, Model]]) -> None:
+    model = learnt["aae, plane"][1]
+    assert model.latent_dim == 2 and len(model.facts["centres"]) == 4
+    planes = list((model.folder.parent / "grids").glob("plane-*.png"))
+    with Image.open(planes[0]) as plane:
+        assert plane.size == (20 * 32, 20 * 32)
+    codes = model.draw_codes(500, seed=1)
+    assert codes.shape == (500, 2) and np.ptp(codes, axis=0).min() > 4  # spread over the heads
+
+
+# ---------------------------------------------------------------- labels that do not fit
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    for number, (picture, kind) in enumerate(zip(*draw_shapes(24), strict=True)):
+        folder = tmp_path / "labelled" / SHAPES[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+    return tmp_path / "labelled"
+
+
+TINY = ("--size", 32, "--dim", 8, "--width", 4, "--max-width", 8, "--batch", 8, "--steps", 4, "--workers", 1)
+
+
+def test_training_with_labels_from_the_command_line(latent: Run, labelled: Path, tmp_path: Path) -> None:
+    latent("train", labelled, "-o", "run", "--method", "cvae-gan", "--labels", "folder", *TINY)
+    assert load_model(tmp_path / "run" / "bundle").classes == sorted(SHAPES)
+    recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    assert recipe["method"] == "cvae-gan" and recipe["classes"] == sorted(SHAPES)
+    words = ("train", labelled, "-o", "run", "--method", "cvae-gan", *TINY[:-4], "--steps", 6, "--workers", 1)
+    latent(*words, "--labels", "folder", "--resume")
+    assert load_model(tmp_path / "run" / "bundle").facts["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("labels", "complaint"),
+    [
+        (None, "needs --labels"),
+        (r"filename:(\d)\d\d\.jpg", "has a label"),
+        (r"filename:.*\.(png)", "the same label, 'png'"),
+        (r"filename:(?P<a>\d)(?P<b>\d)", "several labels (a, b)"),
+        ("nowhere.csv", "neither folder, filename:REGEX nor a CSV file"),
+    ],
+)
+def test_labels_that_do_not_fit(latent: Run, labelled: Path, labels: str | None, complaint: str) -> None:
+    words = ["train", labelled, "-o", "run", "--method", "cvae-gan", *TINY]
+    said = latent(*words, *(["--labels", labels] if labels else []), code=1).stderr
+    assert complaint in said and "Traceback" not in said
+
+
+def test_labels_and_methods_that_ignore_them(latent: Run, labelled: Path) -> None:
+    said = latent("train", labelled, "-o", "run", "--method", "vae", "--labels", "folder", *TINY, code=1).stderr
+    assert "says nothing to method vae" in said
+
+
+def test_help_fits_a_screen_and_the_rest_has_its_own(latent: Run) -> None:
+    lines = latent("train", "--help").stdout.splitlines()
+    assert len(lines) <= 60 and "--adversary" in "\n".join(lines)
+    settings = latent("train", "--settings").stdout
+    for option in ("--width", "--lambda", "--learning-rate", "--mirror/--no-mirror"):
+        assert option in settings
+    assert no_labels(3).tolist() == [-1, -1, -1]

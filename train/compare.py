@@ -1,0 +1,209 @@
+"""Several methods on the same pictures, with the same budget, shapes and dimension, in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.errors import TrainingError
+from retrieval.model import Model, load_model
+from retrieval.sheet import Cell, Row, draw_png
+from train.checkpoint import CHECKPOINT
+from train.controls import HASH, controls
+from train.data import CachedPictures
+from train.evaluate import Exam, generation
+from train.labelled import Labelled
+from train.loop import Budget, Hooks
+from train.networks import count_parameters
+from train.recipe import NEED_LABELS, Recipe
+from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
+
+RESULT = "result.json"
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 3000
+SHOWN = 10  # pictures of each method on a sheet
+
+Marks = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: a recipe under the words that asked for it."""
+
+    name: str
+    recipe: Recipe
+
+
+def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
+    """``METHOD`` or ``METHOD:setting=value,...`` as a recipe that is ``base`` otherwise; truth is ``yes`` or ``no``.
+
+    Raises:
+        TrainingError: no such method or setting, or a value that cannot be.
+    """
+    method, _, rest = words.partition(":")
+    changes: dict[str, Any] = {"method": method}
+    settings = {field.name: type(field.default) for field in dataclasses.fields(Recipe)}
+    for pair in filter(None, rest.split(",")):
+        name, _, value = pair.partition("=")
+        if name not in settings or name == "classes":
+            raise TrainingError(f"{words}: there is no setting {name!r}; there are {', '.join(sorted(settings))}")
+        try:
+            changes[name] = value == "yes" if settings[name] is bool else settings[name](value)
+        except ValueError as error:
+            raise TrainingError(f"{words}: {name} cannot be {value!r}") from error
+    if method in NEED_LABELS:
+        changes["classes"] = tuple(classes)
+    return Entry(words, dataclasses.replace(base, **changes))
+
+
+def split(pictures: Labelled, seed: int = 0) -> tuple[Labelled, Labelled]:
+    """A gallery to learn from, and held-out queries: a tenth, 3,000 at most."""
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    held_out = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(pictures)))
+    return pictures.rows(np.sort(order[held_out:])), pictures.rows(np.sort(order[:held_out]))
+
+
+@dataclass
+class Comparison:
+    """Runs entries one after another into ``folder``; what is done already is read from there."""
+
+    exam: Exam
+    folder: Path
+    setting: Setting
+    steps: int
+    say: Callable[[str], None] = lambda text: None
+
+    def run(self, entries: Sequence[Entry], seeds: Sequence[int], hooks: Hooks) -> dict[str, list[Marks]]:
+        """Marks of each entry, one for each seed, controls first.
+
+        Raises:
+            TrainingError: a run with other settings lies in the folder, or a training failed.
+        """
+        table: dict[str, list[Marks]] = {}
+        for seed in seeds:
+            for one in entries:
+                model, marks = self._marks(one, seed, hooks)
+                if not table:
+                    table |= {name: [marks] for name, marks in self._of_controls(model).items()}
+                table.setdefault(one.name, []).append(marks)
+        return table
+
+    def _marks(self, one: Entry, seed: int, hooks: Hooks) -> tuple[Model, Marks]:
+        run = self.folder / f"{_file_name(one.name)}-seed{seed}"
+        recipe = dataclasses.replace(one.recipe, seed=seed)
+        if (run / RESULT).exists():
+            model, result = load_model(run / BUNDLE, "cpu"), json.loads((run / RESULT).read_text())
+            if (
+                model.facts["recipe"] != json.loads(json.dumps(dataclasses.asdict(recipe)))
+                or model.facts["steps"] != self.steps
+            ):
+                raise TrainingError(f"{run} was made with other settings; choose another -o, or delete it")
+            return model, dict(result)
+        self.say(f"{one.name}, seed {seed}")
+        model, elapsed_s, parameters = self._trained(recipe, run, hooks)
+        marks = self._judged(model)
+        marks["training, s a thousand pictures"] = elapsed_s / (self.steps * recipe.batch_size) * 1000
+        marks["parameters, millions"] = parameters / 1e6
+        (run / RESULT).write_text(json.dumps(marks, indent=2) + "\n")
+        return model, marks
+
+    def _trained(self, recipe: Recipe, run: Path, hooks: Hooks) -> tuple[Model, float, int]:
+        setting = dataclasses.replace(self.setting, run=run)
+        state = resumed_run({}, setting) if (run / CHECKPOINT).exists() else new_run(recipe, setting)
+        labels = np.full(len(self.exam.gallery), -1, np.int64)
+        if recipe.classes:
+            numbers = {name: number for number, name in enumerate(recipe.classes)}
+            labels = np.array([numbers[label] for label in self.exam.gallery.columns[self.exam.classes[0]]], np.int64)
+        pictures = CachedPictures(self.exam.gallery.pixels, labels)
+        model = run_session(state, pictures, Budget(steps=self.steps), setting, hooks, {})
+        if model is None:
+            raise KeyboardInterrupt
+        return model, state.elapsed_s, count_parameters(state.model)
+
+    def _judged(self, model: Model) -> Marks:
+        marks: Marks = {}
+        if model.has_encoder:
+            cells = self.exam.sit(lambda pictures: model.encode_squares(pictures).codes)
+            marks = {measure: cell[0] for measure, cell in cells.items()}
+        return marks | generation(model, self.exam.gallery.pixels, self.exam.queries.pixels)
+
+    def _of_controls(self, model: Model) -> dict[str, Marks]:
+        path = self.folder / "controls.json"
+        if not path.exists():
+            self.say("controls")
+            found = {
+                name: {measure: cell[0] for measure, cell in self.exam.sit(describe, name != HASH).items()}
+                for name, describe in controls(model, self.exam.gallery.pixels).items()
+            }
+            path.write_text(json.dumps(found, indent=2) + "\n")
+        return dict(json.loads(path.read_text()))
+
+    def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
+        """Sheets of each method's samples, and of pictures above their reconstructions."""
+        samples, repainted = [], []
+        originals = self.exam.queries.pixels[:SHOWN]
+        for one in entries:
+            model = load_model(self.folder / f"{_file_name(one.name)}-seed{seed}" / BUNDLE, "cpu")
+            drawn = [Cell(pixels, None, (one.name if not n else "",)) for n, pixels in enumerate(model.sample(SHOWN))]
+            samples.append(Row(drawn[0], drawn[1:]))
+            if model.has_encoder:
+                pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
+                cells = [Cell(*pair, (one.name if not n else "",)) for n, pair in enumerate(pairs)]
+                repainted.append(Row(cells[0], cells[1:]))
+        for name, rows in (("samples", samples), ("reconstructions", repainted)):
+            path = self.folder / f"{name}.png"
+            draw_png(rows, path)
+            yield path
+
+
+def _file_name(words: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_=" else "-" for letter in words)
+
+
+def mean_marks(table: dict[str, list[Marks]]) -> dict[str, Marks]:
+    """Means over seeds."""
+    return {
+        name: {measure: float(np.mean([marks[measure] for marks in runs])) for measure in runs[0]}
+        for name, runs in table.items()
+    }
+
+
+def as_markdown(table: dict[str, list[Marks]], columns: dict[str, str]) -> str:
+    """One line for each method, one column for each of ``columns``; of several seeds the mean (lowest-highest)."""
+    lines = ["| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, runs in table.items():
+        cells = [_cell([marks[measure] for marks in runs if measure in marks]) for measure in columns.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    digits = 3 if abs(values[0]) < 1 else 1
+    mean = f"{np.mean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def columns_of(exam: Exam) -> dict[str, str]:
+    """Headings of the comparison's table, and the measures below them."""
+    side = exam.gallery.pixels.shape[1]
+    columns = {}
+    for kind in exam.classes:
+        for measure in ("kNN-20", "P@10", "mAP@R", "linear probe"):
+            columns[f"{kind} {measure}"] = f"{kind} {measure}"
+    columns |= {f"{kind} error": f"{kind} error, 10 nearest" for kind in exam.numeric}
+    return columns | {
+        "copies, recall@1": "copy, mean of all, recall@1",
+        "reconstruction MSE": "reconstruction: mean squared error, of 1",
+        "sliced Wasserstein, 16 px": "sliced Wasserstein x 1000, 16 px",
+        f"sliced Wasserstein, {side} px": f"sliced Wasserstein x 1000, {side} px",
+        "cycle": "cycle correlation rho(z, E(G(z)))",
+        "training, s a thousand pictures": "training, s a thousand pictures",
+        "parameters, millions": "parameters, millions",
+    }

@@ -1,0 +1,76 @@
+"""What costs nothing, to hold a code against: pixels, their principal components, an untrained encoder, a hash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+
+from retrieval.images import Pixels
+from retrieval.model import Model
+from train.copies import difference_hash
+from train.measures import Array
+
+HASH = "perceptual hash (dHash, 64 bit)"
+
+Describe = Callable[[Pixels], Array]
+"""Pictures uint8 (n, s, s, 3) -> descriptors float32 (n, d)."""
+
+
+def controls(model: Model, gallery: Pixels) -> dict[str, Describe]:
+    """The controls of ``model``, at its dimension; the untrained encoder where torch is installed."""
+    describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, model.latent_dim)}
+    if find_spec("torch") is not None and "recipe" in model.facts:
+        describers["random encoder"] = _random_encoder(model, gallery)
+    describers[HASH] = difference_hash
+    return describers
+
+
+def _flat(pictures: Pixels) -> Array:
+    return pictures.reshape(len(pictures), -1).astype(np.float32)
+
+
+def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
+    """PCA of pixels, each number divided by the root of its standard deviation, or by all of it.
+
+    Whitened fully it ranks as ZCA does, which is the same but for a rotation.
+    """
+    from sklearn.decomposition import PCA
+
+    sample = gallery[np.random.default_rng(0).permutation(len(gallery))[:5000]]
+    pca = PCA(min(dim, *_flat(sample).shape), svd_solver="randomized", random_state=0).fit(_flat(sample))
+    scales = np.sqrt(pca.explained_variance_)
+
+    def describe(pictures: Pixels, power: float) -> Array:
+        parts = [pca.transform(_flat(pictures[i : i + 2000])) for i in range(0, len(pictures), 2000)]
+        return np.asarray(np.concatenate(parts) / scales**power, np.float32)
+
+    return {
+        f"PCA-{dim} of pixels, half-whitened": lambda pictures: describe(pictures, 0.5),
+        f"PCA-{dim} of pixels, whitened (ranks as ZCA)": lambda pictures: describe(pictures, 1.0),
+    }
+
+
+def _random_encoder(model: Model, gallery: Pixels) -> Describe:
+    """An encoder of the model's shape with its initial weights, BatchNorm estimated on the gallery."""
+    import torch
+
+    from train.data import CachedPictures, to_signed
+    from train.export import re_estimate
+    from train.methods import new_method
+    from train.recipe import Recipe
+
+    torch.manual_seed(0)
+    random = new_method(Recipe(**model.facts["recipe"]))
+    cpu = torch.device("cpu")
+    some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
+    re_estimate(random, CachedPictures(some), cpu)
+    random.eval()
+
+    @torch.no_grad()
+    def describe(pictures: Pixels) -> Array:
+        batches = (to_signed(pictures[i : i + 256].copy(), cpu) for i in range(0, len(pictures), 256))
+        return np.concatenate([random.encode(batch)[0].numpy() for batch in batches])
+
+    return describe
