@@ -239,7 +239,8 @@ def training_bar(is_shown: bool) -> Iterator[Any]:
 
         def report(progress: Any) -> None:
             left = tqdm.format_interval(progress.seconds_left)
-            losses = f"rho {progress.figures['rho']:.2f}"
+            name = "rho" if "rho" in progress.figures else next(iter(progress.figures))
+            losses = f"{name} {progress.figures[name]:.2f}"
             text = f"{left}, step {progress.step:,}, {progress.pictures_per_s:.0f} pictures/s, {losses}"
             shown.set_postfix_str(f"left {text}", refresh=False)
             shown.update(progress.share_done - shown.n)

@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # What would take an hour is run in small.
-IN_SMALL = {"--minutes 60": "--steps 20 --size 32 --width 8 --batch 8 --device cpu"}
+IN_SMALL = {
+    "--minutes 60": "--steps 20 --size 32 --width 8 --batch 8 --device cpu",
+    "--steps 2000": "--steps 4 --preset slim-32 --copies 5 --device cpu",
+}
 
 
 def blocks(language: str) -> list[str]:
@@ -25,8 +28,11 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home with Pictures, and a face.jpg in the current folder."""
+    """A home with Pictures; a face.jpg and labelled flowers in the current folder."""
     write_shapes(tmp_path / "Pictures", 16)
+    for seed, kind in enumerate(("rose", "tulip")):
+        write_shapes(tmp_path / "flowers" / kind, 40, seed=10 + seed)
+    shutil.copyfile(tmp_path / "flowers/rose/shape-10-000.png", tmp_path / "flowers/rose/1.jpg")
     program = Path(sys.executable).with_name("latent")
     subprocess.run([program, "sample", "1", "-o", "made"], cwd=tmp_path, check=True, capture_output=True)
     (made,) = (tmp_path / "made").iterdir()

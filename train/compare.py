@@ -47,13 +47,14 @@ def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
     """
     method, _, rest = words.partition(":")
     changes: dict[str, Any] = {"method": method}
-    settings = {field.name: type(field.default) for field in dataclasses.fields(Recipe)}
+    settings: dict[str, Any] = dataclasses.asdict(base)
     for pair in filter(None, rest.split(",")):
         name, _, value = pair.partition("=")
         if name not in settings or name == "classes":
             raise TrainingError(f"{words}: there is no setting {name!r}; there are {', '.join(sorted(settings))}")
         try:
-            changes[name] = value == "yes" if settings[name] is bool else settings[name](value)
+            kind = type(settings[name])
+            changes[name] = value == "yes" if kind is bool else kind(value)
         except ValueError as error:
             raise TrainingError(f"{words}: {name} cannot be {value!r}") from error
     if method in NEED_LABELS:
@@ -185,7 +186,7 @@ def as_markdown(table: dict[str, list[Marks]], columns: dict[str, str]) -> str:
 def _cell(values: Sequence[float]) -> str:
     if not values:
         return ""
-    digits = 3 if abs(values[0]) < 1 else 1
+    digits = 3 if abs(values[0]) <= 1 else 1
     mean = f"{np.mean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
