@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -17,8 +18,9 @@ from train.adversaries import ADVERSARIES, gradient_penalty
 from train.data import METHOD_STREAM, Draws
 from train.losses import kl_divergence
 from train.method import Batch, Method
-from train.methods import METHODS, new_method
+from train.methods import METHODS, new_method, pixelcnn
 from train.methods.aae import AAE, ADVERSARY_WEIGHT, CLASS_WEIGHT, HEADS_APART
+from train.methods.pixelcnn import log_likelihood
 from train.recipe import CHOICES, METHOD_NAMES, OWN_SETTINGS, Recipe
 
 CPU = torch.device("cpu")
@@ -320,6 +322,85 @@ def test_cvae_gan() -> None:
     assert_gradients(ours, batch, losses)
     codes = ours.encode(batch.x)[0]
     assert codes.shape == (7, 9) and torch.equal(codes[:, 6:].sum(1), torch.ones(7, dtype=torch.float64))
+
+
+def pixels_of_256_levels(*shape: int) -> Tensor:
+    levels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(2))
+    return levels.double() / 127.5 - 1
+
+
+def test_pixelcnn() -> None:
+    recipe = small("pixelcnn")
+    ours, batch = large(recipe), batch_for(recipe)
+    batch = dataclasses.replace(batch, x=pixels_of_256_levels(7, 3, 32, 32))
+
+    def losses(model: Method) -> Losses:
+        code = model.encoder(batch.x)
+        nats = -log_likelihood(batch.x, model.generator.distributions(batch.x, code)).mean() / (3 * 32 * 32)
+        real, fake = model.style_critic(batch.z)[:, 0], model.style_critic(code)[:, 0]
+        still = model.style_critic(code.detach())[:, 0]
+        return [
+            (nats, [model.encoder, model.generator]),
+            (real_or_not(real, True) + real_or_not(still, False), [model.style_critic]),
+            (pixelcnn.ADVERSARY_WEIGHT * real_or_not(fake, True), [model.encoder]),
+        ]
+
+    assert_gradients(ours, batch, losses)
+
+
+def test_the_probabilities_of_all_levels_sum_to_one() -> None:
+    """Of each colour, given those before it."""
+    torch.manual_seed(1)
+    numbers = torch.randn(1, 5, 10, 1, 1, dtype=torch.float64)
+    numbers[:, :, 4:7] -= 2
+    levels = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    grid = torch.cartesian_prod(levels[::16], levels[::16], levels)  # some reds and greens, every blue
+    blues = log_likelihood(grid[:, :, None, None], numbers.expand(len(grid), -1, -1, -1, -1)).exp().view(16, 16, 256)
+    greens = torch.cartesian_prod(levels[::16], levels)
+    weights, means, log_scales, couplings = (v[0, ..., 0, 0] for v in pixelcnn.parts(numbers))
+
+    def level(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        upper = torch.where(x > 0.999, torch.inf, x + 1 / 255)
+        lower = torch.where(x < -0.999, -torch.inf, x - 1 / 255)
+        return torch.sigmoid((upper - mean) / log_scale.exp()) - torch.sigmoid((lower - mean) / log_scale.exp())
+
+    red, green = greens[:, :1], greens[:, 1:]
+    pairs = level(red, means[:, 0], log_scales[:, 0])
+    pairs = pairs * level(green, means[:, 1] + couplings[:, 0] * red, log_scales[:, 1])
+    expected = (weights.exp() * pairs).sum(1).view(16, 256)[:, ::16]
+    assert torch.allclose(blues.sum(2), expected, rtol=1e-6)
+    assert (
+        (weights.exp() * pairs)
+        .sum(1)
+        .view(16, 256)
+        .sum(1)
+        .allclose((weights.exp() * level(levels[::16, None], means[:, 0], log_scales[:, 0])).sum(1), rtol=1e-9)
+    )
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 5), (7, 0), (4, 7), (7, 7)])
+def test_a_pixel_knows_those_before_it_and_no_other(row: int, column: int) -> None:
+    torch.manual_seed(0)
+    network = pixelcnn.PixelCNN(8, 4).double()
+    x = torch.rand(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
+    network.distributions(x, torch.randn(1, 4, dtype=torch.float64))[0, :, :, row, column].sum().backward()
+    felt = x.grad[0].abs().sum(0).flatten() > 0
+    place = 8 * row + column
+    assert not felt[place:].any()
+    assert place == 0 or felt[place - 1] or column == 0
+    assert felt[: max(0, place - 8)].float().mean() > 0.9 or place < 9  # all that six blocks reach
+
+
+def test_drawing_follows_the_distribution() -> None:
+    torch.manual_seed(4)
+    numbers = torch.zeros(1, 5, 10, 1, 1)
+    numbers[0, :, 0, 0, 0] = torch.tensor([1.0, 0.0, -9, -9, -9])
+    numbers[0, 0, 1:4], numbers[0, 1, 1:4] = 0.5, -0.5
+    numbers[:, :, 4:7] = -5
+    dice = torch.rand(4000, 8, 1, 1)
+    drawn = pixelcnn.draw(numbers.expand(4000, -1, -1, -1, -1), dice)[:, 0, 0, 0]
+    assert (drawn > 0).float().mean().item() == pytest.approx(1 / (1 + math.exp(-1)), abs=0.03)
+    assert drawn[drawn > 0].mean().item() == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_penalty_is_zero_where_the_slope_is_one() -> None:

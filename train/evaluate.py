@@ -37,7 +37,7 @@ from train.measures import (
 
 CODE = "code"
 PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
-GENERATED = 2000
+GENERATED, SLOWLY = 2000, 64  # samples; of models that paint pixel by pixel
 
 Cell = tuple[float, float, float]
 """Mean and the ends of its 95% interval."""
@@ -152,7 +152,7 @@ def evaluate(model: Model, exam: Exam) -> Report:
 
 def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:
     """Samples against pictures that were not learnt from, repainting of these, their codes against the prior."""
-    count = min(GENERATED, len(queries), len(gallery))
+    count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
     samples = model.decode(z, scale=1.0)
     figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, queries).items()}

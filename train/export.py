@@ -93,6 +93,7 @@ def _own_facts(state: State, pictures: int) -> dict[str, Any]:
         "decode_scale": model.decode_scale,
         "classes": list(model.classes),
         "centres": model.centres(),
+        "paints_slowly": model.paints_slowly,
         "channels": 3,
         "training_pictures": pictures,
         "steps": state.step,
@@ -119,13 +120,13 @@ def re_estimate(model: Method, pictures: Pictures, device: torch.device) -> None
         with estimating([child for child in model.children() if child is not model.generator]):
             for x in _real_batches(pictures, device):
                 model.encode(x)
-    with estimating([model.generator]):
-        for code in _codes_to_paint(model, pictures, device):
+    with estimating([model.generator]) as norms:
+        for code in _codes_to_paint(model, pictures, device) if norms else ():
             model.generator(code)
 
 
 @contextmanager
-def estimating(networks: Sequence[nn.Module]) -> Iterator[None]:
+def estimating(networks: Sequence[nn.Module]) -> Iterator[list[nn.BatchNorm2d]]:
     """BatchNorms of ``networks`` forget their statistics and take the plain mean over the batches that follow."""
     norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
@@ -134,7 +135,7 @@ def estimating(networks: Sequence[nn.Module]) -> Iterator[None]:
         norm.momentum = None
         norm.train()
     with torch.no_grad():
-        yield
+        yield norms
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
         norm.eval()

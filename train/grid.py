@@ -26,6 +26,8 @@ def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: t
     model = state.averaged
     model.eval()
     z = np.random.default_rng(state.recipe.seed).standard_normal((64, state.recipe.latent_dim), dtype=np.float32)
+    if model.paints_slowly:
+        z, fixed_pictures = z[:COLUMNS], fixed_pictures[: COLUMNS // 2] if fixed_pictures is not None else None
     samples = to_pixels(model.generator(model.whole_code(torch.from_numpy(z).to(device))))
     tile(samples, COLUMNS).save(folder / f"samples-{state.step:08d}.png")
     if model.code_dim == 2:

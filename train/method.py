@@ -12,7 +12,6 @@ from torch.optim import Optimizer, RMSprop
 
 from train.data import Draws
 from train.losses import std
-from train.networks import Generator
 from train.recipe import Recipe
 
 
@@ -33,11 +32,12 @@ class Method(nn.Module, ABC):
     """A family of models. Its children are its networks; what is exported are ``encode`` and ``generator``."""
 
     encoder: nn.Module
-    generator: Generator
+    generator: nn.Module
     has_encoder = True  # a generator alone draws samples, and cannot be indexed with
     standardized = False  # whether every code has average 0 and standard deviation 1
     decode_scale = 1.0  # what codes of pictures are multiplied by before they are painted
     compiles = True  # gradients of gradients cannot be compiled
+    paints_slowly = False  # pixel by pixel: grids and measures are content with a few pictures
     paints_prior = True  # whether G learns from z; otherwise from codes of pictures
 
     def __init__(self, recipe: Recipe) -> None:

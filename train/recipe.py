@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retrieval.errors import TrainingError
 
-METHOD_NAMES = ("ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan")
+METHOD_NAMES = ("ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan", "pixelcnn")
 OWN_SETTINGS = {  # which methods look at a setting; the others look at all of them
     "adversary": ("ogan", "ogan-views"),
     "head": ("ogan", "ogan-views"),
@@ -82,6 +82,8 @@ class Recipe:
                 raise TrainingError(f"{name} must be above zero, not {getattr(self, name)}")
         if self.image_size not in (32, 64, 128, 256):
             raise TrainingError(f"image_size {self.image_size} is none of 32, 64, 128 and 256")
+        if self.method == "pixelcnn" and self.image_size != 32:
+            raise TrainingError("method pixelcnn draws one pixel after the other: 32 px only")
         if self.latent_dim < 2:
             raise TrainingError("latent_dim must be two at least: N(v) of one number is 0/0")
         if self.method not in METHOD_NAMES:

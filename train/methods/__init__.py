@@ -11,6 +11,7 @@ from train.methods.cvae_gan import CVAEGAN
 from train.methods.gan_qp import GANQP
 from train.methods.ogan import OGAN
 from train.methods.ogan_views import OGANViews
+from train.methods.pixelcnn import PixelGAN
 from train.recipe import Recipe
 
 METHODS: dict[str, type[Method]] = {
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "vae": VAE,
     "aae": AAE,
     "cvae-gan": CVAEGAN,
+    "pixelcnn": PixelGAN,
 }
 
 
