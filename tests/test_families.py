@@ -180,7 +180,7 @@ def test_pixelcnn_learns_and_its_bundle_draws_as_torch_does(tmp_path: Path) -> N
     state, figures = new_state(recipe, CPU, "float32"), []
     trainer = Trainer(state, CPU, Processes())
     pictures = CachedPictures(draw_shapes(64)[0])
-    for examples in islice(pictures.batches(shuffled(64, recipe, 0)), 15):
+    for examples in islice(pictures.batches(shuffled(64, recipe, 0)), 40):
         figures.append(float(trainer.step(examples, 1e-3)["bits"]))
     assert np.mean(figures[-3:]) < 0.8 * np.mean(figures[:3]), figures
     model = export(state, pictures, tmp_path / "bundle", {"name": "pixels"}, CPU)
