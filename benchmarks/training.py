@@ -46,7 +46,7 @@ def three_pass_step(state: State, device: torch.device, pixels: np.ndarray) -> N
         joint = adversary + avg(moving) - avg(still) - state.recipe.correlation_weight * correlation(z, moving)
         joint.mean().backward()
     state.optimizer.step()
-    state.average.update_parameters(state.model)
+    state.follow()
     state.step += 1
 
 

@@ -186,7 +186,7 @@ def test_pixelcnn_learns_and_its_bundle_draws_as_torch_does(tmp_path: Path) -> N
     model = export(state, pictures, tmp_path / "bundle", {"name": "pixels"}, CPU)
     codes = model.encode(pictures.pixels[:2])
     drawn = model.decode(codes)
-    network = state.averaged.generator
+    network = state.average.generator
     with torch.no_grad():  # each pixel is what torch draws where those before it stand
         again = to_pixels(draw(network.distributions(to_signed(drawn, CPU), torch.from_numpy(codes)), network.dice))
     assert (np.abs(drawn.astype(int) - again) <= 2).mean() > 0.97  # the graph had not rounded them

@@ -330,12 +330,13 @@ def test_average_follows_its_rule_in_numpy(decay: float) -> None:
         with torch.no_grad():
             for tensor in state.model.state_dict().values():
                 tensor.normal_() if tensor.is_floating_point() else tensor.add_(1)
-        state.average.update_parameters(state.model)
+        state.follow()
+        state.step += 1
         share = 0.0 if update == 0 else min(decay, (1 + update) / (10 + update))
         for name, value in state.model.state_dict().items():
             current = value.numpy().astype(np.float64)
             average[name] = current if update == 0 else share * average[name] + (1 - share) * current
-    ours = state.averaged.state_dict()
+    ours = state.average.state_dict()
     assert any(name.endswith("running_var") for name in ours)
     for name, value in ours.items():
         expected = 14 if name.endswith("num_batches_tracked") else average[name]
@@ -418,7 +419,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_state(tmp
     assert kept == [(tmp_path / CHECKPOINT).read_bytes()]
     good = checkpoint.load(tmp_path, CPU)
     assert good.step == 20
-    assert all(torch.isfinite(tensor).all() for tensor in good.averaged.state_dict().values())
+    assert all(torch.isfinite(tensor).all() for tensor in good.average.state_dict().values())
 
 
 def test_a_nan_between_the_last_look_and_the_end_leaves_no_bundle(tmp_path: Path) -> None:
@@ -495,7 +496,7 @@ def precision_at(k: int, encode: Callable[[np.ndarray], np.ndarray]) -> float:
 
 
 def test_a_tiny_ogan_finds_the_same_shape_far_better_than_an_untrained_one(learnt: Learnt) -> None:
-    untrained = new_state(TINY, CPU, "float32").averaged
+    untrained = new_state(TINY, CPU, "float32").average
     re_estimate(untrained, small_pictures(1024), CPU)  # the same care that export takes
     graph = EncoderGraph(untrained).eval()
 
@@ -521,7 +522,7 @@ def test_codes_know_the_latents_they_came_from(learnt: Learnt) -> None:
 
 
 def test_the_bundle_gives_the_codes_of_torch(learnt: Learnt) -> None:
-    graph = EncoderGraph(learnt.state.averaged)
+    graph = EncoderGraph(learnt.state.average)
     for count in (1, 3, 70):  # one, few, and more than a batch of the bundle
         shapes = draw_shapes(count, seed=3000)[0]
         ours = learnt.model.encode_fully(shapes)
@@ -538,7 +539,7 @@ def test_the_bundle_paints_what_torch_paints(learnt: Learnt) -> None:
     z = np.random.default_rng(4).standard_normal((70, 32), dtype=np.float32)
     painted = learnt.model.decode(z, scale=1.0)
     with torch.no_grad():
-        expected = to_pixels(learnt.state.averaged.generator(torch.from_numpy(z)))
+        expected = to_pixels(learnt.state.average.generator(torch.from_numpy(z)))
     assert painted.shape == (70, 32, 32, 3) and painted.dtype == np.uint8
     assert np.abs(painted.astype(int) - expected.astype(int)).max() <= 1  # rounding at .5
     assert painted.std() > 10

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from retrieval.errors import TrainingError
 from train.method import Method
@@ -28,40 +27,37 @@ class State:
 
     recipe: Recipe
     model: Method
-    average: AveragedModel
+    average: Method
     optimizer: Optimizer
     precision: str
     step: int = 0
     elapsed_s: float = 0.0
 
-    @property
-    def averaged(self) -> Method:
-        """The average as a model."""
-        return cast(Method, self.average.module)
+    def follow(self) -> None:
+        """One update of the average: of weights and of BatchNorm's statistics, debiased by a warm-up of its decay.
+
+        After n updates the decay is min(decay, (1 + n) / (10 + n)), so the random start is forgotten at once. torch's
+        AveragedModel counts its updates on the device, which has to be waited for; this counts steps.
+        """
+        n, decay = self.step, self.recipe.ema_decay
+        weight = 1 - min(decay, (1 + n) / (10 + n)) if n else 1.0
+        pairs = list(zip(_tensors(self.average), _tensors(self.model), strict=True))
+        floating = [pair for pair in pairs if pair[0].is_floating_point()]
+        counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+        with torch.no_grad():
+            torch._foreach_lerp_([mean for mean, _ in floating], [now for _, now in floating], weight)
+            for mean, now in counters:
+                mean.copy_(now)
 
 
-def ema_rule(decay: float) -> Any:
-    """Exponential moving average of weights and BatchNorm buffers, debiased by a warm-up of its decay.
-
-    After n updates the decay is min(decay, (1 + n) / (10 + n)), so the random start is forgotten at once.
-    """
-
-    @torch.no_grad()
-    def update(averages: list[Tensor], currents: list[Tensor], updates: Tensor | int) -> None:
-        n = int(updates)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        if averages[0].is_floating_point():
-            torch._foreach_lerp_(averages, currents, weight)
-        else:  # BatchNorm's counters
-            torch._foreach_copy_(averages, currents)
-
-    return update
+def _tensors(model: Method) -> list[Tensor]:
+    return [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
 
 
 def new_state(recipe: Recipe, device: torch.device, precision: str) -> State:
     torch.manual_seed(recipe.seed)
     model = new_method(recipe).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = AveragedModel(model, multi_avg_fn=ema_rule(recipe.ema_decay), use_buffers=True)
+    average = copy.deepcopy(model).requires_grad_(False)
     return State(recipe, model, average, model.optimizer(), precision)
 
 

@@ -62,7 +62,7 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     Raises:
         TrainingError: the codes of the two differ by ``TOLERANCE`` or more on real pictures.
     """
-    model = state.averaged
+    model = state.average
     re_estimate(model, pictures, device)
     model.cpu().eval()
     sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))])))).pixels
@@ -84,7 +84,7 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
 
 
 def _own_facts(state: State, pictures: int) -> dict[str, Any]:
-    recipe, model = state.recipe, state.averaged
+    recipe, model = state.recipe, state.average
     return {
         "method": recipe.method,
         "image_size": recipe.image_size,

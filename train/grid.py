@@ -23,7 +23,7 @@ def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: t
     """Write ``grids/samples-<step>.png`` and ``grids/pairs-<step>.png``, drawn by the averaged model."""
     folder = run / "grids"
     folder.mkdir(parents=True, exist_ok=True)
-    model = state.averaged
+    model = state.average
     model.eval()
     z = np.random.default_rng(state.recipe.seed).standard_normal((64, state.recipe.latent_dim), dtype=np.float32)
     if model.paints_slowly:

@@ -41,7 +41,7 @@ class Trainer:
         # BatchNorm keeps the statistics of its own process; those of the first are saved.
         share_gradients(state.model, self.processes)
         state.optimizer.step()
-        state.average.update_parameters(state.model)
+        state.follow()
         state.step += 1
         return figures
 
