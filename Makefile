@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 FACES ?= faces.tar
+PHOTOS ?= photos.tar
 HELD_OUT ?= held-out.tar
+FACE_LABELS := --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
+METHODS := ogan ogan-views ogan:head=linear ogan:adversary=ns ogan:adversary=ls ogan:adversary=hinge \
+  ogan:adversary=wgan-gp ogan:reconstruction=mse ogan:reconstruction=none gan-qp bigan-qp bigan ali ae vae aae cvae-gan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench train-faces quality figures clean
+.PHONY: help demo test lint bench train-faces train-photos quality-faces quality-photos compare figures clean
 
 help:  ## print this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 $(BIN)/python:
 	@echo "== creating the environment $(VENV)"
@@ -53,7 +57,23 @@ train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES
 	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --minutes 90 \
 	  $$(test -e runs/faces-64/checkpoint.pt && echo --resume)
 
-quality: $(VENV)/.tests  ## its figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
+train-photos: $(VENV)/.tests  ## train the photos-64 model: make train-photos PHOTOS="a.tar b.tar"
+	@$(BIN)/latent train $(PHOTOS) -o runs/photos-64 --method ogan-views --views strong \
+	  --width 48 --max-width 384 --minutes 80 $$(test -e runs/photos-64/checkpoint.pt && echo --resume)
+
+quality-faces: $(VENV)/.tests  ## write docs/reports/faces-64.json: make quality-faces FACES="a.tar b.tar" HELD_OUT=c.tar
+	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
+	  $(FACE_LABELS) -o docs/reports/faces-64.json
+
+quality-photos: $(VENV)/.tests  ## write docs/reports/photos-64.json: make quality-photos PHOTOS="a.tar b.tar" HELD_OUT=c.tar
+	@$(BIN)/latent evaluate photos-64 $(foreach part,$(PHOTOS),--gallery $(part)) --queries $(HELD_OUT) \
+	  --labels folder -o docs/reports/photos-64.json
+
+compare: $(VENV)/.tests  ## train and compare all methods: make compare FACES="a.tar b.tar" HELD_OUT=c.tar
+	@$(BIN)/latent benchmark $(FACES) --queries $(HELD_OUT) $(FACE_LABELS) -o runs/compared --preset slim-32 \
+	  --steps 3000 --seeds 3 $(foreach method,$(METHODS),--method $(method))
+
+figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
 	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
 	  --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
 
