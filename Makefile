@@ -73,10 +73,6 @@ compare: $(VENV)/.tests  ## train and compare all methods: make compare FACES="a
 	@$(BIN)/latent benchmark $(FACES) --queries $(HELD_OUT) $(FACE_LABELS) -o runs/compared --preset slim-32 \
 	  --steps 3000 --seeds 3 $(foreach method,$(METHODS),--method $(method))
 
-figures: make quality FACES="a.tar b.tar" HELD_OUT=c.tar
-	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
-	  --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
-
 figures: $(VENV)/.searches  ## draw the figures of docs/figures.md again
 	@$(BIN)/python docs/draw_figures.py
 
