@@ -85,16 +85,13 @@ class Comparison:
         Raises:
             TrainingError: a run with other settings lies in the folder, or a training failed.
         """
-        table: dict[str, list[Marks]] = {}
+        table = {name: [marks] for name, marks in self._of_controls(entries[0].recipe).items()}
         for seed in seeds:
             for one in entries:
-                model, marks = self._marks(one, seed, hooks)
-                if not table:
-                    table |= {name: [marks] for name, marks in self._of_controls(model).items()}
-                table.setdefault(one.name, []).append(marks)
+                table.setdefault(one.name, []).append(self._marks(one, seed, hooks))
         return table
 
-    def _marks(self, one: Entry, seed: int, hooks: Hooks) -> tuple[Model, Marks]:
+    def _marks(self, one: Entry, seed: int, hooks: Hooks) -> Marks:
         run = self.folder / f"{_file_name(one.name)}-seed{seed}"
         recipe = dataclasses.replace(one.recipe, seed=seed)
         if (run / RESULT).exists():
@@ -104,14 +101,14 @@ class Comparison:
                 or model.facts["steps"] != self.steps
             ):
                 raise TrainingError(f"{run} was made with other settings; choose another -o, or delete it")
-            return model, dict(result)
+            return dict(result)
         self.say(f"{one.name}, seed {seed}")
         model, elapsed_s, parameters = self._trained(recipe, run, hooks)
         marks = self._judged(model)
         marks["training, s a thousand pictures"] = elapsed_s / (self.steps * recipe.batch_size) * 1000
         marks["parameters, millions"] = parameters / 1e6
         (run / RESULT).write_text(json.dumps(marks, indent=2) + "\n")
-        return model, marks
+        return marks
 
     def _trained(self, recipe: Recipe, run: Path, hooks: Hooks) -> tuple[Model, float, int]:
         setting = dataclasses.replace(self.setting, run=run)
@@ -133,13 +130,15 @@ class Comparison:
             marks = {measure: cell[0] for measure, cell in cells.items()}
         return marks | generation(model, self.exam.gallery.pixels, self.exam.queries.pixels)
 
-    def _of_controls(self, model: Model) -> dict[str, Marks]:
+    def _of_controls(self, recipe: Recipe) -> dict[str, Marks]:
         path = self.folder / "controls.json"
         if not path.exists():
             self.say("controls")
+            shapes = ("image_size", "latent_dim", "width", "max_width", "kernel")
+            plain = {name: getattr(recipe, name) for name in shapes}
             found = {
                 name: {measure: cell[0] for measure, cell in self.exam.sit(describe, name != HASH).items()}
-                for name, describe in controls(model, self.exam.gallery.pixels).items()
+                for name, describe in controls(self.exam.gallery.pixels, recipe.latent_dim, plain).items()
             }
             path.write_text(json.dumps(found, indent=2) + "\n")
         return dict(json.loads(path.read_text()))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
 from retrieval.images import Pixels
-from retrieval.model import Model
 from train.copies import difference_hash
 from train.measures import Array
 
@@ -18,11 +18,11 @@ Describe = Callable[[Pixels], Array]
 """Pictures uint8 (n, s, s, 3) -> descriptors float32 (n, d)."""
 
 
-def controls(model: Model, gallery: Pixels) -> dict[str, Describe]:
-    """The controls of ``model``, at its dimension; the untrained encoder where torch is installed."""
-    describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, model.latent_dim)}
-    if find_spec("torch") is not None and "recipe" in model.facts:
-        describers["random encoder"] = _random_encoder(model, gallery)
+def controls(gallery: Pixels, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, Describe]:
+    """The controls of a model of ``latent_dim`` numbers; an untrained encoder of its recipe where torch is installed."""
+    describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, latent_dim)}
+    if find_spec("torch") is not None and recipe is not None:
+        describers["random encoder"] = _random_encoder(recipe, gallery)
     describers[HASH] = difference_hash
     return describers
 
@@ -52,7 +52,7 @@ def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
     }
 
 
-def _random_encoder(model: Model, gallery: Pixels) -> Describe:
+def _random_encoder(recipe: dict[str, Any], gallery: Pixels) -> Describe:
     """An encoder of the model's shape with its initial weights, BatchNorm estimated on the gallery."""
     import torch
 
@@ -62,7 +62,7 @@ def _random_encoder(model: Model, gallery: Pixels) -> Describe:
     from train.recipe import Recipe
 
     torch.manual_seed(0)
-    random = new_method(Recipe(**model.facts["recipe"]))
+    random = new_method(Recipe(**recipe))
     cpu = torch.device("cpu")
     some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
     re_estimate(random, CachedPictures(some), cpu)

@@ -143,7 +143,7 @@ def evaluate(model: Model, exam: Exam) -> Report:
     report = Report(model.name, len(exam.gallery), len(exam.queries))
     if model.has_encoder:
         report.table[CODE] = exam.sit(lambda pictures: model.encode_squares(pictures).codes)
-        for name, describe in controls(model, exam.gallery.pixels).items():
+        for name, describe in controls(exam.gallery.pixels, model.latent_dim, model.facts.get("recipe")).items():
             report.table[name] = exam.sit(describe, with_labels=name != HASH)
     if model.has_generator:
         report.generation = generation(model, exam.gallery.pixels, exam.queries.pixels)

@@ -1,0 +1,92 @@
+"""Comparing methods: what a line means, what is held out, and that a stopped comparison goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SHAPES, Run, draw_shapes
+from PIL import Image
+
+from retrieval.errors import TrainingError
+from retrieval.workers import Task
+from train.compare import as_markdown, entry, mean_marks, split
+from train.labelled import Labelled
+from train.recipe import preset
+
+BASE = preset("slim-32")
+
+
+def test_a_line_is_a_method_and_its_settings() -> None:
+    assert entry("vae", BASE).recipe == dataclasses.replace(BASE, method="vae")
+    changed = entry("ogan:adversary=hinge,correlation_weight=0.25,mirror=no,batch_size=16", BASE).recipe
+    assert (changed.adversary, changed.correlation_weight, changed.mirror, changed.batch_size) == (
+        "hinge",
+        0.25,
+        False,
+        16,
+    )
+    assert entry("cvae-gan", BASE, ["a", "b"]).recipe.classes == ("a", "b")
+    assert entry("vae", BASE, ["a", "b"]).recipe.classes == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("gann", r"no method 'gann'; there are ogan, ogan-views"),
+        ("ogan:adversery=hinge", r"no setting 'adversery'; there are adversary"),
+        ("ogan:adversary=mild", "adversary 'mild' is none of"),
+        ("ogan:batch_size=many", "batch_size cannot be 'many'"),
+        ("vae:adversary=hinge", "adversary says nothing to method vae"),
+        ("cvae-gan", "needs --labels"),
+    ],
+)
+def test_lines_that_cannot_be(words: str, complaint: str) -> None:
+    with pytest.raises(TrainingError, match=complaint):
+        entry(words, BASE)
+
+
+def test_a_tenth_is_held_out_and_nothing_is_in_both() -> None:
+    pixels, kinds = draw_shapes(50)
+    whole = Labelled(pixels, [Task(str(n)) for n in range(50)], {"kind": kinds.astype(str)})
+    gallery, queries = split(whole)
+    assert (len(gallery), len(queries)) == (45, 5)
+    names = [task.path for task in (*gallery.sources, *queries.sources)]
+    assert sorted(names, key=int) == [str(n) for n in range(50)]
+    for part in (gallery, queries):
+        for row, task in enumerate(part.sources):
+            assert np.array_equal(part.pixels[row], pixels[int(task.path)])
+            assert part.columns["kind"][row] == str(kinds[int(task.path)])
+
+
+def test_tables_give_means_and_ranges_over_seeds() -> None:
+    table = {"pixels": [{"P@10": 0.25}], "ogan": [{"P@10": 0.5, "SWD": 20.0}, {"P@10": 0.7, "SWD": 30.0}]}
+    assert mean_marks(table)["ogan"] == {"P@10": pytest.approx(0.6), "SWD": 25.0}
+    lines = as_markdown(table, {"precision": "P@10", "distance": "SWD"}).splitlines()
+    assert lines[0] == "| method | precision | distance |"
+    assert lines[2:] == ["| pixels | 0.250 |  |", "| ogan | 0.600 (0.500-0.700) | 25.0 (20.0-30.0) |"]
+
+
+def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -> None:
+    for number, (picture, kind) in enumerate(zip(*draw_shapes(120), strict=True)):
+        folder = tmp_path / "shapes" / SHAPES[kind]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+    words = ["benchmark", "shapes", "--labels", "folder", "-o", "out", "--preset", "slim-32", "--copies", 4]
+    latent(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan")
+    done = latent(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan", "--method", "ae:width=8")
+    assert "ae:width=8, seed 0" in done.stderr and "gan-qp, seed" not in done.stderr  # that was done before
+    assert "raw pixels" in done.stdout and "ae:width=8" in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    runs = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
+    assert "label kNN-20" in runs["raw pixels"][0] and "label kNN-20" in runs["cvae-gan"][0]
+    assert "label kNN-20" not in runs["gan-qp"][0] and "sliced Wasserstein x 1000, 16 px" in runs["gan-qp"][0]
+    assert runs["ae:width=8"][0]["parameters, millions"] < runs["cvae-gan"][0]["parameters, millions"]
+    for name in ("samples", "reconstructions"):
+        with Image.open(tmp_path / "out" / f"{name}.png") as sheet:
+            assert sheet.width > 1000
+    said = latent(*words, "--steps", 4, "--method", "gan-qp", code=1).stderr
+    assert "was made with other settings" in said
