@@ -146,14 +146,16 @@ class Comparison:
     def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
         """Sheets of each method's samples, and of pictures above their reconstructions."""
         samples, repainted = [], []
-        originals = self.exam.queries.pixels[:SHOWN]
+        queries = self.exam.queries.pixels
+        originals = queries[np.linspace(0, len(queries) - 1, SHOWN).astype(int)]
         for one in entries:
             model = load_model(self.folder / f"{_file_name(one.name)}-seed{seed}" / BUNDLE, "cpu")
-            drawn = [Cell(pixels, None, (one.name if not n else "",)) for n, pixels in enumerate(model.sample(SHOWN))]
+            caption = tuple(filter(None, one.name.split(":")))
+            drawn = [Cell(pixels, None, caption if not n else ()) for n, pixels in enumerate(model.sample(SHOWN))]
             samples.append(Row(drawn[0], drawn[1:]))
             if model.has_encoder:
                 pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
-                cells = [Cell(*pair, (one.name if not n else "",)) for n, pair in enumerate(pairs)]
+                cells = [Cell(*pair, caption if not n else ()) for n, pair in enumerate(pairs)]
                 repainted.append(Row(cells[0], cells[1:]))
         for name, rows in (("samples", samples), ("reconstructions", repainted)):
             path = self.folder / f"{name}.png"

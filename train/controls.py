@@ -19,7 +19,7 @@ Describe = Callable[[Pixels], Array]
 
 
 def controls(gallery: Pixels, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, Describe]:
-    """The controls of a model of ``latent_dim`` numbers; an untrained encoder of its recipe where torch is installed."""
+    """The controls of a model of ``latent_dim`` numbers, with torch an untrained encoder of its recipe too."""
     describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, latent_dim)}
     if find_spec("torch") is not None and recipe is not None:
         describers["random encoder"] = _random_encoder(recipe, gallery)
