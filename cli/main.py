@@ -14,6 +14,7 @@ from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
 COMMANDS = {
     "demo": "cli.demo:demo",
     "evaluate": "cli.evaluate:evaluate",
+    "features": "cli.features:features",
     "index": "cli.index:index",
     "interpolate": "cli.models:interpolate",
     "swap": "cli.models:swap",

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
         PictureRefused,
         TrainingError,
     )
+    from retrieval.features import write_features
     from retrieval.images import find_images, read_image
     from retrieval.ingest import Summary
     from retrieval.model import Encoded, Model, load_model, shipped_models
     from retrieval.retriever import Hit, Retriever, Status, locate_index
+    from retrieval.transformer import CodeTransformer
 
 __all__ = [
+    "CodeTransformer",
     "Diverged",
     "Encoded",
     "Hit",
@@ -53,12 +56,15 @@ __all__ = [
     "locate_index",
     "read_image",
     "shipped_models",
+    "write_features",
 ]
 
 _ROOMS = {
     "retrieval.images": ("find_images", "read_image"),
     "retrieval.ingest": ("Summary",),
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
+    "retrieval.transformer": ("CodeTransformer",),
+    "retrieval.features": ("write_features",),
     "retrieval.retriever": ("Hit", "Retriever", "Status", "locate_index"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

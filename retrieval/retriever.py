@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -199,7 +199,7 @@ class Retriever:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
-        dim = self._store.catalog.meta().latent_dim
+        dim = self.latent_dim
         if xq.ndim != 2 or xq.shape[1] != dim:
             raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
         found = self._store.search(xq, k, metric, left_out)
@@ -238,6 +238,20 @@ class Retriever:
                 raise PathError(f"{hit.path} is no longer in this index; ask again")
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
         return self.model.decode(matrix, scale)
+
+    def found(self) -> Iterator[tuple[list[tuple[str, Row]], Floats]]:
+        """Everything that can be found, some thousand at a time: absolute paths with their rows, and codes (b, d)."""
+        catalog = self._store.catalog
+        roots = catalog.roots()
+        with catalog.transaction() as connection:
+            for ids, codes in catalog.found_codes(connection, self.latent_dim):
+                rows = catalog.pictures(ids.tolist())
+                yield [(_absolute(rows[i], roots), rows[i]) for i in ids.tolist()], codes
+
+    @property
+    def latent_dim(self) -> int:
+        """How many numbers a code has."""
+        return self._store.catalog.meta().latent_dim
 
     def status(self) -> Status:
         """Counts, model, sizes and generation."""

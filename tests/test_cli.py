@@ -35,7 +35,7 @@ def test_help_fits_and_every_command_has_an_example(latent: Run) -> None:
         assert "Usage: latent" in text
     for verb in ("build", "update", "status", "verify", "remove"):
         assert "Example" in latent("index", verb, "--help").stdout
-    for word in ("query", "train", "sample", "reconstruct", "interpolate", "evaluate", "models", "demo"):
+    for word in ("query", "train", "sample", "reconstruct", "interpolate", "swap", "features", "benchmark", "evaluate", "models", "demo"):
         assert "Example" in latent(word, "--help").stdout
     assert re.fullmatch(r"latent, version \d+\.\d+\.\d+\n", latent("--version").stdout)
 

@@ -1,0 +1,72 @@
+"""``latent features``: codes as a table for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from cli.speech import bar, counted, device_option, index_option, say, shown_path, workers_option
+from retrieval.names import DEFAULT_MODEL, Device
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  latent features -o codes.parquet                  of everything in the index at hand
+  latent features ~/Pictures -o codes.csv --model runs/mine/bundle
+  latent features flowers -o flowers.npz
+"""
+)
+@click.argument("photos", nargs=-1, type=click.Path(exists=True, file_okay=False), metavar="[PHOTOS]...")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="FILE.parquet, FILE.csv or FILE.npz.",
+)
+@index_option
+@click.option(
+    "--model", metavar="NAME|DIR", help=f"With PHOTOS: a shipped model or a bundle's folder [default: {DEFAULT_MODEL}]."
+)
+@workers_option
+@device_option
+def features(
+    photos: tuple[str, ...],
+    output: str,
+    index_folder: str | None,
+    model: str | None,
+    workers: int | None,
+    device: Device,
+) -> None:
+    """Write path, content hash, size, realism, spread and code of each picture to a table.
+
+    Without PHOTOS, of the pictures in the index as they were last read. With PHOTOS, of these folders: they are
+    indexed beside FILE first, and that index is deleted when the table is written. Stopped before, the same command
+    goes on from there.
+    """
+    from retrieval import Retriever
+    from retrieval.features import check_target, write_features
+
+    check_target(output)
+    if photos and index_folder:
+        raise click.UsageError("name PHOTOS or an --index, not both")
+    if model and not photos:
+        raise click.UsageError("--model goes with PHOTOS: an index has its own model")
+    scratch = Path(output + ".latent")
+    if photos:
+        with bar("file", "encoding") as progress:
+            retriever = Retriever.build(photos, scratch, model, workers, device, progress)
+        if skipped := retriever.skipped():
+            say(f"left out, being no pictures: {counted(len(skipped), 'file')}, such as {shown_path(skipped[0][0])}")
+    else:
+        retriever = Retriever.open(index_folder, device)
+    with retriever, bar("picture", "writing") as progress:
+        count, dim = write_features(retriever, output, progress), retriever.latent_dim
+    if photos:
+        shutil.rmtree(scratch)
+    click.echo(shown_path(output))
+    say(f"{counted(count, 'picture')}, {dim} numbers each")

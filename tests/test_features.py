@@ -1,0 +1,181 @@
+"""Codes for other programs: tables, and a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, draw_shapes, write_shapes
+from PIL import Image
+from sklearn.base import clone
+from sklearn.exceptions import SkipTestWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from retrieval import CodeTransformer, PictureRefused, Retriever, load_model, write_features
+from retrieval.errors import PathError
+
+COLUMNS = ["path", "hash", "width", "height", "realism", "spread"]
+
+
+@pytest.fixture
+def indexed(shape_folder: Path, tiny_bundle: Path, tmp_path: Path) -> Retriever:
+    (shape_folder / "broken.jpg").write_bytes(b"no picture")
+    return Retriever.build(shape_folder, index=tmp_path / "index", model=str(tiny_bundle), workers=1)
+
+
+def read_back(path: Path) -> tuple[dict[str, list[object]], np.ndarray]:
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {name: arrays[name].tolist() for name in COLUMNS}, arrays["codes"]
+    if path.suffix == ".csv":
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        kinds = {"width": int, "height": int, "realism": float, "spread": float}
+        facts = {name: [kinds.get(name, str)(row[name]) for row in rows] for name in COLUMNS}
+        return facts, np.array([[row[f"code_{i}"] for i in range(16)] for row in rows], np.float32)
+    import pandas
+
+    table = pandas.read_parquet(path)
+    return {name: table[name].tolist() for name in COLUMNS}, np.stack(table["code"].tolist())
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".npz"])
+def test_tables_hold_every_picture_with_its_code(indexed: Retriever, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"codes{suffix}"
+    counts: list[tuple[int, int]] = []
+    assert write_features(indexed, target, lambda *pair: counts.append(pair)) == 24 and counts[-1] == (24, 24)
+    facts, codes = read_back(target)
+    assert codes.shape == (24, 16) and codes.dtype == np.float32
+    assert np.array_equal(codes, indexed.model.encode([str(path) for path in facts["path"]]))
+    assert [os.path.isabs(str(path)) for path in facts["path"]] == [True] * 24 and len(set(facts["path"])) == 24
+    assert facts["width"] == facts["height"] == [64] * 24 and all(len(str(one)) == 32 for one in facts["hash"])
+    encoded = indexed.model.encode_fully([str(path) for path in facts["path"]])
+    assert np.allclose(np.array(facts["realism"], np.float32), encoded.realism, atol=1e-5)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_more_rows_than_a_batch(indexed: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from index.catalog import Catalog
+
+    whole = Catalog.found_codes
+    monkeypatch.setattr(Catalog, "found_codes", lambda self, connection, dim: whole(self, connection, dim, batch=5))
+    expected = np.concatenate([codes for _, codes in indexed.found()])
+    for suffix in (".parquet", ".csv", ".npz"):
+        write_features(indexed, tmp_path / f"codes{suffix}")
+        assert np.array_equal(read_back(tmp_path / f"codes{suffix}")[1], expected)
+
+
+def test_a_table_that_cannot_be_written_leaves_what_was_there(indexed: Retriever, tmp_path: Path) -> None:
+    with pytest.raises(PathError, match=r"\.parquet, \.csv, \.npz"):
+        write_features(indexed, tmp_path / "codes.xlsx")
+    with pytest.raises(PathError, match="cannot be written"):
+        write_features(indexed, tmp_path / "nowhere" / "codes.csv")
+    target = tmp_path / "codes.csv"
+    target.write_text("old")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_features(indexed, target, stop)
+    assert target.read_text() == "old" and not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names there are no bytes")
+def test_names_that_are_no_text(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with open(os.fsencode(tmp_path / "photos") + b"/na\xefve.png", "wb") as file:
+        Image.fromarray(draw_shapes(1)[0][0]).save(file, "PNG")
+    with Retriever.build(tmp_path / "photos", index=tmp_path / "i", model=str(tiny_bundle), workers=1) as retriever:
+        for suffix in (".parquet", ".npz", ".csv"):
+            write_features(retriever, tmp_path / f"codes{suffix}")
+    assert str(read_back(tmp_path / "codes.parquet")[0]["path"][0]).endswith("na\\xefve.png")
+    assert b"na\xefve.png" in (tmp_path / "codes.csv").read_bytes()  # CSV keeps the bytes
+
+
+def test_the_command(latent: Run, indexed: Retriever, shape_folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    done = latent("features", "-o", "all.npz", "--index", "index")
+    assert done.stdout == "all.npz\n" and "24 pictures, 16 numbers each" in done.stderr
+    done = latent("features", "photos", "-o", "some.csv", "--model", tiny_bundle, "--workers", 1)
+    assert "broken.jpg" in done.stderr and not (tmp_path / "some.csv.latent").exists()
+    assert np.array_equal(read_back(tmp_path / "some.csv")[1], read_back(tmp_path / "all.npz")[1])
+    assert "parquet" in latent("features", "photos", "-o", "x.txt", code=1).stderr
+    latent("features", "photos", "-o", "x.csv", "--index", "index", code=2)
+    latent("features", "-o", "x.csv", "--model", tiny_bundle, code=2)
+    latent("features", "-o", "x.csv", code=3)
+
+
+# ---------------------------------------------------------------- scikit-learn
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> tuple[list[str], np.ndarray]:
+    write_shapes(tmp_path / "shapes", 80)
+    return [str(path) for path in sorted((tmp_path / "shapes").iterdir())], np.arange(80) % 4
+
+
+def test_a_pipeline_learns_from_paths_and_arrays(labelled: tuple[list[str], np.ndarray], tiny_bundle: Path) -> None:
+    paths, kinds = labelled
+    transformer = CodeTransformer(str(tiny_bundle), workers=1)
+    codes = transformer.fit_transform(paths)
+    assert codes.dtype == np.float32 and np.array_equal(codes, load_model(tiny_bundle).encode(paths))
+    assert np.array_equal(transformer.transform(np.stack([np.asarray(Image.open(path)) for path in paths])), codes)
+    classifier = make_pipeline(transformer, LogisticRegression(max_iter=300))
+    assert classifier.fit(paths[:60], kinds[:60]).score(paths[60:], kinds[60:]) > 0.5  # 0.25 by chance
+    assert cross_val_score(classifier, paths, kinds, cv=2).mean() > 0.4
+
+
+def test_bad_files_by_policy(labelled: tuple[list[str], np.ndarray], tiny_bundle: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff no")
+    paths = [labelled[0][0], str(bad), labelled[0][1], str(tmp_path / "nowhere.png")]
+    expected = load_model(tiny_bundle).encode([paths[0], paths[2]])
+    with pytest.raises(PictureRefused, match=r"bad\.jpg"):
+        CodeTransformer(str(tiny_bundle), workers=1).fit_transform(paths)
+    rows = CodeTransformer(str(tiny_bundle), on_error="nan", workers=1).fit(paths)
+    codes = rows.transform(paths)
+    assert np.array_equal(codes[[0, 2]], expected) and np.isnan(codes[[1, 3]]).all()
+    assert rows.kept_.tolist() == [0, 1, 2, 3] and set(rows.refused_) == {1, 3}
+    fewer = CodeTransformer(str(tiny_bundle), on_error="drop", workers=1).fit(paths)
+    assert np.array_equal(fewer.transform(paths), expected) and fewer.kept_.tolist() == [0, 2]
+    assert fewer.transform([]).shape == (0, 16)
+
+
+def test_it_is_an_estimator_like_any_other(labelled: tuple[list[str], np.ndarray], tiny_bundle: Path) -> None:
+    transformer = CodeTransformer(str(tiny_bundle), on_error="nan", workers=1).fit()
+    assert clone(transformer).get_params() == transformer.get_params()
+    again = pickle.loads(pickle.dumps(transformer))
+    paths = labelled[0][:3]
+    codes = transformer.transform(paths)
+    assert np.array_equal(again.transform(paths), codes)
+    assert np.array_equal(pickle.loads(pickle.dumps(transformer)).transform(paths), codes)  # after it was used, too
+    table = transformer.set_output(transform="pandas").transform(paths)
+    assert list(table.columns) == [f"code{i}" for i in range(16)] == transformer.get_feature_names_out().tolist()
+    assert np.array_equal(table.to_numpy(), codes)
+    with pytest.warns(SkipTestWarning, match="requires input"):  # all that an input of pictures leaves
+        check_estimator(CodeTransformer(str(tiny_bundle), workers=1))
+
+
+@pytest.mark.parametrize("wrong", ["a.png", 7, [1, 2], np.zeros((2, 3), np.uint8), np.zeros((2, 4, 4, 3))])
+def test_input_that_is_none(tiny_bundle: Path, wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"paths|uint8"):
+        CodeTransformer(str(tiny_bundle)).fit().transform(wrong)  # type: ignore[arg-type]
+
+
+def test_settings_that_cannot_be(tiny_bundle: Path) -> None:
+    with pytest.raises(ValueError, match="raise, nan or drop"):
+        CodeTransformer(str(tiny_bundle), on_error="skip").fit()  # type: ignore[arg-type]
+
+
+def test_the_door_does_not_import_scikit_learn() -> None:
+    code = "import retrieval, sys; retrieval.Retriever; sys.exit('sklearn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
