@@ -19,6 +19,7 @@ from index.vectors import PART, CacheUnusable, Metric, VectorCache, check_faiss
 Floats = npt.NDArray[np.float32]
 
 LOCK_NAME = "lock"
+QUERIES_AT_ONCE = 1024
 SPARE = 8  # candidates beyond k that FAISS proposes; the exact order is decided in float64
 
 
@@ -93,32 +94,26 @@ class Store:
         FAISS proposes candidates in float32; their order is decided in float64 on the catalog's codes.
         ``left_out`` names for each query the ids that must not be found.
         """
-        left_out = left_out or [()] * len(xq)
-        return [self._search_one(row, k, metric, set(out)) for row, out in zip(xq, left_out, strict=True)]
+        unwanted = [set(out) for out in left_out or [()] * len(xq)]
+        if len(unwanted) != len(xq):
+            raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
+        parts = [slice(start, start + QUERIES_AT_ONCE) for start in range(0, len(xq), QUERIES_AT_ONCE)]
+        return [found for part in parts for found in self._search_part(xq[part], k, metric, unwanted[part])]
 
-    def _search_one(self, xq: Floats, k: int, metric: Metric, left_out: set[int]) -> list[Neighbour]:
-        cache = self.cache(metric)
-        wanted = k + len(left_out) + SPARE
-        while True:
-            candidates = [int(i) for i in cache.search(xq[None], wanted)[0] if i not in left_out]
-            ranked = self._ranked(xq, candidates, metric)
+    def _search_part(self, xq: Floats, k: int, metric: Metric, unwanted: list[set[int]]) -> list[list[Neighbour]]:
+        cache, found = self.cache(metric), dict[int, list[Neighbour]]()
+        open_rows, wanted = list(range(len(xq))), k + max(map(len, unwanted)) + SPARE
+        while open_rows:
+            proposed = cache.search(xq[open_rows], wanted)
+            codes = self.catalog.codes(np.unique(proposed).tolist())
+            for row, ids in zip(open_rows, proposed.tolist(), strict=True):
+                # Another process may have removed one since.
+                candidates = [i for i in ids if i in codes and i not in unwanted[row]]
+                found[row] = _ranked(xq[row], candidates, codes, metric)
             # Where the last candidate ties with the k-th, others like it may lie behind it.
-            if wanted >= len(cache) or len(ranked) <= k or not _tie(ranked[k - 1], ranked[-1]):
-                return ranked[:k]
-            wanted *= 4
-
-    def _ranked(self, xq: Floats, ids: list[int], metric: Metric) -> list[Neighbour]:
-        codes = self.catalog.codes(ids)
-        ids = [i for i in ids if i in codes]  # another process may have removed one since
-        xb = np.stack([codes[i] for i in ids]).astype(np.float64) if ids else np.empty((0, len(xq)))
-        query = xq.astype(np.float64)
-        distances = np.linalg.norm(xb - query, axis=1)
-        norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(query)
-        similarities = xb @ query / np.maximum(norms, np.finfo(np.float64).tiny)
-        found = [Neighbour(*row) for row in zip(ids, distances.tolist(), similarities.tolist(), strict=True)]
-        if metric == "euclidean":
-            return sorted(found, key=lambda one: (one.distance, one.id))
-        return sorted(found, key=lambda one: (-one.similarity, one.id))
+            ties = [row for row in open_rows if len(found[row]) > k and _tie(found[row][k - 1], found[row][-1])]
+            open_rows, wanted = ties if wanted < len(cache) else [], 4 * wanted
+        return [found[row][:k] for row in range(len(xq))]
 
     def cache(self, metric: Metric, must_save: bool = False) -> VectorCache:
         """The cache for ``metric``, caught up with the catalog or rebuilt from it, and saved where it can be.
@@ -219,6 +214,19 @@ def cache_kind(metric: Metric, facts: Meta) -> Metric:
     |N(a) - N(b)|^2 = 2d (1 - cos). Other codes need a cache for each.
     """
     return "cosine" if facts.standardized else metric
+
+
+def _ranked(xq: Floats, ids: list[int], codes: dict[int, Floats], metric: Metric) -> list[Neighbour]:
+    """Candidates in their exact order."""
+    xb = np.stack([codes[i] for i in ids]).astype(np.float64) if ids else np.empty((0, len(xq)))
+    query = xq.astype(np.float64)
+    distances = np.linalg.norm(xb - query, axis=1)
+    norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(query)
+    similarities = xb @ query / np.maximum(norms, np.finfo(np.float64).tiny)
+    found = [Neighbour(*row) for row in zip(ids, distances.tolist(), similarities.tolist(), strict=True)]
+    if metric == "euclidean":
+        return sorted(found, key=lambda one: (one.distance, one.id))
+    return sorted(found, key=lambda one: (-one.similarity, one.id))
 
 
 def _tie(a: Neighbour, b: Neighbour) -> bool:

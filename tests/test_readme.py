@@ -70,7 +70,9 @@ def test_the_python_runs(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 8
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md", "docs/figures.md", "docs/methods.md", "docs/recipe.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architecture.md", "docs/figures.md", "docs/methods.md", "docs/recipe.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
