@@ -47,7 +47,7 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False), metavar="RUN", help="The run's folder."
 )
-@click.option("--method", type=click.Choice(METHOD_NAMES), default="ogan", show_default=True)
+@click.option("--method", type=click.Choice(METHOD_NAMES), help="What is learnt, see docs/methods.md [default: ogan].")
 @click.option(
     "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
 )
@@ -106,33 +106,68 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
     except ImportError as error:
         raise MissingExtra(TORCH_LINE) from error
     from train import devices
-    from train.data import find_sources
-    from train.labelled import label_reader, read_classes
-    from train.plan import plan
 
-    run, budget = Path(output), _budget(options)
-    classes, label_of = (
-        read_classes(photos, label_reader(options["labels"]), run) if options["labels"] else (None, None)
-    )
-    recipe = _recipe(options, classes)
+    budget = _budget(options)
     processes = devices.join_processes(options["device"])
     device = devices.pick_device(options["device"], processes.local_rank)
     precision = devices.pick_precision(options["precision"], device)
     if options["deterministic"]:
         torch.use_deterministic_algorithms(True)
+    setting = _setting(Path(output), options, device, precision, processes)
+    classes, label_of = _classes(photos, setting.run, options["labels"])
+    asked_for = _asked_for(options, classes)
     if options["dry_run"]:
-        _print_plan(plan(recipe, len(find_sources(photos, run)), device, precision), recipe, budget)
-        return
-    _run(photos, run, options, recipe, budget, processes, device, precision, label_of)
+        _dry_run(photos, asked_for, options, setting, budget)
+    else:
+        _run(photos, asked_for, options, setting, budget, label_of)
 
 
-def _recipe(options: dict[str, Any], classes: tuple[str, ...] | None) -> Any:
-    from train.recipe import Recipe, preset
+def _setting(run: Path, options: dict[str, Any], device: Any, precision: str, processes: Any) -> Any:
+    from train.session import Setting
 
-    image_size = int(options["image_size"]) if options["image_size"] else None
-    name = options["preset_name"] or f"slim-{image_size or 64}"
-    changes = {key: options[key] for key in Recipe.__dataclass_fields__ if key in options}
-    return preset(name, **{**changes, "image_size": image_size, "classes": classes})
+    return Setting(
+        run,
+        device,
+        precision,
+        processes,
+        cache_dir=Path(options["cache_dir"] or run / "cache"),
+        cache_budget_bytes=int(options["cache_budget"] * 1e9),
+        workers=options["workers"],
+    )
+
+
+def _classes(photos: tuple[str, ...], run: Path, labels: str | None) -> Any:
+    """Names of the classes, and what tells a picture's, where there are labels."""
+    from train.labelled import label_reader, read_classes
+
+    return read_classes(photos, label_reader(labels), run) if labels else (None, None)
+
+
+def _asked_for(options: dict[str, Any], classes: tuple[str, ...] | None) -> dict[str, Any]:
+    """The settings that were named on the command line; None where they were not."""
+    from train.recipe import Recipe
+
+    named = {key: value for key, value in options.items() if key in Recipe.__dataclass_fields__}
+    return named | {"image_size": int(options["image_size"]) if options["image_size"] else None, "classes": classes}
+
+
+def _recipe(preset_name: str | None, asked_for: dict[str, Any]) -> Any:
+    from train.recipe import preset
+
+    return preset(preset_name or f"slim-{asked_for['image_size'] or 64}", **asked_for)
+
+
+def _dry_run(
+    photos: tuple[str, ...], asked_for: dict[str, Any], options: dict[str, Any], setting: Any, budget: Any
+) -> None:
+    from train.data import find_sources
+    from train.plan import plan
+    from train.session import resumed_run
+
+    resumed = resumed_run(asked_for, setting).recipe if options["resume"] else None
+    recipe = resumed or _recipe(options["preset_name"], asked_for)
+    found = len(find_sources(photos, setting.run))
+    _print_plan(plan(recipe, found, setting.device, setting.precision), recipe, budget)
 
 
 def _budget(options: dict[str, Any]) -> Any:
@@ -149,54 +184,37 @@ def _budget(options: dict[str, Any]) -> Any:
 
 def _run(
     photos: tuple[str, ...],
-    run: Path,
+    asked_for: dict[str, Any],
     options: dict[str, Any],
-    recipe: Any,
+    setting: Any,
     budget: Any,
-    processes: Any,
-    device: Any,
-    precision: str,
     label_of: Any,
 ) -> None:
     from train import session
     from train.loop import Hooks
     from train.networks import count_parameters
 
-    setting = session.Setting(
-        run,
-        device,
-        precision,
-        processes,
-        cache_dir=Path(options["cache_dir"] or run / "cache"),
-        cache_budget_bytes=int(options["cache_budget"] * 1e9),
-        workers=options["workers"],
-    )
-    asked_for = _asked_for(options) | {"classes": recipe.classes or None}
-    state = session.resumed_run(asked_for, setting) if options["resume"] else session.new_run(recipe, setting)
+    if options["resume"]:
+        state = session.resumed_run(asked_for, setting)
+    else:
+        state = session.new_run(_recipe(options["preset_name"], asked_for), setting)
+    is_first = setting.processes.is_first
     with bar("file", "decoding") as report:
         pictures = session.open_together(photos, state.recipe, setting, report, label_of)
-    if processes.is_first:
+    if is_first:
         networks = " + ".join(f"{name} {count_parameters(net):,}" for name, net in state.model.named_children())
-        where = f"{device}, {state.precision}"
+        where = f"{setting.device}, {state.precision}"
         say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks} parameters; {where}")
-    with stop_flag() as stopped, training_bar(processes.is_first) as report_progress:
+    with stop_flag() as stopped, training_bar(is_first) as report_progress:
         hooks = Hooks(report_progress, lambda: bool(stopped))
         model = session.run_session(state, pictures, budget, setting, hooks, _facts(options))
-    if not processes.is_first:
+    if not is_first:
         return
     if model is None:
         say(f"Saved at step {state.step:,}. Go on with the same command and --resume.")
         sys.exit(130)
     click.echo(shown_path(str(model.folder)))
     say(f"Done after {state.step:,} steps. Try: latent index build PHOTOS --model {shown_path(str(model.folder))}")
-
-
-def _asked_for(options: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were named on the command line, to hold against those of the run that is resumed."""
-    from train.recipe import Recipe
-
-    named = {key: value for key, value in options.items() if key in Recipe.__dataclass_fields__}
-    return named | {"image_size": int(options["image_size"]) if options["image_size"] else None}
 
 
 def _facts(options: dict[str, Any]) -> dict[str, Any]:

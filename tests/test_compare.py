@@ -40,7 +40,7 @@ def test_a_line_is_a_method_and_its_settings() -> None:
         ("ogan:adversery=hinge", r"no setting 'adversery'; there are adversary"),
         ("ogan:adversary=mild", "adversary 'mild' is none of"),
         ("ogan:batch_size=many", "batch_size cannot be 'many'"),
-        ("vae:adversary=hinge", "adversary says nothing to method vae"),
+        ("vae:adversary=hinge", "adversary say nothing to method vae"),
         ("cvae-gan", "needs --labels"),
     ],
 )

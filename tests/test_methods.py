@@ -21,7 +21,7 @@ from train.method import Batch, Method
 from train.methods import METHODS, new_method, pixelcnn
 from train.methods.aae import AAE, ADVERSARY_WEIGHT, CLASS_WEIGHT, HEADS_APART
 from train.methods.pixelcnn import log_likelihood
-from train.recipe import CHOICES, METHOD_NAMES, OWN_SETTINGS, Recipe
+from train.recipe import CHOICES, METHOD_NAMES, OWN_SETTINGS, Recipe, preset
 
 CPU = torch.device("cpu")
 CLASSES = ("disc", "square", "cross")
@@ -424,10 +424,10 @@ def test_every_name_has_its_method_and_every_choice_its_game() -> None:
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
-        ({"method": "vae", "adversary": "hinge"}, "adversary says nothing to method vae"),
-        ({"method": "ogan", "views": "strong"}, "views says nothing to method ogan, only to ogan-views"),
+        ({"method": "vae", "adversary": "hinge"}, "adversary say nothing to method vae"),
+        ({"method": "ogan", "views": "strong"}, "views say nothing to method ogan, only to ogan-views"),
         ({"method": "ogan", "adversary": "wild"}, r"adversary 'wild' is none of qp, ns, ls, hinge, wgan-gp"),
-        ({"method": "ogan", "classes": ("a", "b")}, "classes says nothing to method ogan, only to aae, cvae-gan"),
+        ({"method": "ogan", "classes": ("a", "b")}, "labels say nothing to method ogan, only to aae, cvae-gan"),
         ({"method": "cvae-gan"}, "needs --labels"),
         ({"method": "aae", "clusters": 1}, "clusters must be two at least"),
         ({"method": "aae", "clusters": 3, "classes": ("a", "b")}, "give one of the two"),
@@ -436,6 +436,14 @@ def test_every_name_has_its_method_and_every_choice_its_game() -> None:
 def test_settings_that_do_not_fit_a_method(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(TrainingError, match=complaint):
         dataclasses.replace(SMALL, **changes)  # type: ignore[arg-type]
+
+
+def test_a_preset_of_ogan_serves_other_methods() -> None:
+    assert preset("paper-256").correlation_weight == 1.0
+    other = preset("paper-256", method="vae", latent_dim=64)
+    assert (other.method, other.latent_dim, other.width) == ("vae", 64, preset("paper-256").width)
+    with pytest.raises(TrainingError, match="correlation_weight say nothing to method vae"):
+        preset("paper-256", method="vae", correlation_weight=0.3)
 
 
 def test_draws_are_independent_of_their_number() -> None:

@@ -21,7 +21,7 @@ from train.evaluate import Exam, generation
 from train.labelled import Labelled
 from train.loop import Budget, Hooks
 from train.networks import count_parameters
-from train.recipe import NEED_LABELS, Recipe
+from train.recipe import NEED_LABELS, Recipe, changed
 from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
 
 RESULT = "result.json"
@@ -59,7 +59,7 @@ def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
             raise TrainingError(f"{words}: {name} cannot be {value!r}") from error
     if method in NEED_LABELS:
         changes["classes"] = tuple(classes)
-    return Entry(words, dataclasses.replace(base, **changes))
+    return Entry(words, changed(base, **changes))
 
 
 def split(pictures: Labelled, seed: int = 0) -> tuple[Labelled, Labelled]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from retrieval.errors import TrainingError
 
@@ -106,7 +107,8 @@ class Recipe:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name, methods in OWN_SETTINGS.items():
             if self.method not in methods and getattr(self, name) != defaults[name]:
-                raise TrainingError(f"{name} says nothing to method {self.method}, only to {', '.join(methods)}")
+                said = "labels" if name == "classes" else name
+                raise TrainingError(f"{said} say nothing to method {self.method}, only to {', '.join(methods)}")
         if self.clusters < 0 or self.clusters == 1:
             raise TrainingError(f"clusters must be two at least, not {self.clusters}")
         if self.clusters and self.classes:
@@ -155,5 +157,16 @@ def preset(name: str, **changes: object) -> Recipe:
     """
     if name not in PRESETS:
         raise TrainingError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-    given = {key: value for key, value in changes.items() if value is not None}
-    return dataclasses.replace(PRESETS[name], **given)  # type: ignore[arg-type]
+    return changed(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})
+
+
+def changed(base: Recipe, **changes: Any) -> Recipe:
+    """``base`` with ``changes``; of another method, without what ``base`` says to its own alone.
+
+    Raises:
+        TrainingError: a setting that cannot be, or that says nothing to the method.
+    """
+    method = changes.get("method", base.method)
+    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
+    foreign = {name: defaults[name] for name, methods in OWN_SETTINGS.items() if method not in methods}
+    return dataclasses.replace(base, **{**foreign, **changes})

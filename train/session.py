@@ -79,7 +79,13 @@ def open_together(
     report: Report | None = None,
     label_of: LabelOf | None = None,
 ) -> Pictures:
-    """The training pictures; of several processes the first decodes them, the others wait for it."""
+    """The training pictures; of several processes the first decodes them, the others wait for it.
+
+    Raises:
+        TrainingError: nothing there to learn from, or labels are wanted and there is no ``label_of``.
+    """
+    if recipe.classes and label_of is None:
+        raise TrainingError(f"{setting.run} learns from labels: name them again with --labels")
     if not setting.processes.is_first:
         dist.barrier()
     pictures = open_pictures(
