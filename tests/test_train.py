@@ -33,8 +33,10 @@ from train import checkpoint
 from train.checkpoint import CHECKPOINT, State, new_state
 from train.data import (
     CachedPictures,
+    DevicePictures,
     Pictures,
     StreamedPictures,
+    brought_near,
     find_sources,
     latents,
     mirrored,
@@ -240,6 +242,17 @@ def test_labels_stay_with_their_pictures(photos: Path, tmp_path: Path, budget: i
     assert len(batch.labels) == (10 if budget else 11) and -1 in batch.labels
     for pixels, label in zip(batch.pixels, batch.labels, strict=True):
         assert expected[pixels.tobytes()] == label
+
+
+def test_pictures_on_a_device_are_those_of_the_cache() -> None:
+    cached = CachedPictures(draw_shapes(11)[0], np.arange(11))
+    near = DevicePictures(cached, CPU)
+    assert len(near) == 11
+    both = [islice(pictures.batches(shuffled(11, SMALL, 2)), 3) for pictures in (cached, near)]
+    for ours, theirs in zip(*both, strict=True):
+        assert torch.equal(to_signed(ours.pixels, CPU), to_signed(theirs.pixels, CPU))
+        assert ours.labels.tolist() == theirs.labels.tolist() and len(ours) == len(theirs) == 8
+    assert brought_near(cached, CPU) is cached  # there is nothing to gain
 
 
 def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own() -> None:

@@ -27,6 +27,7 @@ from retrieval.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
 
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
+GPU_SHARE = 0.3  # of a GPU's free memory that pictures may take
 MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 
 Labels = npt.NDArray[np.int64]
@@ -75,7 +76,7 @@ def _is_junk(name: str) -> bool:
 class Examples:
     """``pixels`` uint8 (b, s, s, 3) and ``labels`` (b,), numbers of classes, -1 where a picture has none."""
 
-    pixels: Pixels
+    pixels: Pixels | Tensor
     labels: Labels
 
     def __len__(self) -> int:
@@ -105,6 +106,36 @@ class CachedPictures:
     def batches(self, order: Iterator[np.ndarray]) -> Iterator[Examples]:
         for indices in order:
             yield Examples(self.pixels[indices], self.labels[indices])
+
+
+class DevicePictures:
+    """Decoded pictures in the memory of the device that learns from them, so that no step waits for a copy."""
+
+    def __init__(self, pictures: CachedPictures, device: torch.device) -> None:
+        self.pixels = torch.from_numpy(np.array(pictures.pixels)).to(device)
+        self.labels = pictures.labels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def batches(self, order: Iterator[np.ndarray]) -> Iterator[Examples]:
+        for indices in order:
+            rows = torch.from_numpy(indices).to(self.pixels.device, non_blocking=True)
+            yield Examples(self.pixels[rows], self.labels[indices])
+
+
+def brought_near(pictures: Pictures, device: torch.device) -> Pictures:
+    """The pictures on the device itself where it is a GPU with room to spare; else as they are."""
+    if device.type != "cuda" or not isinstance(pictures, CachedPictures):
+        return pictures
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return DevicePictures(pictures, device) if pictures.pixels.nbytes < GPU_SHARE * free_bytes else pictures
+
+
+def taken(pictures: Pictures, indices: np.ndarray) -> Pixels:
+    """Some pictures as an array uint8 (b, s, s, 3)."""
+    (examples,) = pictures.batches(iter([indices]))
+    return np.asarray(examples.pixels)
 
 
 def no_labels(count: int) -> Labels:
@@ -250,9 +281,10 @@ def shuffled(n: int, recipe: Recipe, first_step: int, rank: int = 0, world: int 
         yield indices
 
 
-def to_signed(pixels: Pixels, device: torch.device) -> Tensor:
+def to_signed(pixels: Pixels | Tensor, device: torch.device) -> Tensor:
     """uint8 (n, s, s, 3) -> float32 (n, 3, s, s) in [-1, 1], channels last in memory."""
-    batch = torch.from_numpy(np.ascontiguousarray(pixels)).to(device, non_blocking=True)
+    here = pixels if isinstance(pixels, Tensor) else torch.from_numpy(np.ascontiguousarray(pixels))
+    batch = here.to(device, non_blocking=True)
     return batch.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 

@@ -20,7 +20,7 @@ from retrieval.errors import TrainingError
 from retrieval.images import Pixels
 from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
-from train.data import Pictures, latents, to_signed
+from train.data import Pictures, latents, taken, to_signed
 from train.method import Method
 
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
@@ -65,7 +65,7 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     model = state.average
     re_estimate(model, pictures, device)
     model.cpu().eval()
-    sample = next(iter(pictures.batches(iter([np.arange(min(32, len(pictures)))])))).pixels
+    sample = taken(pictures, np.arange(min(32, len(pictures))))
     encoder, code = EncoderGraph(model), torch.zeros(4, model.code_dim)
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)

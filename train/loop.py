@@ -15,7 +15,7 @@ import torch
 from retrieval.errors import Diverged, TrainingError
 from train import checkpoint
 from train.checkpoint import State
-from train.data import Pictures, shuffled
+from train.data import Pictures, brought_near, shuffled, taken
 from train.devices import Processes, agree, agree_on_time
 from train.grid import save_grids
 from train.recipe import Recipe
@@ -102,7 +102,7 @@ def train(
     # What stays the same from step to step.
     trainer = Trainer(state, device, processes)
     order = shuffled(len(pictures), recipe, first_step, processes.rank, processes.world)
-    batches = pictures.batches(order)
+    batches = brought_near(pictures, device).batches(order)
     fixed_pictures = _fixed_pictures(pictures, recipe) if processes.is_first else None
     started = last_saved = last_grid = time.monotonic()
 
@@ -169,7 +169,7 @@ def _append_stats(run: Path, state: State, rate: float, values: dict[str, float]
 def _fixed_pictures(pictures: Pictures, recipe: Recipe) -> np.ndarray:
     """Pictures for the grids of reconstructions, the same ones for the whole run."""
     chosen = np.random.default_rng(recipe.seed).permutation(len(pictures))[:32]
-    return next(iter(pictures.batches(iter([chosen])))).pixels
+    return taken(pictures, chosen)
 
 
 def _check_finite(values: dict[str, float], step: int, run: Path) -> None:
