@@ -37,7 +37,7 @@ def make_photos(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
     rng = np.random.default_rng(0)
     grain = rng.normal(0, 6, (size[1], size[0], 1)).astype(np.int16)
     paths = []
-    for number, pixels in enumerate(load_model().sample(count)):
+    for number, pixels in enumerate(load_model("faces-64").sample(count)):
         large = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), np.int16)
         grained = np.clip(large + np.roll(grain, number * 37, axis=1), 0, 255).astype(np.uint8)
         path = folder / f"{number:05d}.jpg"
@@ -112,7 +112,7 @@ def bench_cold_query(scratch: Path, folder: Path, rounds: int) -> dict[str, floa
     index = str(scratch / "cold")
     latent("index", "build", str(folder), "--index", index)
     query = scratch / "query.jpg"
-    Image.fromarray(load_model().sample(1, seed=99)[0]).save(query)
+    Image.fromarray(load_model("faces-64").sample(1, seed=99)[0]).save(query)
 
     def torch_alone() -> None:
         subprocess.run([sys.executable, "-c", "import torch"], check=True)

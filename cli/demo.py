@@ -11,6 +11,7 @@ import click
 from cli.speech import say, shown_path
 
 LIBRARY, SMALL_LIBRARY = 500, 60
+MODEL = "faces-64"  # its samples are worth looking at
 SEED = 2026
 CHOSEN = 42  # the picture that is altered and looked for
 
@@ -31,14 +32,14 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
 
     folder = Path(output)
     library, count = folder / "photos", SMALL_LIBRARY if small else LIBRARY
-    say(f"1. Painting {count} pictures with the shipped generator into {shown_path(str(library))}")
+    say(f"1. Painting {count} pictures with the generator of {MODEL} into {shown_path(str(library))}")
     original = _paint_library(library, count)
     altered = folder / "altered.jpg"
     say(f"2. Altering one of them: {original.name} loses 4% at its edges, gets brighter, and is re-compressed")
     _alter(original, altered)
-    say(f"3. latent index build {shown_path(str(library))}")
+    say(f"3. latent index build {shown_path(str(library))} --model {MODEL}")
     index = folder / ".latent"
-    ctx.invoke(build, photos=(str(library),), index_folder=str(index))
+    ctx.invoke(build, photos=(str(library),), index_folder=str(index), model=MODEL)
     say(f"4. latent query {shown_path(str(altered))} -k 8")
     sheet, page = folder / "hits.png", folder / "hits.html"
     ctx.invoke(query, images=(str(altered),), k=8, index_folder=str(index), sheet=str(sheet), html_file=str(page))
@@ -50,9 +51,9 @@ above each picture, below it what the generator paints for its code.
 
 Try next:
   latent query {here["library"]}/face-00007.jpg --index {here["index"]}
-  latent sample 16 -o dreams --sheet dreams.png
+  latent sample 16 -o dreams --model {MODEL} --sheet dreams.png
   latent index build ~/Pictures
-  latent query some-face.jpg -k 10 --html hits.html
+  latent query some-photo.jpg -k 10 --html hits.html
   latent --help"""
     )
 
@@ -64,7 +65,7 @@ def _paint_library(library: Path, count: int) -> Path:
     from retrieval import load_model
 
     library.mkdir(parents=True, exist_ok=True)
-    for number, pixels in enumerate(load_model().sample(count, SEED)):
+    for number, pixels in enumerate(load_model(MODEL).sample(count, SEED)):
         path = library / f"face-{number:05d}.jpg"
         if not path.exists():
             part = path.with_suffix(".part")  # written beside, so that a picture is never half there

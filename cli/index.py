@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
-from retrieval.names import Device, printable
+from retrieval.names import DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
     from retrieval import Retriever, Summary
@@ -35,7 +35,7 @@ def index() -> None:
 )
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
 @index_option
-@click.option("--model", metavar="NAME|DIR", help="A shipped model or a bundle's folder [default: faces-64].")
+@click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
 @workers_option
 @device_option
 @retry_option

@@ -6,7 +6,7 @@ from typing import Literal
 
 Device = Literal["auto", "cpu", "cuda"]
 
-DEFAULT_MODEL = "faces-64"
+DEFAULT_MODEL = "photos-64"
 DECODE_SCALE = 0.9  # G(0.9 N(E(x))) is what the O-GAN paper's reconstructions show
 
 

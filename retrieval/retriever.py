@@ -117,7 +117,7 @@ class Retriever:
         """Index every picture below the folders ``photos``; an index that exists is brought up to date with them.
 
         Args:
-            model: of a new index, ``faces-64`` by default. An index that exists keeps its own.
+            model: of a new index, ``photos-64`` by default. An index that exists keeps its own.
             report: called with (files done, files to do).
             retry: read files again that were skipped before.
 

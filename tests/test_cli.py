@@ -159,7 +159,7 @@ def test_exit_codes(tmp_path: Path, latent: Run, indexed: Path, tiny_bundle: Pat
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     assert "latent index build" in latent("query", "x.jpg", "--index", elsewhere, code=3).stderr
-    assert "faces-64" in latent("index", "build", "photos", "--model", tiny_bundle, code=3).stderr
+    assert "photos-64" in latent("index", "build", "photos", "--model", tiny_bundle, code=3).stderr
     latent("index", "build", code=2)
     latent("index", "build", "no-such-folder", code=2)
     latent("query", "photos/shape-0-001.png", "-k", "0", code=2)
@@ -180,7 +180,7 @@ def test_status_verify_remove(indexed: Path, latent: Run) -> None:
     (indexed / "bad.jpg").write_text("no picture")
     latent("index", "update")
     facts = json.loads(latent("index", "status", "--skipped", "--format", "json").stdout)
-    assert (facts["found"], facts["skipped"], facts["model_name"]) == (24, 1, "faces-64")
+    assert (facts["found"], facts["skipped"], facts["model_name"]) == (24, 1, "photos-64")
     assert facts["skipped_files"] == [{"path": str(indexed / "bad.jpg"), "reason": "not a picture"}]
     text = latent("index", "status", "--skipped").stdout
     assert "photos/bad.jpg\tnot a picture" in text and "generation" in text
@@ -331,7 +331,7 @@ def test_interpolate(latent: Run, tmp_path: Path) -> None:
 
 
 def test_the_way_begins_and_ends_at_the_reconstructions() -> None:
-    model = load_model("faces-64")
+    model = load_model()
     codes = model.encode(model.sample(2, 3))
     way = model.interpolate(codes[0], codes[1], 5)
     ends = model.decode(codes)
