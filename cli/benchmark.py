@@ -11,7 +11,7 @@ from cli.speech import bar, say, shown_path, workers_option
 from cli.train import stop_flag, training_bar
 from train.recipe import METHOD_NAMES, NEED_LABELS
 
-ENCODERS = tuple(name for name in METHOD_NAMES if name not in ("gan-qp", *NEED_LABELS))
+ENCODERS = tuple(name for name in METHOD_NAMES if name not in ("gan-qp", "pixelcnn", *NEED_LABELS))
 WIDE = 78
 
 
@@ -34,7 +34,7 @@ Examples:
     "methods",
     multiple=True,
     metavar="METHOD[:SETTING=VALUE,...]",
-    help="Repeatable [default: all that encode and need no labels].",
+    help="Repeatable [default: all that encode, but those of labels and of single pixels].",
 )
 @click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True, help="For each method.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each method.")

@@ -19,7 +19,7 @@ try:
     from sklearn.base import BaseEstimator, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
-    raise MissingExtra("CodeTransformer needs scikit-learn: pip install 'latent[evaluate]'") from error
+    raise MissingExtra("CodeTransformer needs scikit-learn: pip install 'latent[features]'") from error
 
 ENCODED_AT_ONCE = 256
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import SHAPES, Run, draw_shapes
 from PIL import Image
 
+from cli.benchmark import ENCODERS
 from retrieval.errors import TrainingError
 from retrieval.workers import Task
 from train.compare import as_markdown, entry, mean_marks, split
@@ -31,6 +32,11 @@ def test_a_line_is_a_method_and_its_settings() -> None:
     )
     assert entry("cvae-gan", BASE, ["a", "b"]).recipe.classes == ("a", "b")
     assert entry("vae", BASE, ["a", "b"]).recipe.classes == ()
+
+
+def test_the_methods_that_are_compared_by_default_can_be() -> None:
+    assert [entry(name, preset("slim-64")).recipe.method for name in ENCODERS] == list(ENCODERS)
+    assert {"ogan", "ogan-views", "bigan-qp", "bigan", "ali", "ae", "vae", "aae"} == set(ENCODERS)
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,13 @@ def test_labels_that_do_not_fit(latent: Run, labelled: Path, labels: str | None,
     assert complaint in said and "Traceback" not in said
 
 
+def test_the_plan_of_every_method(latent: Run, labelled: Path) -> None:
+    for method in METHOD_NAMES:
+        labels = ("--labels", "folder") if method == "cvae-gan" else ()
+        done = latent("train", labelled, "-o", "run", "--method", method, *labels, *TINY, "--dry-run")
+        assert "parameters" in done.stdout and not (labelled.parent / "run").exists(), method
+
+
 def test_labels_and_methods_that_ignore_them(latent: Run, labelled: Path) -> None:
     said = latent("train", labelled, "-o", "run", "--method", "vae", "--labels", "folder", *TINY, code=1).stderr
     assert "say nothing to method vae" in said

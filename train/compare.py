@@ -15,9 +15,9 @@ from retrieval.errors import TrainingError
 from retrieval.model import Model, load_model
 from retrieval.sheet import Cell, Row, draw_png
 from train.checkpoint import CHECKPOINT
-from train.controls import HASH, controls
 from train.data import CachedPictures
-from train.evaluate import Exam, generation
+from train.evaluate import Cell as Interval
+from train.evaluate import Exam, generation, marks_of_controls
 from train.labelled import Labelled
 from train.loop import Budget, Hooks
 from train.networks import count_parameters
@@ -107,13 +107,14 @@ class Comparison:
         marks = self._judged(model)
         marks["training, s a thousand pictures"] = elapsed_s / (self.steps * recipe.batch_size) * 1000
         marks["parameters, millions"] = parameters / 1e6
-        (run / RESULT).write_text(json.dumps(marks, indent=2) + "\n")
+        _write_whole(run / RESULT, marks)
         return marks
 
     def _trained(self, recipe: Recipe, run: Path, hooks: Hooks) -> tuple[Model, float, int]:
         setting = dataclasses.replace(self.setting, run=run)
-        state = resumed_run({}, setting) if (run / CHECKPOINT).exists() else new_run(recipe, setting)
-        labels = np.full(len(self.exam.gallery), -1, np.int64)
+        begun = (run / CHECKPOINT).exists()
+        state = resumed_run(dataclasses.asdict(recipe), setting) if begun else new_run(recipe, setting)
+        labels = None
         if recipe.classes:
             numbers = {name: number for number, name in enumerate(recipe.classes)}
             labels = np.array([numbers[label] for label in self.exam.gallery.columns[self.exam.classes[0]]], np.int64)
@@ -126,8 +127,7 @@ class Comparison:
     def _judged(self, model: Model) -> Marks:
         marks: Marks = {}
         if model.has_encoder:
-            cells = self.exam.sit(lambda pictures: model.encode_squares(pictures).codes)
-            marks = {measure: cell[0] for measure, cell in cells.items()}
+            marks = _means(self.exam.sit(lambda pictures: model.encode_squares(pictures).codes))
         return marks | generation(model, self.exam.gallery.pixels, self.exam.queries.pixels)
 
     def _of_controls(self, recipe: Recipe) -> dict[str, Marks]:
@@ -136,11 +136,8 @@ class Comparison:
             self.say("controls")
             shapes = ("image_size", "latent_dim", "width", "max_width", "kernel")
             plain = {name: getattr(recipe, name) for name in shapes}
-            found = {
-                name: {measure: cell[0] for measure, cell in self.exam.sit(describe, name != HASH).items()}
-                for name, describe in controls(self.exam.gallery.pixels, recipe.latent_dim, plain).items()
-            }
-            path.write_text(json.dumps(found, indent=2) + "\n")
+            found = marks_of_controls(self.exam, recipe.latent_dim, plain)
+            _write_whole(path, {name: _means(cells) for name, cells in found.items()})
         return dict(json.loads(path.read_text()))
 
     def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
@@ -161,6 +158,17 @@ class Comparison:
             path = self.folder / f"{name}.png"
             draw_png(rows, path)
             yield path
+
+
+def _means(cells: dict[str, Interval]) -> Marks:
+    return {measure: mean for measure, (mean, _, _) in cells.items()}
+
+
+def _write_whole(path: Path, content: object) -> None:
+    """Beside and moved over, so that a comparison that was killed here goes on."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, indent=2) + "\n")
+    part.replace(path)
 
 
 def _file_name(words: str) -> str:

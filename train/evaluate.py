@@ -143,11 +143,16 @@ def evaluate(model: Model, exam: Exam) -> Report:
     report = Report(model.name, len(exam.gallery), len(exam.queries))
     if model.has_encoder:
         report.table[CODE] = exam.sit(lambda pictures: model.encode_squares(pictures).codes)
-        for name, describe in controls(exam.gallery.pixels, model.latent_dim, model.facts.get("recipe")).items():
-            report.table[name] = exam.sit(describe, with_labels=name != HASH)
+        report.table |= marks_of_controls(exam, model.latent_dim, model.facts.get("recipe"))
     if model.has_generator:
         report.generation = generation(model, exam.gallery.pixels, exam.queries.pixels)
     return report
+
+
+def marks_of_controls(exam: Exam, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, dict[str, Cell]]:
+    """What the controls of such a model are marked; a hash knows nothing of labels."""
+    describers = controls(exam.gallery.pixels, latent_dim, recipe)
+    return {name: exam.sit(describe, with_labels=name != HASH) for name, describe in describers.items()}
 
 
 def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:

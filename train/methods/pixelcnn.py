@@ -94,8 +94,8 @@ class PixelCNN(nn.Module):
 
     def forward(self, code: Tensor) -> Tensor:
         """Draw pixel after pixel: (n, d) -> (n, 3, s, s) in [-1, 1]."""
-        pictures = torch.zeros(1, 3, self.image_size, self.image_size) + 0 * code.sum(dim=1)[:, None, None, None]
-        last = self.image_size**2
+        blank = code.new_zeros(1, 3, self.image_size, self.image_size) + 0 * code.sum(dim=1)[:, None, None, None]
+        first, last = torch.tensor(0, device=code.device), self.image_size**2
 
         def is_left(pixel: Tensor, x: Tensor) -> Tensor:
             return pixel < last
@@ -104,7 +104,7 @@ class PixelCNN(nn.Module):
             drawn = draw(self.distributions(x, code), self.dice)
             return pixel + 1, torch.where(self.place == pixel, drawn, x)
 
-        drawn: Tensor = while_loop(is_left, draw_one, (torch.tensor(0), pictures))[1]  # type: ignore[no-untyped-call]
+        drawn: Tensor = while_loop(is_left, draw_one, (first, blank))[1]  # type: ignore[no-untyped-call]
         return drawn
 
 
