@@ -191,6 +191,7 @@ def _run(
     label_of: Any,
 ) -> None:
     from train import session
+    from train.devices import leave_processes
     from train.loop import Hooks
     from train.networks import count_parameters
 
@@ -208,6 +209,7 @@ def _run(
     with stop_flag() as stopped, training_bar(is_first) as report_progress:
         hooks = Hooks(report_progress, lambda: bool(stopped))
         model = session.run_session(state, pictures, budget, setting, hooks, _facts(options))
+    leave_processes(setting.processes)
     if not is_first:
         return
     if model is None:

@@ -37,6 +37,12 @@ def join_processes(device_name: str) -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def leave_processes(processes: Processes) -> None:
+    """Part from the others in order: a process that ends with its connections open may be aborted."""
+    if processes.world > 1:
+        dist.destroy_process_group()
+
+
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """``auto`` takes a GPU where there is one.
 
