@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,17 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = checkpoint.new_state(recipe, cpu, "float32")
     export(state, CachedPictures(draw_shapes(64)[0]), folder, {"name": "tiny"}, cpu)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one thread: the machine is shared."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +27,8 @@ from train.methods.pixelcnn import draw
 from train.recipe import METHOD_NAMES, Recipe
 from train.session import Setting, new_run, run_session
 from train.step import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 STEPS = 120
@@ -56,14 +57,6 @@ def shapes(variant: str, count: int = 1024) -> CachedPictures:
     if variant == "aae, labels":
         labels[40:] = -1  # semi-supervised
     return CachedPictures(pixels, labels)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -21,17 +20,11 @@ from train.methods.ogan import OGAN
 from train.networks import DownConv, Encoder, Generator, UpConv, channel_plan, count_parameters
 from train.recipe import PRESETS, Recipe, preset
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RNG = np.random.default_rng(0)
 A, B = RNG.standard_normal((2, 6, 10)) * 3 + 1
 X, Y = RNG.uniform(-1, 1, (2, 6, 3, 8, 8))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def close(ours: Tensor, reference: np.ndarray) -> bool:
