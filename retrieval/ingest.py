@@ -59,7 +59,8 @@ class Scope:
     retry: bool = False  # read files again that were skipped
 
     def relative(self, path: str) -> bytes:
-        return os.fsencode(os.path.relpath(path, self.root))
+        """``path``, which lies in the root, as the catalog has it."""
+        return os.fsencode(path.removeprefix(self.root).lstrip(os.sep) or os.curdir)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Decoding in worker processes, so that a decoder that hangs or dies costs its file alone.
 
-Each worker is a process of its own that reads tasks from its standard input and answers one by one. A watchdog
-inside it ends the process when one file takes too long, even where C code never gives the interpreter back;
-the pool then refuses that file, starts a new worker and goes on. The processes are started by command line
+Each worker is a process of its own that reads tasks from its standard input and answers one by one. The system's
+alarm ends the process when one file takes too long, even where C code never gives the interpreter back; the pool
+then refuses that file, starts a new worker and goes on. The processes are started by command line
 and not by ``multiprocessing``, so that a caller's script needs no ``if __name__ == "__main__"``.
 """
 
@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -38,6 +38,7 @@ CHUNKS_AHEAD = 64  # so that workers go on decoding while the caller encodes a b
 READ_BYTES = 1 << 20
 READY = b"ready"
 KILLED = 9  # SIGKILL, by number because not every system names it
+OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker ends whose file took too long
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,8 @@ class _Worker:
     def epitaph(self) -> tuple[str, bool]:
         """Why the process ended, for the file that it was working on, and whether that may pass."""
         code = self.process.wait()
-        # Exit code 1 is the watchdog's. Half the limit, because the clock here starts later than the worker's own.
-        if code == 1 and time.monotonic() - self.busy_since > self.time_limit_s / 2:
+        # Half the limit, because the clock here starts later than the worker's own.
+        if code == OUT_OF_TIME and time.monotonic() - self.busy_since > self.time_limit_s / 2:
             return f"decoder took longer than {self.time_limit_s:g} s", False
         if code < 0:
             return f"decoder died of {_signal_name(-code)}", -code == KILLED  # by the system, short of memory
@@ -246,18 +247,35 @@ def serve(size_px: int, time_limit_s: float) -> None:
     os.dup2(2, 1)  # whatever a decoder prints must not reach the answers
     answers.write(READY)
     answers.flush()
-    with open(os.devnull, "w") as nowhere:
-        while True:
-            try:
-                tasks: list[Task] = pickle.load(sys.stdin.buffer)
-            except EOFError:  # the parent is done, or gone
-                return
-            for task in tasks:
-                faulthandler.dump_traceback_later(time_limit_s, exit=True, file=nowhere)
-                decoded = decode(task, size_px)
-                faulthandler.cancel_dump_traceback_later()
-                pickle.dump(decoded, answers, protocol=pickle.HIGHEST_PROTOCOL)
-                answers.flush()
+    end_after = _alarm()
+    while True:
+        try:
+            tasks: list[Task] = pickle.load(sys.stdin.buffer)
+        except EOFError:  # the parent is done, or gone
+            return
+        for task in tasks:
+            end_after(time_limit_s)
+            decoded = decode(task, size_px)
+            end_after(0)
+            pickle.dump(decoded, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def _alarm() -> Callable[[float], object]:
+    """A function that has this process ended in so many seconds, whatever it is doing then; 0 takes it back."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started the program may have had it ignored
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    nowhere = open(os.devnull, "w")  # noqa: SIM115, it stays open as long as the process
+
+    def end_after(seconds: float) -> None:  # by a thread, which costs some 0.1 ms a file
+        if seconds:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        else:
+            faulthandler.cancel_dump_traceback_later()
+
+    return end_after
 
 
 def stack(pictures: list[Decoded]) -> Pixels:

@@ -48,6 +48,7 @@ from train.devices import Processes, join_processes
 from train.export import EncoderGraph, export, re_estimate
 from train.grid import to_pixels
 from train.loop import Budget, Hooks, Pace, learning_rate
+from train.quantize import quantize
 from train.recipe import Recipe
 from train.session import Setting, new_run, resumed_run, run_session
 from train.step import Trainer
@@ -534,11 +535,13 @@ def test_codes_know_the_latents_they_came_from(learnt: Learnt) -> None:
     assert own < 0.6 * others, (own, others)  # 0.4 here
 
 
-def test_the_bundle_gives_the_codes_of_torch(learnt: Learnt) -> None:
+def test_a_bundle_in_float32_gives_the_codes_of_torch(learnt: Learnt, tmp_path: Path) -> None:
+    model = export(learnt.state, small_pictures(1024), tmp_path / "exact", {"name": "exact"}, CPU, exact=True)
+    assert model.facts["encoder_bits"] == 32
     graph = EncoderGraph(learnt.state.average)
     for count in (1, 3, 70):  # one, few, and more than a batch of the bundle
         shapes = draw_shapes(count, seed=3000)[0]
-        ours = learnt.model.encode_fully(shapes)
+        ours = model.encode_fully(shapes)
         with torch.no_grad():
             codes, realism, spread = (output.numpy() for output in graph(torch.from_numpy(shapes)))
         assert ours.codes.shape == (count, 32) and ours.codes.dtype == np.float32
@@ -546,6 +549,34 @@ def test_the_bundle_gives_the_codes_of_torch(learnt: Learnt) -> None:
         np.testing.assert_allclose(ours.realism, realism, atol=1e-3)
         np.testing.assert_allclose(ours.spread, spread, atol=1e-3)
         assert np.abs(ours.codes.mean(1)).max() < 1e-5 and np.abs(ours.codes.std(1) - 1).max() < 1e-3
+
+
+def test_a_bundle_in_eight_bits_gives_nearly_these_codes_whatever_the_batch(learnt: Learnt) -> None:
+    assert learnt.model.facts["encoder_bits"] == 8 and learnt.model.facts["encoder_cosine"] >= 0.995
+    shapes = draw_shapes(200, seed=3000)[0]
+    with torch.no_grad():
+        exact, realism, spread = (
+            output.numpy() for output in EncoderGraph(learnt.state.average)(torch.from_numpy(shapes))
+        )
+    ours = learnt.model.encode_fully(shapes)
+    assert (ours.codes * exact).mean(1).mean() > 0.995  # both are standardized: this is their cosine
+    assert np.corrcoef(ours.realism, realism)[0, 1] > 0.99 and np.abs(ours.spread - spread).max() < 0.05 * spread.mean()
+    assert np.abs(ours.codes.mean(1)).max() < 1e-5 and np.abs(ours.codes.std(1) - 1).max() < 1e-3
+    one_by_one = np.concatenate([learnt.model.encode(shapes[i : i + 1]) for i in range(20)])
+    np.testing.assert_allclose(one_by_one, ours.codes[:20], atol=1e-5)
+
+
+def test_an_encoder_that_eight_bits_would_spoil_stays_as_it_is(learnt: Learnt, tmp_path: Path) -> None:
+    """Calibrated on black pictures, no range fits; and where no picture is left to check with, nothing is risked."""
+    export(learnt.state, small_pictures(1024), tmp_path / "exact", {"name": "exact"}, CPU, exact=True)
+    encoder = tmp_path / "exact" / "encoder.onnx"
+    before = encoder.read_bytes()
+    shapes = draw_shapes(256, seed=3000)[0]
+    assert quantize(encoder, np.concatenate([np.zeros_like(shapes[:128]), shapes])) is None
+    assert quantize(encoder, shapes[:128]) is None
+    assert encoder.read_bytes() == before
+    assert (quantize(encoder, shapes) or 0) >= 0.995
+    assert encoder.stat().st_size < len(before)
 
 
 def test_the_bundle_paints_what_torch_paints(learnt: Learnt) -> None:

@@ -1,4 +1,4 @@
-"""From a trained model to a bundle: BatchNorm re-estimated on real pictures, ONNX written and checked."""
+"""From a trained model to a bundle: BatchNorm re-estimated on real pictures, ONNX written, checked and quantized."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
 from train.method import Method
+from train.quantize import CALIBRATION_PICTURES, CHECK_PICTURES, quantize
 
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
 RE_ESTIMATION_PICTURES = 50_000
@@ -53,11 +54,14 @@ class GeneratorGraph(nn.Module):
         return pixels.permute(0, 2, 3, 1).to(torch.uint8)
 
 
-def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any], device: torch.device) -> Model:
+def export(
+    state: State, pictures: Pictures, folder: Path, facts: dict[str, Any], device: torch.device, exact: bool = False
+) -> Model:
     """Write the averaged model as a bundle into ``folder`` and check it against torch.
 
     Args:
         facts: what ``model.json`` says beyond the recipe: at least ``name``.
+        exact: leave the encoder in float32, where it would be quantized else.
 
     Raises:
         TrainingError: the codes of the two differ by ``TOLERANCE`` or more on real pictures.
@@ -73,11 +77,13 @@ def export(state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]
     if model.has_encoder:
         _write(encoder, torch.from_numpy(sample[:4].copy()), part / ENCODER, "images", ["code", "realism", "spread"])
     _write(GeneratorGraph(model), code, part / GENERATOR, "code", ["images"])
-    seal(part, {**facts, **_own_facts(state, len(pictures))})
+    facts = {**facts, **_own_facts(state, len(pictures))}
+    seal(part, facts)
     if model.has_encoder:
         difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
         if not difference < TOLERANCE:
             raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}; see {part}")
+        seal(part, facts | ({"encoder_bits": 32} if exact else in_eight_bits(part / ENCODER, pictures)))
     shutil.rmtree(folder, ignore_errors=True)  # only now, and only a bundle of this run
     part.replace(folder)
     return load_model(folder, device="cpu")
@@ -101,6 +107,13 @@ def _own_facts(state: State, pictures: int) -> dict[str, Any]:
         "recipe": dataclasses.asdict(recipe),
         "versions": {"torch": torch.__version__, "opset": OPSET},
     }
+
+
+def in_eight_bits(encoder: Path, pictures: Pictures) -> dict[str, Any]:
+    """Quantize an ``encoder.onnx`` in place where that keeps its codes; what ``model.json`` says of it."""
+    some = np.random.default_rng(0).permutation(len(pictures))[: CALIBRATION_PICTURES + CHECK_PICTURES]
+    cosine = quantize(encoder, taken(pictures, some))
+    return {"encoder_bits": 32} if cosine is None else {"encoder_bits": 8, "encoder_cosine": round(cosine, 4)}
 
 
 def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> float:
