@@ -47,6 +47,7 @@ from index.schema import (
 
 FILE_NAME = "catalog.db"
 VARIABLES = 500  # values in one IN (...)
+ROW = [pictures.c[name] for name in Picture._fields]
 
 
 class Catalog:
@@ -139,21 +140,21 @@ class Catalog:
     def listing(self, root_id: int) -> dict[bytes, Picture]:
         """All rows of a root by path."""
         with self.transaction() as connection:
-            rows = connection.execute(select(pictures).where(pictures.c.root_id == root_id))
-            return {row.path: _picture(row) for row in rows}
+            rows = connection.execute(select(*ROW).where(pictures.c.root_id == root_id)).all()
+        return {picture.path: picture for picture in map(Picture._make, rows)}
 
     def at_path(self, root_id: int, path: bytes) -> Picture | None:
         with self.transaction() as connection:
             where = (pictures.c.root_id == root_id) & (pictures.c.path == path)
-            row = connection.execute(select(pictures).where(where)).first()
-        return None if row is None else _picture(row)
+            row = connection.execute(select(*ROW).where(where)).first()
+        return None if row is None else Picture._make(row)
 
     def pictures(self, ids: Sequence[int]) -> dict[int, Picture]:
         with self.transaction() as connection:
             return {
-                row.id: _picture(row)
+                row.id: Picture._make(row)
                 for part in _parts(ids)
-                for row in connection.execute(select(pictures).where(pictures.c.id.in_(part)))
+                for row in connection.execute(select(*ROW).where(pictures.c.id.in_(part)))
             }
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
@@ -174,9 +175,12 @@ class Catalog:
         known: dict[bytes, tuple[Picture, Floats]] = {}
         with self.transaction() as connection:
             for part in _parts(sorted(set(hashes))):
-                query = select(pictures, codes.c.code).join(codes).where(pictures.c.content_hash.in_(part))
-                for row in connection.execute(query.order_by(pictures.c.id.desc())):
-                    known[row.content_hash] = (_picture(row), np.frombuffer(row.code, "<f4"))
+                query = select(*ROW, codes.c.code).select_from(pictures).join(codes)
+                query = query.where(pictures.c.content_hash.in_(part)).order_by(pictures.c.id.desc())
+                for *row, code in connection.execute(query):
+                    picture = Picture._make(row)
+                    assert picture.content_hash is not None
+                    known[picture.content_hash] = (picture, np.frombuffer(code, "<f4"))
         return known
 
     def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
@@ -252,8 +256,8 @@ class Catalog:
 
     def skipped(self) -> list[Picture]:
         with self.transaction() as connection:
-            query = select(pictures).where(pictures.c.status == "skipped").order_by(pictures.c.root_id, pictures.c.path)
-            return [_picture(row) for row in connection.execute(query)]
+            query = select(*ROW).where(pictures.c.status == "skipped").order_by(pictures.c.root_id, pictures.c.path)
+            return [Picture._make(row) for row in connection.execute(query)]
 
     def faults(self) -> list[str]:
         """What is wrong inside the catalog itself, in words; empty where all is well."""
@@ -302,7 +306,7 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
     old: list[dict[str, Any]] = []
     coded: list[dict[str, Any]] = []
     for change in changes:
-        values = {**vars(change.picture), "generation": generation}
+        values = {**change.picture._asdict(), "generation": generation}
         if values["id"] is None:
             values["id"] = next_id + len(new)
             new.append(values)
@@ -326,10 +330,6 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
 def _inserted_id(result: CursorResult[Any]) -> int:
     assert result.inserted_primary_key is not None
     return int(result.inserted_primary_key[0])
-
-
-def _picture(row: Any) -> Picture:
-    return Picture(**{key: getattr(row, key) for key in Picture.__dataclass_fields__})
 
 
 def _matrix(rows: list[tuple[int, bytes]], dim: int) -> tuple[Ids, Floats]:

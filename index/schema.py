@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -102,8 +102,7 @@ class Meta:
     rebuild_from: int = 0
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):  # not a dataclass: an update reads a hundred thousand of them before it does anything
     """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
 
     root_id: int

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from index.catalog import Catalog
 from index.schema import READ_AGAIN, Change, Floats
@@ -63,8 +64,7 @@ class Scope:
         return os.fsencode(path.removeprefix(self.root).lstrip(os.sep) or os.curdir)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """A file that has to be read: new (``row`` is None), or no longer what its row says."""
 
     scope: Scope
