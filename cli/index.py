@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +15,46 @@ from cli.speech import bar, counted, device_option, index_option, say, shown_pat
 from retrieval.names import DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
-    from retrieval import Retriever, Summary
+    from retrieval import Budget, Retriever, Status, Summary
 
 REASONS_SHOWN = 12
 
+SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+TIMES = {"ms": 1e-3, "s": 1.0}
+ANY = "any"
+
+
+class Quantity(click.ParamType[float]):
+    """A number with a unit, as 2GB or 10ms; ``any`` is infinite."""
+
+    def __init__(self, name: str, units: dict[str, float]) -> None:
+        self.name = name
+        self.units = units
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if value == ANY:
+            return math.inf
+        words = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]+)", value)
+        factors = {name.lower(): factor for name, factor in self.units.items()}
+        try:
+            found = float(words[1]) * factors[words[2].lower()] if words else 0.0
+        except (ValueError, KeyError):
+            found = 0.0
+        if not 0 < found < math.inf:
+            self.fail(
+                f"{value!r} is no {self.name}: a number above 0 and one of {', '.join(self.units)}, or {ANY}", param
+            )
+        return found
+
+
+memory_option = click.option(
+    "--memory", type=Quantity("size", SIZES), help="Searching may take so much memory, as 2GB; any for no limit."
+)
+latency_option = click.option(
+    "--latency", type=Quantity("time", TIMES), help="One query may take so long, as 10ms; any for no limit."
+)
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 where files were skipped.")
 retry_option = click.option("--retry", is_flag=True, help="Read files again that were skipped before.")
 
@@ -39,6 +77,8 @@ def index() -> None:
 @workers_option
 @device_option
 @retry_option
+@memory_option
+@latency_option
 @strict_option
 @click.pass_context
 def build(
@@ -49,18 +89,22 @@ def build(
     workers: int | None,
     device: Device,
     retry: bool,
+    memory: float | None,
+    latency: float | None,
     strict: bool,
 ) -> None:
     """Index every picture below the folders PHOTOS.
 
     Run again, it takes in what is new, changed or gone. It can be stopped at any moment and goes on where it
-    was.
+    was. Of --memory and --latency, which the index keeps, the one that is left away is not limited.
     """
     from retrieval import Retriever
 
     started = time.monotonic()
     with bar("file", "indexing") as report:
-        retriever = Retriever.build(photos, index_folder, model, workers, device, report, retry)
+        retriever = Retriever.build(
+            photos, index_folder, model, workers, device, report, retry, _budget(memory, latency)
+        )
     with retriever:
         assert retriever.last_summary is not None
         _tell(retriever, retriever.last_summary, time.monotonic() - started)
@@ -72,10 +116,19 @@ def build(
 @workers_option
 @device_option
 @retry_option
+@memory_option
+@latency_option
 @strict_option
 @click.pass_context
 def update(
-    ctx: click.Context, index_folder: str | None, workers: int | None, device: Device, retry: bool, strict: bool
+    ctx: click.Context,
+    index_folder: str | None,
+    workers: int | None,
+    device: Device,
+    retry: bool,
+    memory: float | None,
+    latency: float | None,
+    strict: bool,
 ) -> None:
     """Bring the index up to date with its folders.
 
@@ -86,9 +139,27 @@ def update(
     started = time.monotonic()
     with Retriever.open(index_folder, device) as retriever:
         with bar("file", "updating") as report:
-            summary = retriever.update(workers, report, retry)
+            summary = retriever.update(workers, report, retry, _budget(memory, latency))
         _tell(retriever, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
+
+
+def _budget(memory: float | None, latency: float | None) -> Budget | None:
+    """None where nothing was said, so that the index keeps what it has."""
+    from retrieval import Budget
+
+    if memory is None and latency is None:
+        return None
+    return Budget(
+        None if memory is None or math.isinf(memory) else int(memory),
+        None if latency is None or math.isinf(latency) else latency,
+    )
+
+
+def _searching(facts: Status) -> str:
+    """How it is searched, and what that costs."""
+    cost = f"{size(facts.search_memory_bytes)}, about {1000 * facts.search_latency_s:.1f} ms a query"
+    return f"{facts.search}: {cost}" + (f", recall {facts.search_recall:.3f}" if facts.search != "exact" else "")
 
 
 def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
@@ -108,6 +179,11 @@ def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
     found = len(retriever)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
     click.echo(f"{counted(found, 'picture')} in {shown_path(str(retriever.folder))} ({seconds:.1f} s{rate})")
+    facts = retriever.status()
+    if facts.search != "exact":
+        click.echo(f"searched by {_searching(facts)}")
+    if not facts.search_fits:
+        say("Warning: no way of searching so many pictures keeps to --memory and --latency; this one comes nearest.")
     if not found:
         say("No pictures were found. Is it the right folder?")
 
@@ -139,6 +215,7 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         "model": f"{facts.model_name}, {facts.latent_dim} numbers ({facts.model_digest[:12]})",
         "generation": str(facts.generation),
         "pictures": f"{facts.found:,}",
+        "searched by": _searching(facts),
         "skipped": f"{facts.skipped:,}",
         "vanished": f"{facts.vanished:,}",
         "removed": f"{facts.removed:,}",

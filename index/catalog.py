@@ -6,6 +6,7 @@ to the folder that holds the index where it lies inside it, so that both can be 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -190,6 +191,29 @@ class Catalog:
                 for part in _parts(ids)
                 for row in connection.execute(select(codes).where(codes.c.picture_id.in_(part)))
             }
+
+    def codes_of(self, ids: Ids) -> tuple[Ids, Floats]:
+        """As ``codes``, as arrays: ids (n,) ascending and codes (n, d)."""
+        with self.transaction() as connection:
+            return self._codes_of(connection, ids)
+
+    def some_codes(self, connection: Connection, count: int, dim: int) -> Floats:
+        """About ``count`` codes (n, d) of what can be found, or all; drawn at random, and always the same."""
+        last = connection.scalar(select(func.max(codes.c.picture_id))) or 0
+        drawn = np.random.default_rng(0).permutation(last)[
+            : count * max(1, last // max(1, self.meta(connection).found))
+        ]
+        ids, matrix = self._codes_of(connection, np.sort(drawn + 1), only_found=True)
+        chosen = np.random.default_rng(0).permutation(len(ids))[:count]
+        return matrix[chosen].reshape(-1, dim)
+
+    def _codes_of(self, connection: Connection, ids: Ids, only_found: bool = False) -> tuple[Ids, Floats]:
+        wanted = func.json_each(json.dumps(ids.tolist())).table_valued("value")
+        query = select(codes.c.picture_id, codes.c.code).where(codes.c.picture_id.in_(select(wanted.c.value)))
+        if only_found:
+            query = query.join(pictures).where(pictures.c.status == "found")
+        rows = sorted(tuple(row) for row in connection.execute(query).all())
+        return _matrix(rows, self.meta(connection).latent_dim)
 
     def found_codes(self, connection: Connection, dim: int, batch: int = 10_000) -> Iterator[tuple[Ids, Floats]]:
         """Ids (b,) and codes (b, d) of everything that can be found, in the order of the ids."""

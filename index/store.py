@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+from sqlalchemy import Connection
 
 from index.catalog import FILE_NAME, Catalog
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
-from index.schema import Meta
-from index.vectors import PART, CacheUnusable, Metric, VectorCache, check_faiss
-
-Floats = npt.NDArray[np.float32]
+from index.schema import Floats, Ids, Meta
+from index.structures import Budget, Structure, choose
+from index.vectors import PART, CacheUnusable, Metric, Quality, Truth, VectorCache, check_faiss, layout_of
 
 LOCK_NAME = "lock"
 QUERIES_AT_ONCE = 1024
+CODES_AT_ONCE = 200_000  # candidates of all these queries together
+QUESTIONS = 200  # codes that a new cache is tried on
 SPARE = 8  # candidates beyond k that FAISS proposes; the exact order is decided in float64
 
 
@@ -38,6 +39,7 @@ class Store:
     def __init__(self, folder: Path, catalog: Catalog) -> None:
         self.folder = folder
         self.catalog = catalog
+        self.budget = Budget.kept_in(folder)
         self._caches: dict[str, VectorCache] = {}
 
     @classmethod
@@ -91,28 +93,33 @@ class Store:
     ) -> list[list[Neighbour]]:
         """The ``k`` nearest pictures to each query (n, d), nearest first, equals by ascending id.
 
-        FAISS proposes candidates in float32; their order is decided in float64 on the catalog's codes.
+        FAISS proposes candidates; their order is decided in float64 on the catalog's codes.
         ``left_out`` names for each query the ids that must not be found.
         """
         unwanted = [set(out) for out in left_out or [()] * len(xq)]
         if len(unwanted) != len(xq):
             raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
-        parts = [slice(start, start + QUERIES_AT_ONCE) for start in range(0, len(xq), QUERIES_AT_ONCE)]
-        return [found for part in parts for found in self._search_part(xq[part], k, metric, unwanted[part])]
+        cache = self.cache(metric)
+        at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // cache.proposals_for(k)))
+        parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
+        return [hits for part in parts for hits in self._search_part(cache, xq[part], k, metric, unwanted[part])]
 
-    def _search_part(self, xq: Floats, k: int, metric: Metric, unwanted: list[set[int]]) -> list[list[Neighbour]]:
-        cache, found = self.cache(metric), dict[int, list[Neighbour]]()
-        open_rows, wanted = list(range(len(xq))), k + max(map(len, unwanted)) + SPARE
+    def _search_part(
+        self, cache: VectorCache, xq: Floats, k: int, metric: Metric, unwanted: list[set[int]]
+    ) -> list[list[Neighbour]]:
+        found, open_rows = dict[int, list[Neighbour]](), list(range(len(xq)))
+        most = k + max(map(len, unwanted)) + SPARE
+        wanted = cache.proposals_for(most)
         while open_rows:
             proposed = cache.search(xq[open_rows], wanted)
-            codes = self.catalog.codes(np.unique(proposed).tolist())
-            for row, ids in zip(open_rows, proposed.tolist(), strict=True):
+            known, codes = self.catalog.codes_of(np.unique(proposed))
+            for row, ids in zip(open_rows, proposed, strict=True):
                 # Another process may have removed one since.
-                candidates = [i for i in ids if i in codes and i not in unwanted[row]]
-                found[row] = _ranked(xq[row], candidates, codes, metric)
+                candidates = ids[np.isin(ids, known) & ~np.isin(ids, list(unwanted[row]))]
+                found[row] = _ranked(xq[row], candidates, codes[np.searchsorted(known, candidates)], metric, most)
             # Where the last candidate ties with the k-th, others like it may lie behind it.
             ties = [row for row in open_rows if len(found[row]) > k and _tie(found[row][k - 1], found[row][-1])]
-            open_rows, wanted = ties if wanted < len(cache) else [], 4 * wanted
+            open_rows, most, wanted = ties if wanted < len(cache) else [], 4 * most, 4 * wanted
         return [found[row][:k] for row in range(len(xq))]
 
     def cache(self, metric: Metric, must_save: bool = False) -> VectorCache:
@@ -136,9 +143,7 @@ class Store:
                 cache.add(ids, codes)
                 cache.generation, cache.stamp = facts.generation, facts.stamp
             if cache is None or cache.generation != facts.generation or len(cache) != facts.found:
-                cache = VectorCache.empty(kind, facts.latent_dim, facts.generation, facts.stamp)
-                for ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
-                    cache.add(ids, codes)
+                cache = self._built(connection, kind, facts)
         self._caches[kind] = cache
         try:
             cache.save(self.cache_path(kind))
@@ -157,8 +162,12 @@ class Store:
         """
         for leftover in self.folder.glob("*" + PART):  # of processes that were killed
             leftover.unlink(missing_ok=True)
+        facts = self.catalog.meta()
         for metric in self._metrics_in_use():
-            self.cache(metric, must_save=True)
+            if self.cache(metric, must_save=True).is_outgrown(facts.found, self._structure(facts)):
+                self._caches.clear()
+                self.cache_path(metric).unlink()
+                self.cache(metric, must_save=True)
 
     def drop_caches(self) -> None:
         """Delete every cache file; they are rebuilt when next asked for."""
@@ -183,17 +192,41 @@ class Store:
     def cache_path(self, kind: Metric) -> Path:
         return self.folder / f"{kind}.faiss"
 
+    def layout(self) -> tuple[Structure, Quality]:
+        """How the first cache is laid out, and how well it answers; what it will be where there is none yet."""
+        facts = self.catalog.meta()
+        return layout_of(self.cache_path(cache_kind("euclidean", facts))) or (self._structure(facts), Quality())
+
+    def keep_budget(self, budget: Budget) -> None:
+        """Have caches built within ``budget`` from now on."""
+        self.budget = budget
+        budget.keep_in(self.folder)
+
+    def _structure(self, facts: Meta) -> Structure:
+        return choose(facts.found, facts.latent_dim, self.budget)
+
+    def _built(self, connection: Connection, kind: Metric, facts: Meta) -> VectorCache:
+        """A new cache of everything that can be found; one that is not exact is tried on some of it."""
+        structure, dim = self._structure(facts), facts.latent_dim
+        sample = self.catalog.some_codes(connection, structure.learns_from, dim) if structure.quantized else None
+        cache = VectorCache.empty(kind, dim, facts.generation, facts.stamp, structure, sample)
+        truth = Truth(cache, sample[:QUESTIONS]) if sample is not None else None
+        for ids, codes in self.catalog.found_codes(connection, dim):
+            cache.add(ids, codes)
+            if truth is not None:
+                truth.add(ids, codes)
+        if truth is not None:
+            cache.measure(truth.xq, truth.ids)
+        return cache
+
     def _agrees(self, cache: VectorCache, facts: Meta) -> bool:
-        ids, vectors = cache.contents()
-        row = 0
+        cached, row = cache.ids(), 0
         with self.catalog.transaction() as connection:
-            for some_ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
-                part = slice(row, row + len(some_ids))
-                same = np.array_equal(ids[part], some_ids) and np.array_equal(vectors[part], cache.stored_form(codes))
-                if not same:
+            for ids, codes in self.catalog.found_codes(connection, facts.latent_dim):
+                if not np.array_equal(cached[row : row + len(ids)], ids) or not cache.holds(ids, codes):
                     return False
-                row += len(some_ids)
-        return row == len(ids)
+                row += len(ids)
+        return row == len(cached)
 
     def _load(self, kind: Metric, facts: Meta) -> VectorCache | None:
         try:
@@ -216,17 +249,14 @@ def cache_kind(metric: Metric, facts: Meta) -> Metric:
     return "cosine" if facts.standardized else metric
 
 
-def _ranked(xq: Floats, ids: list[int], codes: dict[int, Floats], metric: Metric) -> list[Neighbour]:
-    """Candidates in their exact order."""
-    xb = np.stack([codes[i] for i in ids]).astype(np.float64) if ids else np.empty((0, len(xq)))
-    query = xq.astype(np.float64)
+def _ranked(xq: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -> list[Neighbour]:
+    """The best ``most`` of candidates (n,) with ``codes`` (n, d), in their exact order."""
+    xb, query = codes.astype(np.float64), xq.astype(np.float64)
     distances = np.linalg.norm(xb - query, axis=1)
     norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(query)
     similarities = xb @ query / np.maximum(norms, np.finfo(np.float64).tiny)
-    found = [Neighbour(*row) for row in zip(ids, distances.tolist(), similarities.tolist(), strict=True)]
-    if metric == "euclidean":
-        return sorted(found, key=lambda one: (one.distance, one.id))
-    return sorted(found, key=lambda one: (-one.similarity, one.id))
+    order = np.lexsort((ids, distances if metric == "euclidean" else -similarities))[:most]
+    return [Neighbour(int(ids[i]), float(distances[i]), float(similarities[i])) for i in order]
 
 
 def _tie(a: Neighbour, b: Neighbour) -> bool:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from index.structures import Budget
     from retrieval.errors import (
         Diverged,
         IndexBusy,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from retrieval.transformer import CodeTransformer
 
 __all__ = [
+    "Budget",
     "CodeTransformer",
     "Diverged",
     "Encoded",
@@ -62,6 +64,7 @@ __all__ = [
 _ROOMS = {
     "retrieval.images": ("find_images", "read_image"),
     "retrieval.ingest": ("Summary",),
+    "index.structures": ("Budget",),
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
     "retrieval.transformer": ("CodeTransformer",),
     "retrieval.features": ("write_features",),

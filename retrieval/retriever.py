@@ -15,6 +15,7 @@ from index.errors import IndexMismatch
 from index.schema import Meta
 from index.schema import Picture as Row
 from index.store import Store
+from index.structures import Budget
 from index.vectors import Metric
 from retrieval.errors import ModelError, PathError
 from retrieval.images import Pixels
@@ -47,7 +48,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Status:
-    """An index in numbers; sizes in bytes."""
+    """An index in numbers; sizes in bytes.
+
+    ``search`` is how the codes are laid out. ``search_memory_bytes`` and ``search_latency_s`` are what that is expected
+    to take; ``search_recall`` is what part of the ten nearest it found when it was built, 1 where it is exact;
+    ``search_fits`` is False where no structure is within the budget.
+    """
 
     folder: str
     model_name: str
@@ -63,6 +69,11 @@ class Status:
     catalog_bytes: int
     caches_bytes: int
     model_bytes: int
+    search: str
+    search_memory_bytes: int
+    search_latency_s: float
+    search_recall: float
+    search_fits: bool
 
 
 def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
@@ -113,6 +124,7 @@ class Retriever:
         device: Device = "auto",
         report: Report | None = None,
         retry: bool = False,
+        budget: Budget | None = None,
     ) -> Retriever:
         """Index every picture below the folders ``photos``; an index that exists is brought up to date with them.
 
@@ -120,6 +132,8 @@ class Retriever:
             model: of a new index, ``photos-64`` by default. An index that exists keeps its own.
             report: called with (files done, files to do).
             retry: read files again that were skipped before.
+            budget: what searching may cost; the index keeps it. Without one, or with ``Budget()``, it is exact up to
+                300,000 pictures, and above ranks candidates that quantized codes propose.
 
         Raises:
             PathError: a path is not a folder.
@@ -139,18 +153,30 @@ class Retriever:
             check_model(store.catalog.meta(), chosen)
             if not is_whole(folder / MODEL_FOLDER):
                 copy_model(chosen, folder / MODEL_FOLDER)
+            if budget is not None:
+                store.keep_budget(budget)
             scopes = scopes_below(store, [os.path.realpath(path) for path in folders], retry)
             summary = _ingest(store, chosen, scopes, workers, report)
         return cls._after(folder, device, summary)
 
-    def update(self, workers: int | None = None, report: Report | None = None, retry: bool = False) -> Summary:
+    def update(
+        self,
+        workers: int | None = None,
+        report: Report | None = None,
+        retry: bool = False,
+        budget: Budget | None = None,
+    ) -> Summary:
         """Bring the index up to date with all its folders. A folder that is not there keeps its pictures.
+
+        Arguments are those of ``build``.
 
         Raises:
             IndexBusy, IndexUnwritable: it cannot be written now, or here.
         """
         model = self.model
         with Store.writing(self.folder) as store:
+            if budget is not None:
+                store.keep_budget(budget)
             summary = _ingest(store, model, all_scopes(store, retry), workers, report)
         self._refresh(summary)
         return summary
@@ -258,6 +284,7 @@ class Retriever:
         catalog, facts = self._store.catalog, self._store.catalog.meta()
         counts = catalog.counts()
         reasons: dict[str, int] = {}
+        structure, quality = self._store.layout()
         for row in catalog.skipped():
             reasons[row.reason or "?"] = reasons.get(row.reason or "?", 0) + 1
         return Status(
@@ -275,6 +302,11 @@ class Retriever:
             catalog_bytes=catalog.path.stat().st_size,
             caches_bytes=sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
             model_bytes=sum(path.stat().st_size for path in (self.folder / MODEL_FOLDER).glob("*")),
+            search=str(structure),
+            search_memory_bytes=structure.memory_bytes(facts.found, facts.latent_dim),
+            search_latency_s=structure.latency_s(facts.found, facts.latent_dim),
+            search_recall=quality.recall,
+            search_fits=structure.fits(facts.found, facts.latent_dim, self._store.budget),
         )
 
     def skipped(self) -> list[tuple[str, str]]:

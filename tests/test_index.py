@@ -106,9 +106,10 @@ def test_caches_are_caught_up_after_every_kind_of_change(tmp_path: Path) -> None
     expected = {number + 1: code for number, code in enumerate(codes)} | {61: other[0], 4: other[1]}
     del expected[7], expected[8]
     with Store.open(folder) as store:
-        ids, vectors = store.cache("cosine").contents()
+        cache = store.cache("cosine")
+        vectors = cache.faiss_index.reconstruct_batch(np.array(sorted(expected)))
         assert not store.cache_faults()
-    assert ids.tolist() == sorted(expected)
+    assert cache.ids().tolist() == sorted(expected)
     assert np.allclose(vectors, np.stack([expected[i] for i in sorted(expected)]) / np.sqrt(DIM), atol=1e-6)
     with Store.open(folder) as store:  # what was saved is what was searched
         assert VectorCache.load(store.cache_path("cosine"), "cosine", DIM).generation == store.catalog.meta().generation

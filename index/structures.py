@@ -1,0 +1,121 @@
+"""Which FAISS structure answers: chosen by what searching may cost, not by its name.
+
+* exact: every code in float32, all of them looked at;
+* quantized: four bits for each pair of numbers (product quantization, Jegou et al., TPAMI 2011), all of them looked at
+  by table lookups in vector registers (Andre et al., VLDB 2015), and the best candidates ranked by their codes in the
+  catalog: an eighth of the memory, a tenth of the time and less;
+* inverted: quantized, and only the codes in the lists nearest to the query are looked at.
+
+Codes of pictures have an effective dimension of 80 and more, where lists alone miss much: with a tenth of the codes
+looked at they find .78 to .91 of the ten nearest, quantization with 500 candidates .997 of a million (docs/scale.md).
+So lists come last, where even a scan of the quantized codes takes too long.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+BUDGET_NAME = "budget.json"
+EXACT_MOST = 300_000  # codes; more are searched exactly only where a budget has room for it
+PATIENCE_S = 0.1  # for one query, where no other latency was asked for
+SCAN_BYTES_PER_S = 8e9  # one core reading codes: a cautious figure, see docs/performance.md
+RANKING_S = 0.004  # ranking candidates by their codes in the catalog
+SHARES = (0.5, 0.25, 0.125, 0.0625)  # of the lists, looked at for one query
+LISTS_MOST = 8192
+ID_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What searching may cost; None where that is not limited."""
+
+    memory_bytes: int | None = None
+    latency_s: float | None = None
+
+    @classmethod
+    def kept_in(cls, folder: Path) -> Budget:
+        """The budget of an index, which has none where nothing was said; caches alone depend on it."""
+        try:
+            kept = json.loads((folder / BUDGET_NAME).read_text())
+            return cls(kept["memory_bytes"], kept["latency_s"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return cls()
+
+    def keep_in(self, folder: Path) -> None:
+        part = folder / (BUDGET_NAME + ".part")
+        part.write_text(json.dumps(asdict(self)) + "\n")
+        part.replace(folder / BUDGET_NAME)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A way to lay out codes. Of ``lists``, where there are any, ``probes`` are looked at for a query."""
+
+    quantized: bool = False
+    lists: int = 0
+    probes: int = 0
+
+    def factory(self, dim: int) -> str:
+        """FAISS's own name for it; the quantized ones are packed for vector registers when they are searched."""
+        if not self.quantized:
+            return "Flat"
+        product = f"PQ{pairs(dim)}x4"
+        return f"IVF{self.lists},{product}" if self.lists else product
+
+    @property
+    def learns_from(self) -> int:
+        """Codes that its tables are learnt from."""
+        return max(65_536, 40 * self.lists) if self.quantized else 0
+
+    @property
+    def share(self) -> float:
+        """Of the codes, looked at for one query."""
+        return self.probes / self.lists if self.lists else 1.0
+
+    def memory_bytes(self, count: int, dim: int) -> int:
+        """What ``count`` codes of ``dim`` numbers take."""
+        each = 2 * ((pairs(dim) + 1) // 2) if self.quantized else 4 * dim  # twice: as they are kept, and packed
+        return count * (each + ID_BYTES) + self.lists * 4 * dim
+
+    def latency_s(self, count: int, dim: int) -> float:
+        """What one query is expected to take on one core, once the index is in memory."""
+        scanned = self.share * count * (pairs(dim) / 2 if self.quantized else 4 * dim) + self.lists * 4 * dim
+        return scanned / SCAN_BYTES_PER_S + (RANKING_S if self.quantized else 0.0)
+
+    def fits(self, count: int, dim: int, budget: Budget) -> bool:
+        patience = PATIENCE_S if budget.latency_s is None else budget.latency_s
+        memory = math.inf if budget.memory_bytes is None else budget.memory_bytes
+        return self.memory_bytes(count, dim) <= memory and self.latency_s(count, dim) <= patience
+
+    def __str__(self) -> str:
+        if not self.quantized:
+            return "exact"
+        return f"{self.probes:,} of {self.lists:,} lists, quantized" if self.lists else "quantized"
+
+
+EXACT, QUANTIZED = Structure(), Structure(quantized=True)
+
+
+def choose(count: int, dim: int, budget: Budget) -> Structure:
+    """The structure that loses least among those within ``budget``; where none is, the nearest to it."""
+    exact = [EXACT] if budget != Budget() or count <= EXACT_MOST else []
+    lists = min(LISTS_MOST, 2 ** max(4, round(math.log2(4 * math.sqrt(max(count, 1))))))
+    inverted = [Structure(True, lists, math.ceil(share * lists)) for share in SHARES]
+    options = [*exact, QUANTIZED, *inverted]
+    return next((one for one in options if one.fits(count, dim, budget)), _nearest_miss(count, dim, budget, options))
+
+
+def _nearest_miss(count: int, dim: int, budget: Budget, options: list[Structure]) -> Structure:
+    """The quickest that the memory has room for, or the smallest."""
+    in_memory = [one for one in options if one.memory_bytes(count, dim) <= (budget.memory_bytes or math.inf)]
+    if in_memory:
+        return min(in_memory, key=lambda one: one.latency_s(count, dim))
+    return min(options, key=lambda one: one.memory_bytes(count, dim))
+
+
+def pairs(dim: int) -> int:
+    """Parts that a code is quantized in: pairs of numbers where it divides into them."""
+    return dim // 2 if dim % 2 == 0 else dim

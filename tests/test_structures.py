@@ -1,0 +1,147 @@
+"""Structures that are not exact: chosen by budget, right in what they find, and no less durable than the exact one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.schema import Change
+from index.store import Store
+from index.structures import EXACT, QUANTIZED, Budget, Structure, choose
+from index.vectors import VectorCache
+from tests.test_index import DIM, brute_force, make_store, row, standard
+
+MB = 1_000_000
+KINDS = {"quantized": QUANTIZED, "inverted": Structure(True, 16, 8)}
+COUNT = 3000
+
+
+def spread_codes(count: int, seed: int) -> np.ndarray:
+    """As those of pictures are: correlated numbers, no two alike."""
+    mix = np.random.default_rng(99).standard_normal((DIM, DIM)) * np.linspace(2, 0.3, DIM)
+    return standard((np.random.default_rng(seed).standard_normal((count, DIM)) @ mix).astype(np.float32))
+
+
+def test_what_is_lost_grows_with_the_collection_and_shrinks_with_the_budget() -> None:
+    assert choose(1000, 128, Budget()) == choose(300_000, 128, Budget()) == EXACT
+    assert choose(300_001, 128, Budget()) == choose(10_000_000, 128, Budget()) == QUANTIZED
+    assert choose(10**9, 128, Budget()).lists > 0
+    assert choose(1_000_000, 128, Budget(memory_bytes=600 * MB)) == EXACT  # 512 bytes a code, and its id
+    assert choose(1_000_000, 128, Budget(memory_bytes=500 * MB)) == QUANTIZED
+    assert choose(1_000_000, 128, Budget(latency_s=0.01)) == QUANTIZED
+    hurried = [choose(10_000_000, 128, Budget(latency_s=seconds)) for seconds in (0.05, 0.03, 0.02)]
+    assert [one.share for one in hurried] == sorted({one.share for one in hurried}, reverse=True)
+    for count in (10, 10_000, 10_000_000):
+        for budget in (Budget(memory_bytes=800 * MB), Budget(latency_s=0.02), Budget(900 * MB, 0.05)):
+            assert choose(count, 128, budget).fits(count, 128, budget)
+    impossible = choose(10_000_000, 128, Budget(memory_bytes=1000))
+    assert impossible == QUANTIZED and not impossible.fits(10_000_000, 128, Budget(memory_bytes=1000))
+
+
+@pytest.mark.parametrize("dim", [2, 7, 24, 128])
+@pytest.mark.parametrize("structure", [EXACT, QUANTIZED, Structure(True, 16, 4)])
+def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
+    import faiss
+
+    codes = np.random.default_rng(0).standard_normal((6400, dim)).astype(np.float32)
+    cache = VectorCache.empty("euclidean", dim, 0, b"", structure, codes)
+    assert cache.structure == structure
+    before = len(faiss.serialize_index(cache.faiss_index))
+    cache.add(np.arange(6400), codes)
+    taken = len(faiss.serialize_index(cache.faiss_index)) - before
+    if structure.quantized:  # kept once more, packed, without their ids
+        taken += taken - 6400 * 8
+    said = structure.memory_bytes(6400, dim) - structure.memory_bytes(0, dim)
+    assert 0.9 * said <= taken <= 1.1 * said, (taken, said)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A structure that collections of this size would never get."""
+    monkeypatch.setattr("index.store.choose", lambda *facts: KINDS[request.param])
+    return str(request.param)
+
+
+@pytest.mark.parametrize("standardized", [True, False])
+def test_the_nearest_are_found_in_their_exact_order(tmp_path: Path, kind: str, standardized: bool) -> None:
+    codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
+    codes = codes if standardized else codes * np.linspace(0.5, 2, COUNT, dtype=np.float32)[:, None]
+    make_store(folder, codes, standardized)
+    queries = spread_codes(40, 2)
+    with Store.open(folder) as store:
+        for metric in ("euclidean", "cosine"):
+            found = [[one.id for one in hits] for hits in store.search(queries, 10, metric)]  # type: ignore[arg-type]
+            true = [brute_force(codes, query, 10, metric, set()) for query in queries]
+            recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, true, strict=True)])
+            assert recall > (0.98 if kind == "quantized" else 0.7), recall
+            for hits, best in zip(found, true, strict=True):  # whatever was found stands in its exact order
+                assert hits[0] in best and [one for one in best if one in hits] == [one for one in hits if one in best]
+        structure, quality = store.layout()
+        assert structure == KINDS[kind] and quality.measured_at == COUNT
+        assert structure.memory_bytes(COUNT, DIM) < 0.3 * EXACT.memory_bytes(COUNT, DIM)
+        if kind == "quantized":
+            assert quality.recall >= 0.99
+        assert store.search(queries[:1], 2 * COUNT, "cosine")[0][0].similarity <= 1  # more than there are
+
+
+def test_it_is_caught_up_and_not_built_again(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
+    make_store(folder, codes, True)
+    new = spread_codes(5, 3)
+    with Store.writing(folder) as store:
+        monkeypatch.setattr(VectorCache, "empty", None)  # whoever builds one anew fails
+        store.catalog.apply([Change(row(COUNT + number), code) for number, code in enumerate(new)])
+        store.catalog.mark([11, 12], "removed", forget_codes=True)
+        store.refresh_caches()
+        hits = store.search(np.concatenate([new, codes[10:12]]), 1, "euclidean")
+        assert [one[0].id for one in hits[:5]] == [COUNT + 1 + number for number in range(5)]
+        assert not {11, 12} & {one[0].id for one in hits}
+        assert len(store.cache("cosine")) == COUNT + 3 and store.layout()[1].measured_at == COUNT
+        assert store.cache_faults() == []
+
+
+def test_verify_sees_a_code_in_the_place_of_another(tmp_path: Path, kind: str) -> None:
+    codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
+    make_store(folder, codes, True)
+    with Store.writing(folder) as store:
+        assert store.cache_faults() == []
+        cache = VectorCache.load(store.cache_path("cosine"), "cosine", DIM)
+        cache.remove(range(1, COUNT + 1))
+        cache.add(np.arange(1, COUNT + 1), codes[::-1])
+        cache.save(store.cache_path("cosine"))
+        assert store.cache_faults() == ["cache: cosine.faiss does not hold the catalog's codes"]
+
+
+def test_a_collection_that_outgrows_its_structure_gets_the_next(tmp_path: Path) -> None:
+    codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
+    make_store(folder, codes[:1], True)
+    with Store.writing(folder) as store:
+        store.keep_budget(Budget(memory_bytes=1500 * (4 * DIM + 8)))
+        for part, structure in ((slice(1, 1400), EXACT), (slice(1400, COUNT), QUANTIZED)):
+            numbers = range(COUNT)[part]
+            store.catalog.apply([Change(row(number), codes[number]) for number in numbers])
+            store.refresh_caches()
+            assert store.layout()[0] == structure
+        store.keep_budget(Budget())
+        store.refresh_caches()
+        assert store.layout()[0] == EXACT and not list(folder.glob("*.part"))
+    with Store.open(folder) as store:
+        assert store.budget == Budget() and store.layout()[0] == EXACT
+
+
+def test_tables_are_learnt_anew_when_the_collection_has_doubled() -> None:
+    cache = VectorCache.empty("cosine", DIM, 0, b"", QUANTIZED, spread_codes(1000, 1))
+    cache.quality = replace(cache.quality, measured_at=1000)
+    assert not cache.is_outgrown(2000, QUANTIZED) and cache.is_outgrown(2001, QUANTIZED)
+    assert cache.is_outgrown(500, EXACT)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"memory_bytes": 1}', "\x00"])
+def test_a_damaged_budget_is_no_budget(tmp_path: Path, text: str) -> None:
+    Budget(5 * MB, 0.01).keep_in(tmp_path)
+    assert Budget.kept_in(tmp_path) == Budget(5 * MB, 0.01)
+    (tmp_path / "budget.json").write_text(text)
+    assert Budget.kept_in(tmp_path) == Budget()
