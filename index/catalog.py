@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xxhash
@@ -46,9 +47,14 @@ from index.schema import (
     tables,
 )
 
+T = TypeVar("T")
+
 FILE_NAME = "catalog.db"
 VARIABLES = 500  # values in one IN (...)
 ROW = [pictures.c[name] for name in Picture._fields]
+NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # as many ids as there are
+PICTURES_OF = select(*ROW).where(pictures.c.id.in_(NAMED))
+CODES_OF = select(codes.c.picture_id, codes.c.code).where(codes.c.picture_id.in_(NAMED))
 
 
 class Catalog:
@@ -58,6 +64,7 @@ class Catalog:
         self.path = folder / FILE_NAME
         self.anchor = Path(os.path.realpath(folder)).parent
         self._engine = open_engine(self.path, writing)
+        self._snapshot = threading.local()  # connection, and what was read through it
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> Catalog:
@@ -80,8 +87,36 @@ class Catalog:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Everything inside lands together or not at all; reads inside see one state."""
+        shared = getattr(self._snapshot, "connection", None)
+        if shared is not None:
+            yield shared
+            return
         with translated(self.path), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """For readers: whatever this thread reads inside is one state, and what it knows of the index as a whole is
+        read again only if another process has written since.
+        """
+        with self.transaction() as connection:
+            version = connection.exec_driver_sql("PRAGMA data_version").scalar()
+            if connection.info.get("version") != version:
+                connection.info.update(version=version, known={})
+            self._snapshot.connection, self._snapshot.known = connection, connection.info["known"]
+            try:
+                yield
+            finally:
+                self._snapshot.__dict__.clear()
+
+    def _once(self, name: str, read: Callable[[], T]) -> T:
+        """What ``read`` gives, which inside a snapshot is remembered under ``name``."""
+        known: dict[str, T] | None = getattr(self._snapshot, "known", None)
+        if known is None:
+            return read()
+        if name not in known:
+            known[name] = read()
+        return known[name]
 
     def meta(self, connection: Connection | None = None) -> Meta:
         """The index as a whole.
@@ -92,6 +127,9 @@ class Catalog:
         if connection is None:
             with self.transaction() as own:
                 return self.meta(own)
+        return self._once("meta", lambda: self._read_meta(connection))
+
+    def _read_meta(self, connection: Connection) -> Meta:
         row = connection.execute(select(meta)).mappings().first()
         if row is None:
             raise IndexDamaged(f"{self.path} has lost its head row; build the index again in another --index folder")
@@ -106,6 +144,9 @@ class Catalog:
 
     def roots(self) -> dict[int, str]:
         """Each root's id and its absolute path on this machine."""
+        return dict(self._once("roots", self._read_roots))
+
+    def _read_roots(self) -> dict[int, str]:
         with self.transaction() as connection:
             rows = connection.execute(select(roots).order_by(roots.c.id)).all()
         return {row.id: os.path.normpath(os.path.join(self.anchor, os.fsdecode(row.path))) for row in rows}
@@ -152,11 +193,8 @@ class Catalog:
 
     def pictures(self, ids: Sequence[int]) -> dict[int, Picture]:
         with self.transaction() as connection:
-            return {
-                row.id: Picture._make(row)
-                for part in _parts(ids)
-                for row in connection.execute(select(*ROW).where(pictures.c.id.in_(part)))
-            }
+            rows = connection.execute(PICTURES_OF, {"ids": json.dumps(ids)}).all()
+        return {row.id: Picture._make(row) for row in rows}
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
         """Content hashes of the coded pictures that have one of these sizes: candidates for a rename or a copy."""
@@ -185,35 +223,22 @@ class Catalog:
         return known
 
     def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
-        with self.transaction() as connection:
-            return {
-                row.picture_id: np.frombuffer(row.code, "<f4")
-                for part in _parts(ids)
-                for row in connection.execute(select(codes).where(codes.c.picture_id.in_(part)))
-            }
+        return dict(zip(*self.codes_of(ids), strict=True))
 
-    def codes_of(self, ids: Ids) -> tuple[Ids, Floats]:
+    def codes_of(self, ids: Sequence[int]) -> tuple[Ids, Floats]:
         """As ``codes``, as arrays: ids (n,) ascending and codes (n, d)."""
         with self.transaction() as connection:
-            return self._codes_of(connection, ids)
+            rows = connection.execute(CODES_OF, {"ids": json.dumps(ids)}).all()
+            return _matrix(sorted(map(tuple, rows)), self.meta(connection).latent_dim)
 
     def some_codes(self, connection: Connection, count: int, dim: int) -> Floats:
         """About ``count`` codes (n, d) of what can be found, or all; drawn at random, and always the same."""
-        last = connection.scalar(select(func.max(codes.c.picture_id))) or 0
-        drawn = np.random.default_rng(0).permutation(last)[
-            : count * max(1, last // max(1, self.meta(connection).found))
-        ]
-        ids, matrix = self._codes_of(connection, np.sort(drawn + 1), only_found=True)
-        chosen = np.random.default_rng(0).permutation(len(ids))[:count]
-        return matrix[chosen].reshape(-1, dim)
-
-    def _codes_of(self, connection: Connection, ids: Ids, only_found: bool = False) -> tuple[Ids, Floats]:
-        wanted = func.json_each(json.dumps(ids.tolist())).table_valued("value")
-        query = select(codes.c.picture_id, codes.c.code).where(codes.c.picture_id.in_(select(wanted.c.value)))
-        if only_found:
-            query = query.join(pictures).where(pictures.c.status == "found")
-        rows = sorted(tuple(row) for row in connection.execute(query).all())
-        return _matrix(rows, self.meta(connection).latent_dim)
+        last, found = connection.scalar(select(func.max(codes.c.picture_id))) or 0, self.meta(connection).found
+        drawn = np.random.default_rng(0).permutation(last)[: count * max(1, last // max(1, found))]
+        query = CODES_OF.join(pictures).where(pictures.c.status == "found")
+        rows = connection.execute(query, {"ids": json.dumps((drawn + 1).tolist())}).all()
+        _, matrix = _matrix(sorted(map(tuple, rows)), dim)
+        return matrix[np.random.default_rng(0).permutation(len(matrix))[:count]]
 
     def found_codes(self, connection: Connection, dim: int, batch: int = 10_000) -> Iterator[tuple[Ids, Floats]]:
         """Ids (b,) and codes (b, d) of everything that can be found, in the order of the ids."""
@@ -263,8 +288,7 @@ class Catalog:
     def stamp_of(self, connection: Connection, generation: int) -> bytes | None:
         """The stamp that a generation of this very history has; None where it never came to that."""
         query = select(generations.c.stamp).where(generations.c.generation == generation)
-        stamp: bytes | None = connection.scalar(query)
-        return stamp
+        return self._once(f"stamp of {generation}", lambda: connection.scalar(query))
 
     def forget_lost_codes(self) -> None:
         """Have pictures read again that can be found but have no code, which no run of this program leaves behind."""

@@ -112,9 +112,8 @@ class Store:
         wanted = cache.proposals_for(most)
         while open_rows:
             proposed = cache.search(xq[open_rows], wanted)
-            known, codes = self.catalog.codes_of(np.unique(proposed))
+            known, codes = self.catalog.codes_of(np.unique(proposed).tolist())
             for row, ids in zip(open_rows, proposed, strict=True):
-                # Another process may have removed one since.
                 candidates = ids[np.isin(ids, known) & ~np.isin(ids, list(unwanted[row]))]
                 found[row] = _ranked(xq[row], candidates, codes[np.searchsorted(known, candidates)], metric, most)
             # Where the last candidate ties with the k-th, others like it may lie behind it.

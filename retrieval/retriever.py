@@ -210,11 +210,11 @@ class Retriever:
 
     def query_batch(self, queries: Sequence[Query], k: int = 10, metric: Metric = "euclidean") -> list[list[Hit]]:
         """As ``query``, for several pictures at once."""
-        codes = [self.look_at(query) for query in queries]
-        if not codes:
+        if not queries:
             return []
-        xq = np.concatenate([one.codes for one in codes])
-        own = [{row.id for row in self._rows_of(query) if row.id is not None} for query in queries]
+        rows = [self._rows_of(query) for query in queries]
+        xq = np.concatenate([self._look_at(*pair).codes for pair in zip(queries, rows, strict=True)])
+        own = [{row.id for row in its if row.id is not None} for its in rows]
         return self.query_codes(xq, k, metric, own)
 
     def query_codes(
@@ -225,23 +225,24 @@ class Retriever:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
-        dim = self.latent_dim
-        if xq.ndim != 2 or xq.shape[1] != dim:
-            raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
-        found = self._store.search(xq, k, metric, left_out)
-        rows = self._store.catalog.pictures([one.id for hits in found for one in hits])
-        roots = self._store.catalog.roots()
+        with self._store.catalog.snapshot():
+            dim = self.latent_dim
+            if xq.ndim != 2 or xq.shape[1] != dim:
+                raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
+            found = self._store.search(xq, k, metric, left_out)
+            rows = self._store.catalog.pictures([one.id for hits in found for one in hits])
+            roots = self._store.catalog.roots()
         return [
-            [
-                _hit(rank, rows[one.id], roots, one.distance, one.similarity)
-                for rank, one in enumerate((one for one in hits if _is_at_home(rows.get(one.id), roots)), 1)
-            ]
+            [_hit(rank, rows[one.id], roots, one.distance, one.similarity) for rank, one in enumerate(hits, 1)]
             for hits in found
         ]
 
     def look_at(self, query: Query) -> Encoded:
         """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
-        for row in self._rows_of(query)[:1]:  # the name that was given
+        return self._look_at(query, self._rows_of(query))
+
+    def _look_at(self, query: Query, rows: list[Row]) -> Encoded:
+        for row in rows[:1]:  # the name that was given
             code = self._store.catalog.codes([row.id]).get(row.id) if row.id is not None else None
             if code is not None and row.status == "found" and _unchanged(row, query):
                 return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
@@ -359,7 +360,10 @@ class Retriever:
 
     def _rows_of(self, query: Query) -> list[Row]:
         """The rows of the very file that is asked about, by whatever name."""
-        return [] if isinstance(query, np.ndarray) else rows_of_file(self._store.catalog, query)
+        if isinstance(query, np.ndarray):
+            return []
+        with self._store.catalog.snapshot():
+            return rows_of_file(self._store.catalog, query)
 
     def _model_faults(self) -> list[str]:
         try:
@@ -409,11 +413,6 @@ def _remove(catalog: Catalog, root_id: int, rows: list[Row] | None) -> int:
         return catalog.drop_root(root_id)
     catalog.mark([row.id for row in rows if row.id is not None], "removed", forget_codes=True)
     return len(rows)
-
-
-def _is_at_home(row: Row | None, roots: dict[int, str]) -> bool:
-    """False where another process removed the row, or its folder, since it was found."""
-    return row is not None and row.root_id in roots
 
 
 def _absolute(row: Row, roots: dict[int, str]) -> str:
