@@ -49,9 +49,12 @@ lint: $(VENV)/.tests  ## ruff, mypy --strict, import contracts
 	@echo "== import contracts"
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.tests  ## measure speed, side by side in one run (several minutes)
-	@$(BIN)/python benchmarks/speed.py
-	@$(BIN)/python benchmarks/training.py
+bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of docs/performance.md (half an hour)
+	@$(BIN)/python benchmarks/ingest.py --page
+	@$(BIN)/python benchmarks/query.py --page
+	@$(BIN)/python benchmarks/structures.py --page
+	@$(BIN)/python benchmarks/training.py --page
+	@$(BIN)/python benchmarks/training.py --preset slim-128 --batch 32 --rounds 3 --steps 6 --page
 
 train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES="a.tar b.tar"
 	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --minutes 90 \

@@ -1,32 +1,30 @@
 """How fast a training step is, beside the reference's in the same run.
 
-    python benchmarks/training.py [--device auto] [--preset slim-64] [--batch 64] [--rounds 5] [--steps 10] [-o FILE]
-
 * ours: two passes of E, in the precision that the device multiplies in, compiled on a GPU;
 * three passes: the reference's joint loss, E(x), E(G(z)) and E(sg G(z)), otherwise as ours but never compiled;
-* reference: three passes, float32, eager: what a port of the reference does.
+* reference: three passes, float32, eager: what a port of the reference does;
+* loader: batches of decoded pictures alone, ready for a step.
 
-Optimizer and average are part of all three. The share of the peak is (multiplications and additions of a step) / time /
-(those of a large matrix product in the same precision, measured here). Medians of rounds in which the sides take turns.
+Optimizer and average are part of the first three. The share of the peak is (multiplications and additions of a step) /
+time / (those of a large matrix product in the same precision, measured here). Medians of rounds in which the sides take
+turns.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
+from beside import Line, arguments_of, tell
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from train import checkpoint
 from train.checkpoint import State
-from train.data import Examples, latents, no_labels, to_signed
+from train.data import CachedPictures, Examples, brought_near, latents, no_labels, shuffled, to_signed
 from train.devices import Processes, pick_device, pick_precision
 from train.losses import avg, correlation, critic_qp, squared_distance
 from train.methods import new_method
@@ -92,51 +90,67 @@ def noise(recipe: Recipe) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def measure(recipe: Recipe, device: torch.device, rounds: int, steps: int) -> dict[str, float]:
+def measure(recipe: Recipe, device: torch.device, rounds: int, steps: int) -> list[Line]:
     precision, pixels = pick_precision("auto", device), noise(recipe)
     states = [checkpoint.new_state(recipe, device, kind) for kind in (precision, precision, "float32")]
     trainer = Trainer(states[0], device, Processes())  # the only one that is compiled
+    batches = brought_near(CachedPictures(np.repeat(pixels, 64, axis=0)), device).batches(
+        shuffled(64 * len(pixels), recipe, 0)
+    )
     sides: dict[str, Callable[[], object]] = {
         "ours": lambda: trainer.step(Examples(pixels, no_labels(len(pixels))), 1e-6),
-        "three_pass": lambda: three_pass_step(states[1], device, pixels),
+        "three": lambda: three_pass_step(states[1], device, pixels),
         "reference": lambda: three_pass_step(states[2], device, pixels),
+        "loader": lambda: to_signed(next(batches).pixels, device),
     }
-    memory, seconds = {}, {name: [] for name in sides}
-    for name, step in sides.items():
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for step in sides.values():
         step(), step()  # warm up, compile
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-            step()
-            memory[f"{name}_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    memory_gb = {name: _memory_gb(device, step) for name, step in sides.items()}
     for _ in range(rounds):
         for name, step in sides.items():
             seconds[name].append(synchronised_s(device, lambda step=step: [step() for _ in range(steps)]))
     rates = {name: steps * recipe.batch_size / statistics.median(values) for name, values in seconds.items()}
-    return {
-        **{f"{name}_pictures_per_s": rate for name, rate in rates.items()},
-        "ours_to_three_pass": rates["ours"] / rates["three_pass"],
-        "ours_to_reference": rates["ours"] / rates["reference"],
-        "share_of_peak": rates["ours"] / recipe.batch_size * step_flops(recipe) / peak_flops(device, precision),
-        **memory,
-    }
+    ours, shape = rates["ours"], f"{recipe.image_size} px, batch {recipe.batch_size}, {precision}"
+    peak = rates["ours"] / recipe.batch_size * step_flops(recipe) / peak_flops(device, precision)
+    lines = [
+        Line(f"step, {shape}", f"{ours:,.0f}/s", f"three passes {rates['three']:,.0f}/s", ours / rates["three"], 1.25),
+        Line(
+            "the same",
+            f"{ours:,.0f}/s",
+            f"reference {rates['reference']:,.0f}/s",
+            ours / rates["reference"],
+            4.0 if device.type == "cuda" else None,
+        ),
+        Line("the same, of the machine's largest product", f"{peak:.2f}", "1", peak),
+        Line("loader alone", f"{rates['loader']:,.0f}/s", f"step {ours:,.0f}/s", rates["loader"] / ours, 3.0),
+    ]
+    if device.type == "cuda":
+        a, b = memory_gb["ours"], memory_gb["reference"]
+        lines.append(Line("memory", f"{a:.2f} GB", f"reference {b:.2f} GB", a / b))
+    return lines
+
+
+def _memory_gb(device: torch.device, step: Callable[[], object]) -> float:
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    return torch.cuda.max_memory_allocated() / 1e9
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--preset", default="slim-64")
-    parser.add_argument("--batch", type=int, help="pictures a step [the preset's]")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="steps a round")
-    parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON too")
-    arguments = parser.parse_args()
+    arguments = arguments_of(
+        __doc__,
+        device=("auto", "auto, cpu or cuda"),
+        preset=("slim-64", "shapes and rates"),
+        batch=(0, "pictures a step; 0: the preset's"),
+        rounds=(5, "rounds"),
+        steps=(10, "steps a round"),
+    )
     device = pick_device(arguments.device)
-    figures = measure(preset(arguments.preset, batch_size=arguments.batch), device, arguments.rounds, arguments.steps)
-    print(f"{arguments.preset} on {device}, {pick_precision('auto', device)}")
-    for name, value in figures.items():
-        print(f"  {name:<32}{value:,.2f}")
-    if arguments.output:
-        arguments.output.write_text(json.dumps(figures, indent=2) + "\n")
+    recipe = preset(arguments.preset, batch_size=arguments.batch or None)
+    tell(f"training {arguments.preset}", measure(recipe, device, arguments.rounds, arguments.steps), arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""What a question costs: a new process that answers one, beside `import torch`; and one more in a process that runs.
+
+* cold: `latent query` in a new process; where its time goes is shown by what its libraries alone take to import;
+* warm: `Retriever.query`, beside encoding the same file and searching the same FAISS index and nothing else;
+* batch: 1,024 codes at once, beside FAISS alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from beside import SIZES, Line, alternately, arguments_of, latent, make_photos, make_tiny, tell
+
+from retrieval import Retriever
+
+LIBRARIES = ("numpy", "click", "PIL.Image", "sqlalchemy", "onnxruntime", "faiss")
+
+
+def python(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def bench_cold(index: Path, query: Path, count: int, rounds: int) -> list[Line]:
+    sides: dict[str, Callable[[], object]] = {name: lambda name=name: python(f"import {name}") for name in LIBRARIES}
+    seconds = alternately(
+        rounds,
+        query=lambda: latent("query", str(query), "--index", str(index)),
+        torch=lambda: python("import torch"),
+        nothing=lambda: python("pass"),
+        all=lambda: python("import " + ", ".join(LIBRARIES)),
+        **sides,
+    )
+    ours, nothing = seconds["query"], seconds["nothing"]
+    lines = [
+        Line(
+            f"cold query, {count:,} indexed",
+            f"{ours:.2f} s",
+            f"import torch {seconds['torch']:.2f} s",
+            ours / seconds["torch"],
+            at_most=0.45,
+        ),
+        Line("the same", f"{ours:.2f} s", "0.9 s", ours / 0.9, at_most=1.0),
+        Line("Python alone", f"{nothing:.2f} s", "of the cold query", nothing / ours),
+    ]
+    for name in LIBRARIES:
+        lines.append(
+            Line(
+                f"importing {name}",
+                f"{seconds[name] - nothing:.2f} s",
+                "of the cold query",
+                (seconds[name] - nothing) / ours,
+            )
+        )
+    rest = ours - seconds["all"]
+    return [
+        *lines,
+        Line("all else: our code, the encoder, FAISS's file", f"{rest:.2f} s", "of the cold query", rest / ours),
+    ]
+
+
+def bench_warm(retriever: Retriever, paths: list[Path], size: str) -> list[Line]:
+    model, cache = retriever.model, retriever._store.cache("euclidean")
+
+    def ours(path: Path) -> None:
+        retriever.query(str(path), 10)
+
+    def raw(path: Path) -> None:
+        cache.faiss_index.search(cache.stored_form(model.encode([str(path)])), 10)
+
+    seconds: dict[str, list[float]] = {"ours": [], "raw": []}
+    for number, path in enumerate(paths):
+        for name, side in (("ours", ours), ("raw", raw))[:: 1 if number % 2 else -1]:
+            start = time.perf_counter()
+            side(path)
+            seconds[name].append(time.perf_counter() - start)
+    a, b = (1000 * statistics.median(seconds[name][10:]) for name in ("ours", "raw"))
+    return [Line(f"warm query, {size} JPEG, median", f"{a:.1f} ms", f"encode + FAISS {b:.1f} ms", a / b, at_most=1.15)]
+
+
+def bench_batch(retriever: Retriever, rounds: int) -> list[Line]:
+    cache = retriever._store.cache("euclidean")
+    _, codes = next(retriever.found())
+    xq = codes[:1024] + np.random.default_rng(0).normal(0, 0.3, codes[:1024].shape).astype(np.float32)
+    seconds = alternately(
+        rounds,
+        ours=lambda: retriever.query_codes(xq, 10),
+        raw=lambda: cache.faiss_index.search(cache.stored_form(xq), 10),
+    )
+    rates = {name: len(xq) / value for name, value in seconds.items()}
+    return [
+        Line(
+            "1,024 queries at once",
+            f"{rates['ours']:,.0f}/s",
+            f"FAISS {rates['raw']:,.0f}/s",
+            rates["ours"] / rates["raw"],
+        )
+    ]
+
+
+def main() -> None:
+    arguments = arguments_of(
+        __doc__, indexed=(100_000, "pictures in the index"), queries=(200, "warm queries"), rounds=(9, "rounds")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        make_tiny(scratch / "many", arguments.indexed)
+        latent("index", "build", str(scratch / "many"), "--index", str(scratch / "index"))
+        sizes = {name: make_photos(scratch / name, arguments.queries, SIZES[name]) for name in ("0.1 MP", "2 MP")}
+        lines = bench_cold(scratch / "index", sizes["0.1 MP"][0], arguments.indexed, arguments.rounds)
+        with Retriever.open(scratch / "index") as retriever:
+            for name, paths in sizes.items():
+                lines += bench_warm(retriever, paths, name)
+            lines += bench_batch(retriever, arguments.rounds)
+    tell("query", lines, arguments)
+
+
+if __name__ == "__main__":
+    main()
