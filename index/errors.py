@@ -27,5 +27,9 @@ class IndexUnwritable(LatentError):
     """The index cannot be written: a read-only folder, a full disk."""
 
 
+class JoinTooWide(LatentError):
+    """A distance so large that nearly every pair of codes lies within it."""
+
+
 class MissingExtra(LatentError):
     """An optional package is needed; the text holds the exact pip line."""

@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from index.catalog import FILE_NAME, Catalog
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
 from index.schema import Floats, Ids, Meta
-from index.structures import Budget, Structure, choose
-from index.vectors import PART, CacheUnusable, Metric, Quality, Truth, VectorCache, check_faiss, layout_of
+from index.structures import EXACT, Budget, Structure, choose
+from index.vectors import PART, CacheUnusable, Metric, Quality, Truth, VectorCache, check_faiss, check_gpu, layout_of
 
 LOCK_NAME = "lock"
 QUERIES_AT_ONCE = 1024
@@ -36,15 +36,17 @@ class Neighbour:
 class Store:
     """An index folder: ``catalog.db``, ``*.faiss``, and whatever the layer above keeps beside them."""
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, on_gpu: bool = False) -> None:
         self.folder = folder
+        self.on_gpu = on_gpu
         self.catalog = catalog
         self.budget = Budget.kept_in(folder)
         self._caches: dict[str, VectorCache] = {}
+        self._gpu_caches: dict[str, VectorCache] = {}
 
     @classmethod
-    def open(cls, folder: Path) -> Store:
-        """Open an index for reading.
+    def open(cls, folder: Path, on_gpu: bool = False) -> Store:
+        """Open an index for reading; ``on_gpu`` it is searched exactly, by all GPUs together.
 
         Raises:
             NoIndex: there is none.
@@ -52,7 +54,7 @@ class Store:
         """
         if not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
-        store = cls(folder, Catalog(folder, writing=False))
+        store = cls(folder, Catalog(folder, writing=False), on_gpu)
         store.catalog.meta()
         return store
 
@@ -99,7 +101,7 @@ class Store:
         unwanted = [set(out) for out in left_out or [()] * len(xq)]
         if len(unwanted) != len(xq):
             raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
-        cache = self.cache(metric)
+        cache = self.gpu_cache(metric) if self.on_gpu else self.cache(metric)
         at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // cache.proposals_for(k)))
         parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
         return [hits for part in parts for hits in self._search_part(cache, xq[part], k, metric, unwanted[part])]
@@ -142,7 +144,7 @@ class Store:
                 cache.add(ids, codes)
                 cache.generation, cache.stamp = facts.generation, facts.stamp
             if cache is None or cache.generation != facts.generation or len(cache) != facts.found:
-                cache = self._built(connection, kind, facts)
+                cache = self._built(connection, kind, facts, self._structure(facts))
         self._caches[kind] = cache
         try:
             cache.save(self.cache_path(kind))
@@ -151,6 +153,23 @@ class Store:
                 raise IndexUnwritable(
                     f"{self.cache_path(kind)} cannot be written ({error}). Everything is in the catalog; run again"
                 ) from error
+        return cache
+
+    def gpu_cache(self, metric: Metric) -> VectorCache:
+        """All codes in float32 in the memory of the GPUs; not saved.
+
+        Raises:
+            MissingExtra: there is no GPU, or no FAISS for it.
+        """
+        check_gpu()
+        with self.catalog.transaction() as connection:
+            facts = self.catalog.meta(connection)
+            kind = cache_kind(metric, facts)
+            cache = self._gpu_caches.get(kind)
+            if cache is None or (cache.generation, cache.stamp) != (facts.generation, facts.stamp):
+                cache = self._built(connection, kind, facts, EXACT)
+                cache.move_to_gpu()
+                self._gpu_caches[kind] = cache
         return cache
 
     def refresh_caches(self) -> None:
@@ -204,9 +223,9 @@ class Store:
     def _structure(self, facts: Meta) -> Structure:
         return choose(facts.found, facts.latent_dim, self.budget)
 
-    def _built(self, connection: Connection, kind: Metric, facts: Meta) -> VectorCache:
+    def _built(self, connection: Connection, kind: Metric, facts: Meta, structure: Structure) -> VectorCache:
         """A new cache of everything that can be found; one that is not exact is tried on some of it."""
-        structure, dim = self._structure(facts), facts.latent_dim
+        dim = facts.latent_dim
         sample = self.catalog.some_codes(connection, structure.learns_from, dim) if structure.quantized else None
         cache = VectorCache.empty(kind, dim, facts.generation, facts.stamp, structure, sample)
         truth = Truth(cache, sample[:QUESTIONS]) if sample is not None else None

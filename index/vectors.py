@@ -65,7 +65,7 @@ class VectorCache:
     stamp: bytes
     structure: Structure = EXACT
     quality: Quality = Quality()
-    _packed: Any = None  # quantized codes as they are scanned, made when first searched,
+    _packed: Any = None  # codes as they are scanned, where that is not as they are kept: packed, or on a GPU;
     _ids: Ids = field(default_factory=lambda: np.empty(0, np.int64))  # and whose they are
 
     @classmethod
@@ -157,13 +157,26 @@ class VectorCache:
         k = min(k, len(self))
         if k == 0 or len(xq) == 0:
             return np.empty((len(xq), 0), dtype=np.int64)
-        searched = self.faiss_index if not self.structure.quantized else self._packed or self._pack()
-        _, found = searched.search(self.stored_form(xq), k)
-        if searched is self.faiss_index or self.structure.lists:
+        if self._packed is None and self.structure.quantized:
+            self._pack()
+        _, found = (self._packed or self.faiss_index).search(self.stored_form(xq), k)
+        if self._packed is None or self.structure.lists:
             return np.asarray(found, dtype=np.int64)
         return np.where(found < 0, -1, self._ids[found])
 
-    def _pack(self) -> Any:
+    def move_to_gpu(self) -> None:
+        """Have an exact cache searched on all GPUs, each of which takes a part of the codes.
+
+        Raises:
+            MissingExtra: this FAISS knows no GPU, or sees none.
+        """
+        check_gpu()
+        faiss, options = import_faiss(), import_faiss().GpuMultipleClonerOptions()
+        options.shard = True
+        self._packed = faiss.index_cpu_to_all_gpus(self._inner(), options)
+        self._ids = np.array(faiss.vector_to_array(self.faiss_index.id_map), dtype=np.int64)
+
+    def _pack(self) -> None:
         """Arrange quantized codes for vector registers.
 
         FAISS could keep them so, but forgets itself when packed codes are removed and others added (1.15: additions
@@ -176,7 +189,6 @@ class VectorCache:
         else:
             self._packed = faiss.IndexPQFastScan(inner)
             self._ids = np.array(faiss.vector_to_array(self.faiss_index.id_map), dtype=np.int64)
-        return self._packed
 
     def measure(self, xq: Floats, nearest: Ids) -> None:
         """Find how many candidates it takes to have ``nearest`` (n, k), the true answers to ``xq`` (n, d)."""
@@ -296,6 +308,22 @@ def check_faiss() -> None:
             "faiss-cpu and faiss-gpu-cu12 overwrite each other: pip uninstall faiss-cpu faiss-gpu-cu12, "
             "then pip install 'latent[cpu]' or 'latent[gpu]'"
         )
+
+
+def check_gpu() -> None:
+    """See that FAISS can search on a GPU here.
+
+    Raises:
+        MissingExtra: it is the package for CPUs, or there is no GPU that it can see.
+    """
+    faiss = import_faiss()
+    if not hasattr(faiss, "GpuMultipleClonerOptions"):
+        raise MissingExtra(
+            "searching on a GPU needs FAISS's package for GPUs: pip uninstall faiss-cpu, "
+            "then pip install 'latent[gpu]'; or search on the CPU"
+        )
+    if not faiss.get_num_gpus():
+        raise MissingExtra("FAISS sees no GPU here (nvidia-smi shows what the driver sees); search on the CPU")
 
 
 def _installed(package: str) -> bool:

@@ -13,6 +13,7 @@
     ├── IndexBusy           another process is writing to it
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnwritable     a read-only folder, a full disk
+    ├── JoinTooWide         a distance within which nearly everything lies
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
 
@@ -23,6 +24,7 @@ from index.errors import (
     IndexDamaged,
     IndexMismatch,
     IndexUnwritable,
+    JoinTooWide,
     LatentError,
     MissingExtra,
     NoIndex,
@@ -34,6 +36,7 @@ __all__ = [
     "IndexDamaged",
     "IndexMismatch",
     "IndexUnwritable",
+    "JoinTooWide",
     "LatentError",
     "MissingExtra",
     "ModelError",

@@ -102,7 +102,7 @@ class Retriever:
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self.folder = folder
         self.device = device
-        self._store = Store.open(folder)
+        self._store = Store.open(folder, on_gpu=device == "cuda")
         self.last_summary: Summary | None = None
 
     @classmethod
@@ -355,7 +355,7 @@ class Retriever:
 
     def _refresh(self, summary: Summary | None) -> None:
         self._store.close()
-        self._store = Store.open(self.folder)
+        self._store = Store.open(self.folder, on_gpu=self.device == "cuda")
         self.last_summary = summary
 
     def _rows_of(self, query: Query) -> list[Row]:

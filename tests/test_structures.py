@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.errors import MissingExtra
 from index.schema import Change
 from index.store import Store
 from index.structures import EXACT, QUANTIZED, Budget, Structure, choose
@@ -145,3 +146,28 @@ def test_a_damaged_budget_is_no_budget(tmp_path: Path, text: str) -> None:
     assert Budget.kept_in(tmp_path) == Budget(5 * MB, 0.01)
     (tmp_path / "budget.json").write_text(text)
     assert Budget.kept_in(tmp_path) == Budget()
+
+
+def test_a_gpu_that_is_not_there_is_asked_for_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    codes, folder = spread_codes(50, 1), tmp_path / "i"
+    make_store(folder, codes, True)
+    if not hasattr(faiss, "StandardGpuResources"):
+        with Store.open(folder, on_gpu=True) as store, pytest.raises(MissingExtra, match="pip uninstall faiss-cpu"):
+            store.search(codes[:1], 3, "cosine")
+        monkeypatch.setattr(
+            faiss, "GpuMultipleClonerOptions", object, raising=False
+        )  # the package for GPUs, without one
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    with Store.open(folder, on_gpu=True) as store, pytest.raises(MissingExtra, match="no GPU"):
+        store.search(codes[:1], 3, "cosine")
+
+
+@pytest.mark.skipif(not hasattr(__import__("faiss"), "StandardGpuResources"), reason="needs FAISS for GPUs")
+def test_a_gpu_finds_what_the_cpu_finds(tmp_path: Path) -> None:
+    codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
+    make_store(folder, codes, True)
+    with Store.open(folder) as on_cpu, Store.open(folder, on_gpu=True) as on_gpu:
+        for metric in ("euclidean", "cosine"):
+            assert on_gpu.search(codes[:50], 10, metric) == on_cpu.search(codes[:50], 10, metric)  # type: ignore[arg-type]
