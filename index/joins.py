@@ -28,6 +28,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.a)
 
+    def rows(self) -> list[tuple[int, int]]:
+        """As plain numbers."""
+        return list(zip(self.a.tolist(), self.b.tolist(), strict=True))
+
 
 def close_pairs(codes: Floats, within: float, block: int = BLOCK) -> Iterator[Pairs]:
     """Every pair of different rows of ``codes`` (n, d) no farther apart than ``within``, a < b; one yield a block of a.

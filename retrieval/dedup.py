@@ -1,0 +1,304 @@
+"""Copies in a collection: proposed by codes, confirmed by a second look, gathered around the one to keep.
+
+Nothing here changes a file. What is found becomes a plan, which a person can read and edit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from index.joins import Pairs, close_pairs, cross_pairs
+from index.schema import Picture as Row
+from retrieval.background import UNCALIBRATED, measure_background
+from retrieval.errors import LatentError, PathError
+from retrieval.images import Pixels, read_image
+from retrieval.likeness import ALIKE, Look, likeness, look
+from retrieval.model import Floats
+from retrieval.retriever import Retriever
+from retrieval.workers import DecoderPool, Task
+
+Kind = Literal["bytes", "pixels", "near"]
+Folders = Literal["all", "within", "across"]
+KEEP = ("resolution", "size", "oldest", "path")
+RULES: dict[str, Callable[[Member], Any]] = {
+    "resolution": lambda one: -(one.row.width_px or 0) * (one.row.height_px or 0),
+    "size": lambda one: -one.row.size_bytes,
+    "oldest": lambda one: one.row.mtime_ns,
+    "newest": lambda one: -one.row.mtime_ns,
+    "path": lambda one: os.fsencode(one.path),
+}
+TURNS: dict[str, tuple[tuple[str, Callable[[Pixels], Pixels]], ...]] = {
+    "mirror": (("mirrored", lambda x: x[:, ::-1]),),
+    "rotate": tuple((f"turned by {90 * k} degrees", partial(np.rot90, k=-k)) for k in (1, 2, 3)),
+}
+BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
+SCHEMA = 1
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A picture of the collection, with its code (d,)."""
+
+    path: str
+    row: Row
+    code: Floats
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why ``path`` is a copy of what its group keeps: codes so far apart, structure so alike."""
+
+    path: str
+    kind: Kind
+    distance: float
+    likeness: float
+    turned: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A picture to keep and its copies; each of them is a copy of ``keep`` itself."""
+
+    keep: str
+    remove: list[str]
+    evidence: list[Evidence]
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file as it was when the plan was made."""
+
+    size_bytes: int
+    mtime_ns: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What could go. ``threshold`` is a Euclidean distance of codes; ``expected_false_pairs`` how many pairs within it
+    are to be expected that are no copies, or None where the collection is too small to tell.
+    """
+
+    threshold: float
+    expected_false_pairs: float | None
+    groups: list[Group] = field(default_factory=list)
+    files: dict[str, FileFacts] = field(default_factory=dict)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, beside ``path`` and moved over it."""
+        part = Path(f"{os.fspath(path)}.part")
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
+        part.write_text(text + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+
+class Squares:
+    """The collection's pictures as the model sees them, decoded by worker processes."""
+
+    def __init__(self, paths: Sequence[str], pool: DecoderPool) -> None:
+        self._paths, self._pool = paths, pool
+
+    def __iter__(self) -> Iterator[Pixels | None]:
+        return self.of(range(len(self._paths)))
+
+    def of(self, rows: Iterable[int]) -> Iterator[Pixels | None]:
+        """Squares of these rows in their order; None where one cannot be read now."""
+        for decoded in self._pool.map(Task(self._paths[row]) for row in rows):
+            yield decoded.pixels
+
+    def likenesses(
+        self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = lambda pixels: pixels
+    ) -> list[float | None]:
+        """For each pair how alike the first, turned, and the second are; None where one cannot be read."""
+        rows = sorted({row for pair in pairs for row in pair})
+        straight: dict[int, Look] = {}
+        turned: dict[int, Look] = {}
+        first = {a for a, _ in pairs}
+        for row, pixels in zip(rows, self.of(rows), strict=True):
+            if pixels is not None:
+                straight[row] = look(pixels)
+                if row in first:
+                    turned[row] = look(np.ascontiguousarray(turn(pixels)))
+        return [likeness(turned[a], straight[b]) if a in turned and b in straight else None for a, b in pairs]
+
+
+def find_copies(
+    retriever: Retriever,
+    false_matches: float = 1.0,
+    threshold: float | None = None,
+    invariant: Sequence[str] = (),
+    against: Sequence[str | os.PathLike[str]] = (),
+    folders: Folders = "all",
+    keep: Sequence[str] = KEEP,
+    workers: int | None = None,
+    report: Report | None = None,
+) -> Plan:
+    """Find copies among the pictures of an index.
+
+    Args:
+        false_matches: how many pairs may be expected to be wrong, estimated on this collection itself.
+        threshold: a Euclidean distance of codes instead, for those who know.
+        invariant: of "mirror" and "rotate", what else makes a copy; each costs decoding the collection again.
+        against: folders of an archive. It loses nothing; only what is not in it may go.
+        folders: copies anywhere, only within one folder, or only across folders.
+        keep: rules for the one to keep, the first that tells decides.
+        report: called with (pictures held against the others, pictures).
+
+    Raises:
+        PathError: an archive holds none of the indexed pictures.
+        JoinTooWide: ``threshold`` is so large that nearly everything is near.
+        ValueError: a rule or an invariance that does not exist, or a number that makes no sense.
+    """
+    _check(false_matches, threshold, invariant, keep)
+    archive = _Archive(against)
+    members = sorted(_members(retriever), key=lambda one: os.fsencode(one.path))
+    archive.check(members)
+    contents = _by_content(members, keep, archive)
+    firsts = [same[0] for same in contents]
+    codes = np.stack([one.code for one in firsts]) if firsts else np.empty((0, retriever.latent_dim), np.float32)
+    copies = _Copies(len(firsts))
+    with DecoderPool(retriever.model.image_size, workers) as pool:
+        squares = Squares([one.path for one in firsts], pool)
+        background = measure_background(codes, squares.likenesses)
+        if threshold is None:
+            uncalibrated = float(UNCALIBRATED * np.sqrt(2 * retriever.latent_dim))
+            threshold = background.threshold(false_matches) if background else uncalibrated
+        for number, pairs in enumerate(close_pairs(codes, threshold, BLOCK), 1):
+            copies.take(pairs, squares.likenesses(pairs.rows()))
+            if report:
+                report(min(number * BLOCK, len(firsts)), len(firsts))
+        for name, turn in (turn for kind in invariant for turn in TURNS[kind]):
+            for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, threshold, BLOCK):
+                copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
+    groups = _groups(contents, copies, archive, folders)
+    listed = {path for group in groups for path in (group.keep, *group.remove)}
+    facts = {one.path: _facts(one.row) for one in members if one.path in listed}
+    return Plan(threshold, background.expected(threshold) if background else None, groups, facts)
+
+
+class _Archive:
+    """Folders whose pictures stay."""
+
+    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+        self._folders = [os.path.join(os.path.realpath(folder), "") for folder in folders]
+
+    def check(self, members: Sequence[Member]) -> None:
+        for folder in self._folders:
+            if not any(one.path.startswith(folder) for one in members):
+                raise PathError(f"no picture of {folder} is in this index; latent index build {folder}")
+
+    def __contains__(self, path: str) -> bool:
+        return any(path.startswith(folder) for folder in self._folders)
+
+
+class _Copies:
+    """Which pictures are copies of which, with the evidence."""
+
+    def __init__(self, count: int) -> None:
+        self.of: list[dict[int, tuple[float, float, str]]] = [{} for _ in range(count)]
+
+    def take(self, pairs: Pairs, likenesses: Sequence[float | None], turned: str = "") -> None:
+        for (a, b), distance, like in zip(pairs.rows(), pairs.distances.tolist(), likenesses, strict=True):
+            if like is not None and like >= ALIKE and a != b and b not in self.of[a]:
+                self.of[a][b] = self.of[b][a] = (distance, like, turned)
+
+
+def _check(false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str]) -> None:
+    if not false_matches > 0:
+        raise ValueError(f"false_matches must be above 0, not {false_matches}")
+    if threshold is not None and not 0 <= threshold < np.inf:
+        raise ValueError(f"threshold must be a distance, 0 or more, not {threshold}")
+    for name, known, given in (("invariant", TURNS, invariant), ("keep", RULES, keep)):
+        for word in given:
+            if word not in known:
+                raise ValueError(f"{name} has no {word!r}; it knows {', '.join(known)}")
+
+
+def _members(retriever: Retriever) -> Iterator[Member]:
+    for rows, codes in retriever.found():
+        for (path, row), code in zip(rows, codes, strict=True):
+            yield Member(path, row, code)
+
+
+def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archive) -> list[list[Member]]:
+    """Pictures of the same bytes together, the one to keep first; best keepers first of all."""
+    same: dict[bytes | None, list[Member]] = {}
+    for one in members:
+        same.setdefault(one.row.content_hash, []).append(one)
+
+    def rank(one: Member) -> tuple[Any, ...]:
+        return (one.path not in archive, *(RULES[rule](one) for rule in (*keep, "path")))
+
+    return sorted((sorted(group, key=rank) for group in same.values()), key=lambda group: rank(group[0]))
+
+
+def _turned_codes(retriever: Retriever, squares: Squares, turn: Callable[[Pixels], Pixels]) -> Floats:
+    """Codes of all pictures, turned; far from everything where one cannot be read."""
+    found: list[Floats] = []
+    batch: list[Pixels | None] = []
+    size = retriever.model.image_size
+
+    def encode() -> None:
+        filled = [np.zeros((size, size, 3), np.uint8) if one is None else turn(one) for one in batch]
+        codes = retriever.model.encode_squares(np.stack(filled)) if batch else None
+        if codes is not None:
+            unread = np.array([one is None for one in batch])
+            found.append(np.where(unread[:, None], np.float32(1e6), codes.codes))
+        batch.clear()
+
+    for pixels in squares:
+        batch.append(pixels)
+        if len(batch) == BLOCK:
+            encode()
+    encode()
+    return np.concatenate([np.empty((0, retriever.latent_dim), np.float32), *found])
+
+
+def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, folders: Folders) -> list[Group]:
+    """Best keepers first: each takes all its copies that no better keeper took."""
+    taken: set[int] = set()
+    groups = []
+    for number, same in enumerate(contents):
+        if number in taken:
+            continue
+        taken.add(number)
+        keeper = same[0]
+        evidence = [Evidence(one.path, "bytes", 0.0, 1.0) for one in same[1:] if _may_go(keeper, one, archive, folders)]
+        for other, (distance, like, turned) in sorted(copies.of[number].items()):
+            its = [one for one in contents[other] if _may_go(keeper, one, archive, folders)]
+            if other in taken or not its:
+                continue
+            taken.add(other)
+            kind: Kind = "pixels" if not turned and like > 0.999 and same_pixels(keeper.path, its[0].path) else "near"
+            evidence += [Evidence(one.path, kind, distance, like, turned) for one in its]
+        if evidence:
+            groups.append(Group(keeper.path, [one.path for one in evidence], evidence))
+    return groups
+
+
+def _may_go(keeper: Member, one: Member, archive: _Archive, folders: Folders) -> bool:
+    together = os.path.dirname(keeper.path) == os.path.dirname(one.path)
+    fits = folders == "all" or together == (folders == "within")
+    return one.path not in archive and fits
+
+
+def same_pixels(a: str, b: str) -> bool:
+    """Whether two files are the same picture, upright, to the last pixel; False where one cannot be read."""
+    try:
+        return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
+    except (LatentError, OSError):
+        return False
+
+
+def _facts(row: Row) -> FileFacts:
+    return FileFacts(row.size_bytes, row.mtime_ns, (row.content_hash or b"").hex())
