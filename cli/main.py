@@ -12,6 +12,8 @@ import click
 from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
 
 COMMANDS = {
+    "compare": "cli.dedup:compare",
+    "dedup": "cli.dedup:dedup",
     "demo": "cli.demo:demo",
     "evaluate": "cli.evaluate:evaluate",
     "features": "cli.features:features",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.structures import Budget
+    from retrieval.dedup import Compared, Evidence, Group, Plan, compare_pictures, find_copies
     from retrieval.errors import (
         Diverged,
         IndexBusy,
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Budget",
     "CodeTransformer",
+    "Compared",
     "Diverged",
     "Encoded",
+    "Evidence",
+    "Group",
     "Hit",
     "IndexBusy",
     "IndexDamaged",
@@ -51,10 +55,13 @@ __all__ = [
     "NoIndex",
     "PathError",
     "PictureRefused",
+    "Plan",
     "Retriever",
     "Status",
     "Summary",
     "TrainingError",
+    "compare_pictures",
+    "find_copies",
     "find_images",
     "load_model",
     "locate_index",
@@ -67,6 +74,7 @@ _ROOMS = {
     "retrieval.images": ("find_images", "read_image"),
     "retrieval.ingest": ("Summary",),
     "index.structures": ("Budget",),
+    "retrieval.dedup": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
     "retrieval.transformer": ("CodeTransformer",),
     "retrieval.features": ("write_features",),

@@ -5,6 +5,7 @@ Nothing here changes a file. What is found becomes a plan, which a person can re
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from retrieval.background import UNCALIBRATED, measure_background
 from retrieval.errors import LatentError, PathError
 from retrieval.images import Pixels, read_image
 from retrieval.likeness import ALIKE, Look, likeness, look
-from retrieval.model import Floats
+from retrieval.model import Floats, Model
 from retrieval.retriever import Retriever
 from retrieval.workers import DecoderPool, Task
 
@@ -39,6 +40,12 @@ TURNS: dict[str, tuple[tuple[str, Callable[[Pixels], Pixels]], ...]] = {
     "mirror": (("mirrored", lambda x: x[:, ::-1]),),
     "rotate": tuple((f"turned by {90 * k} degrees", partial(np.rot90, k=-k)) for k in (1, 2, 3)),
 }
+
+
+def _as_it_is(pixels: Pixels) -> Pixels:
+    return pixels
+
+
 BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
 SCHEMA = 1
 
@@ -117,7 +124,7 @@ class Squares:
             yield decoded.pixels
 
     def likenesses(
-        self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = lambda pixels: pixels
+        self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = _as_it_is
     ) -> list[float | None]:
         """For each pair how alike the first, turned, and the second are; None where one cannot be read."""
         rows = sorted({row for pair in pairs for row in pair})
@@ -298,6 +305,39 @@ def same_pixels(a: str, b: str) -> bool:
         return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
     except (LatentError, OSError):
         return False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What kind of copies two pictures are, "" where they are none; how far apart their codes, how alike they are."""
+
+    kind: Kind | Literal[""]
+    distance: float
+    likeness: float
+    turned: str = ""
+
+
+def compare_pictures(
+    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, invariant: Sequence[str] = ()
+) -> Compared:
+    """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
+
+    Raises:
+        PictureRefused: one of them cannot be read as a picture; the text names it.
+        ValueError: an invariance that does not exist.
+    """
+    _check(1.0, None, invariant, ())
+    squares = [model.square(a), model.square(b)]
+    turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
+    there = look(squares[1])
+    fits = [(likeness(look(np.ascontiguousarray(turn(squares[0]))), there), name) for name, turn in turns]
+    like, turned = max(fits, key=lambda fit: fit[0])
+    distance = float(np.linalg.norm(np.subtract(*model.encode(np.stack(squares)))))
+    if filecmp.cmp(a, b, shallow=False):
+        return Compared("bytes", distance, like)
+    if not turned and same_pixels(os.fspath(a), os.fspath(b)):
+        return Compared("pixels", distance, like)
+    return Compared("near" if like >= ALIKE else "", distance, like, turned if like >= ALIKE else "")
 
 
 def _facts(row: Row) -> FileFacts:

@@ -122,7 +122,7 @@ class Model:
         if isinstance(pictures, np.ndarray):
             squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
         else:
-            squares = (self._square(picture) for picture in pictures)
+            squares = (self.square(picture) for picture in pictures)
         return self.encode_squares(np.array(list(squares), np.uint8).reshape(-1, *self._shape))
 
     def encode_squares(self, squares: Pixels) -> Encoded:
@@ -253,7 +253,8 @@ class Model:
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
-    def _square(self, path: str | os.PathLike[str] | Pixels) -> Pixels:
+    def square(self, path: str | os.PathLike[str] | Pixels) -> Pixels:
+        """A picture as this model sees it: uint8 (s, s, 3); raises as ``encode`` does."""
         if isinstance(path, np.ndarray):
             return square(_checked(path[None])[0], self.image_size)
         try:

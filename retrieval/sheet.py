@@ -21,6 +21,7 @@ CELL_PX = 128
 GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
+ABOUT = "Above: the picture. Below: what the generator paints for its code, which is how the index sees it."
 INK, PAPER, FAINT = "#1c1c1e", "#ffffff", "#77777c"
 
 
@@ -113,14 +114,15 @@ def draw_strip(pictures: Sequence[Pixels], path: str | os.PathLike[str]) -> None
     strip.save(path, "PNG")
 
 
-def draw_html(rows: Sequence[Row], path: str | os.PathLike[str], title: str = "latent query") -> None:
+def draw_html(
+    rows: Sequence[Row], path: str | os.PathLike[str], title: str = "latent query", about: str = ABOUT
+) -> None:
     """One page with every picture inside it, that can be mailed or kept."""
     sections = "\n".join(_section(row) for row in rows)
     page = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f"<body><h1>{html.escape(title)}</h1>\n<p>Above: the picture. Below: what the generator paints for its code,"
-        f" which is how the index sees it.</p>\n{sections}\n</body></html>\n"
+        f"<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(about)}</p>\n{sections}\n</body></html>\n"
     )
     Path(path).write_text(page, encoding="utf-8")
 

@@ -1,0 +1,183 @@
+"""``latent dedup``: copies in the collection; ``latent compare``: are these two copies?"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from retrieval.names import DEFAULT_MODEL, Device
+
+if TYPE_CHECKING:
+    from retrieval import Plan
+    from retrieval.dedup import Folders
+
+KEEP = "resolution,size,oldest,path"
+FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
+
+invariant_option = click.option(
+    "--invariant",
+    default="",
+    metavar="WORDS",
+    help="What else makes a copy: mirror, rotate (by quarter turns), or both with a comma.",
+)
+
+
+@click.group()
+def dedup() -> None:
+    """Find copies among the pictures of an index. Nothing is changed or deleted."""
+
+
+@dedup.command(
+    epilog="""\b
+Examples:
+  latent dedup find -o plan.json --html plan.html      all copies, to read and to look at
+  latent dedup find --against archive -o plan.json     only what is not in the archive may go
+  latent dedup find --folders across --against train   do test pictures leak into train?
+"""
+)
+@index_option
+@click.option(
+    "--false-matches",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="So many wrong pairs may be expected in this collection.",
+)
+@click.option("--threshold", type=click.FloatRange(min=0), help="A distance of codes instead, for those who know.")
+@invariant_option
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIR",
+    help="An indexed archive, of which nothing may go. Repeatable.",
+)
+@click.option("--folders", type=click.Choice(["all", "within", "across"]), default="all", show_default=True)
+@click.option(
+    "--keep",
+    default=KEEP,
+    show_default=True,
+    metavar="RULES",
+    help="Which one to keep: resolution, size, oldest, newest, path; the first that tells decides.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write the plan.")
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as a table.")
+@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as a page.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@workers_option
+def find(
+    index_folder: str | None,
+    false_matches: float,
+    threshold: float | None,
+    invariant: str,
+    against: tuple[str, ...],
+    folders: Folders,
+    keep: str,
+    output: str | None,
+    csv_file: str | None,
+    html_file: str | None,
+    form: str,
+    workers: int | None,
+) -> None:
+    """Find copies: files of the same bytes, of the same pixels, and those that were altered a little.
+
+    Codes propose pairs; a second look at the pictures themselves decides. The threshold is set so that not more than
+    --false-matches wrong pairs are to be expected, judged by how near pictures of this very collection come that are
+    no copies. Every picture of a group is a copy of the one that is kept. Update the index first.
+    """
+    from retrieval import Retriever, find_copies
+
+    with Retriever.open(index_folder) as retriever:
+        with bar("picture", "comparing") as report:
+            try:
+                plan = find_copies(
+                    retriever,
+                    false_matches,
+                    threshold,
+                    _words(invariant),
+                    against,
+                    folders,
+                    _words(keep),
+                    workers,
+                    report,
+                )
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+        if output:
+            plan.save(output)
+        if csv_file:
+            _write_csv(plan, csv_file)
+        if html_file:
+            from retrieval.plan_sheet import draw_plan
+
+            draw_plan(plan, retriever, html_file)
+    click.echo(json.dumps({"schema": 1, **asdict(plan)}, indent=2)) if form == "json" else _print(plan)
+    for path in filter(None, (output, csv_file, html_file)):
+        say(f"wrote {shown_path(path)}")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _print(plan: Plan) -> None:
+    for group in plan.groups:
+        click.echo(shown_path(group.keep))
+        for one in group.evidence:
+            why = f"{one.kind:<7}{one.distance:>7.3f}{one.likeness:>7.3f}"
+            click.echo(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
+    gone = [path for group in plan.groups for path in group.remove]
+    room = sum(plan.files[path].size_bytes for path in gone)
+    click.echo(f"{counted(len(gone), 'file')} beside {len(plan.groups):,} kept could go: {size(room)}")
+    expected = plan.expected_false_pairs
+    doubt = (
+        "too few pictures to tell how many are wrong" if expected is None else f"{expected:.2g} wrong to be expected"
+    )
+    click.echo(f"pairs of codes within {plan.threshold:.3f}, {doubt}; nothing was changed")
+
+
+def _write_csv(plan: Plan, path: str) -> None:
+    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(FIELDS)
+        for group in plan.groups:
+            for one in group.evidence:
+                table.writerow([group.keep, one.path, one.kind, one.distance, one.likeness, one.turned])
+
+
+@click.command(
+    epilog="\b\nExamples:\n  latent compare a.jpg b.jpg\n  latent compare a.jpg b.jpg --invariant mirror && rm b.jpg"
+)
+@click.argument("a", type=click.Path(exists=True, dir_okay=False))
+@click.argument("b", type=click.Path(exists=True, dir_okay=False))
+@invariant_option
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|DIR")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@device_option
+@click.pass_context
+def compare(ctx: click.Context, a: str, b: str, invariant: str, model: str, form: str, device: Device) -> None:
+    """Tell whether two files are copies of one picture: exit code 0 if they are, 1 if not.
+
+    The same bytes, the same pixels, or a structure so alike (a likeness of 0.85 and more) that one must have been made
+    from the other. The distance of their codes is for comparison.
+    """
+    from retrieval import compare_pictures, load_model
+
+    try:
+        found = compare_pictures(a, b, load_model(model, device), _words(invariant))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if form == "json":
+        click.echo(json.dumps({"schema": 1, **asdict(found)}, indent=2))
+    else:
+        why = {"bytes": "the same bytes", "pixels": "the same pixels", "near": "copies"}.get(found.kind, "not copies")
+        click.echo(
+            f"{why}: likeness {found.likeness:.3f}, distance {found.distance:.3f}"
+            + (f", {found.turned}" if found.turned else "")
+        )
+    ctx.exit(0 if found.kind else 1)

@@ -1,0 +1,45 @@
+"""A plan for copies as a page to look through: what is kept, each copy beside it, and where they differ."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from retrieval.dedup import Evidence, Group, Plan
+from retrieval.images import Pixels
+from retrieval.retriever import Retriever
+from retrieval.sheet import Cell, Row, draw_html, thumbnail
+
+ABOUT = (
+    "Left: the picture to keep; below it, what the generator paints for the average code of its group. "
+    "Beside it its copies; below each, where it differs from the kept one (black: nowhere)."
+)
+
+
+def draw_plan(plan: Plan, retriever: Retriever, path: str | os.PathLike[str]) -> None:
+    """Write every group of ``plan`` as one self-contained HTML page."""
+    rows = [_row(group, retriever) for group in plan.groups]
+    draw_html(rows, path, "latent dedup", ABOUT)
+
+
+def _row(group: Group, retriever: Retriever) -> Row:
+    kept = thumbnail(group.keep)
+    keep = Cell(kept, _prototype(group, retriever), ("keep", os.path.basename(group.keep)), group.keep)
+    return Row(keep, [_copy(kept, evidence) for evidence in group.evidence])
+
+
+def _copy(kept: Pixels, evidence: Evidence) -> Cell:
+    picture = thumbnail(evidence.path)
+    difference = np.abs(kept.astype(np.int16) - picture).astype(np.uint8)
+    why = f"same {evidence.kind}" if evidence.kind != "near" else f"d {evidence.distance:.2f}   {evidence.likeness:.3f}"
+    words = (" ".join(filter(None, (why, evidence.turned))), os.path.basename(evidence.path))
+    return Cell(picture, difference, words, evidence.path)
+
+
+def _prototype(group: Group, retriever: Retriever) -> Pixels | None:
+    if not retriever.model.has_generator:
+        return None
+    codes = np.concatenate([retriever.look_at(path).codes for path in (group.keep, *group.remove)])
+    prototype: Pixels = retriever.decode(codes.mean(0, keepdims=True))[0]
+    return prototype
