@@ -27,7 +27,7 @@ invariant_option = click.option(
 )
 
 
-@click.group()
+@click.group(epilog="\b\nExample:\n  latent dedup find -o plan.json --html plan.html")
 def dedup() -> None:
     """Find copies among the pictures of an index. Nothing is changed or deleted."""
 
