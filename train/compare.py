@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import TrainingError
+from retrieval.images import Pixels
 from retrieval.model import Model, load_model
 from retrieval.sheet import Cell, Row, draw_png
 from train.checkpoint import CHECKPOINT
@@ -92,7 +93,7 @@ class Comparison:
         return table
 
     def _marks(self, one: Entry, seed: int, hooks: Hooks) -> Marks:
-        run = self.folder / f"{_file_name(one.name)}-seed{seed}"
+        run = self.folder / run_name(one.name, seed)
         recipe = dataclasses.replace(one.recipe, seed=seed)
         if (run / RESULT).exists():
             model, result = load_model(run / BUNDLE, "cpu"), json.loads((run / RESULT).read_text())
@@ -141,23 +142,26 @@ class Comparison:
         return dict(json.loads(path.read_text()))
 
     def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
-        """Sheets of each method's samples, and of pictures above their reconstructions."""
-        samples, repainted = [], []
+        """Sheets of each method's samples, and of held-out pictures above their reconstructions."""
         queries = self.exam.queries.pixels
-        originals = queries[np.linspace(0, len(queries) - 1, SHOWN).astype(int)]
-        for one in entries:
-            model = load_model(self.folder / f"{_file_name(one.name)}-seed{seed}" / BUNDLE, "cpu")
-            caption = tuple(filter(None, one.name.split(":")))
-            drawn = [Cell(pixels, None, caption if not n else ()) for n, pixels in enumerate(model.sample(SHOWN))]
-            samples.append(Row(drawn[0], drawn[1:]))
-            if model.has_encoder:
-                pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
-                cells = [Cell(*pair, caption if not n else ()) for n, pair in enumerate(pairs)]
-                repainted.append(Row(cells[0], cells[1:]))
-        for name, rows in (("samples", samples), ("reconstructions", repainted)):
-            path = self.folder / f"{name}.png"
-            draw_png(rows, path)
-            yield path
+        models = {one.name: load_model(self.folder / run_name(one.name, seed) / BUNDLE, "cpu") for one in entries}
+        return draw_methods(models, queries[np.linspace(0, len(queries) - 1, SHOWN).astype(int)], self.folder)
+
+
+def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> Iterator[Path]:
+    """``samples.png``, and ``reconstructions.png`` with ``originals`` above what each model makes of them."""
+    samples, repainted = [], []
+    for name, model in models.items():
+        caption = tuple(filter(None, name.split(":")))
+        drawn = [Cell(pixels, None, caption if not n else ()) for n, pixels in enumerate(model.sample(len(originals)))]
+        samples.append(Row(drawn[0], drawn[1:]))
+        if model.has_encoder:
+            pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
+            cells = [Cell(*pair, caption if not n else ()) for n, pair in enumerate(pairs)]
+            repainted.append(Row(cells[0], cells[1:]))
+    for name, rows in (("samples", samples), ("reconstructions", repainted)):
+        draw_png(rows, folder / f"{name}.png")
+        yield folder / f"{name}.png"
 
 
 def _means(cells: dict[str, Interval]) -> Marks:
@@ -171,8 +175,9 @@ def _write_whole(path: Path, content: object) -> None:
     part.replace(path)
 
 
-def _file_name(words: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_=" else "-" for letter in words)
+def run_name(words: str, seed: int) -> str:
+    """The folder of an entry's run."""
+    return "".join(letter if letter.isalnum() or letter in "-_=" else "-" for letter in words) + f"-seed{seed}"
 
 
 def mean_marks(table: dict[str, list[Marks]]) -> dict[str, Marks]:

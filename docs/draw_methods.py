@@ -1,0 +1,34 @@
+"""Draws the sheets of docs/methods.md from the runs of `make compare`: python docs/draw_methods.py runs/compared
+
+Every method paints the same generated faces, since the pictures that they learnt from may not be published.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from retrieval import load_model
+from retrieval.images import square
+from train.compare import SHOWN, draw_methods, run_name
+from train.session import BUNDLE
+
+FIGURES = Path(__file__).parent / "figures"
+
+
+def main() -> None:
+    runs = Path(sys.argv[1])
+    names = json.loads((runs / "report.json").read_text())["runs"]
+    bundles = {name: runs / run_name(name, 0) / BUNDLE for name in names}
+    models = {name: load_model(bundle, "cpu") for name, bundle in bundles.items() if bundle.exists()}
+    side = next(iter(models.values())).image_size
+    faces = load_model("faces-64").sample(SHOWN, seed=3)
+    for path in draw_methods(models, np.stack([square(face, side) for face in faces]), FIGURES):
+        path.replace(path.with_name(f"methods-{path.name}"))
+
+
+if __name__ == "__main__":
+    main()
