@@ -121,6 +121,23 @@ def find(
         say(f"wrote {shown_path(path)}")
 
 
+@dedup.command(epilog="\b\nExample:\n  latent dedup ignore twins/anna.jpg twins/berta.jpg")
+@click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="A B...")
+@index_option
+def ignore(pictures: tuple[str, ...], index_folder: str | None) -> None:
+    """Remember that these pictures are no copies of one another.
+
+    Later plans leave them apart, wherever they are moved, until one of them is changed.
+    """
+    from retrieval import Retriever
+
+    if len(pictures) < 2:
+        raise click.UsageError("name two pictures or more")
+    with Retriever.open(index_folder) as retriever:
+        retriever.keep_apart(pictures)
+    say(f"remembered: these {len(pictures)} are no copies of one another")
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
     update,
 )
@@ -40,6 +41,7 @@ from index.schema import (
     Picture,
     Status,
     codes,
+    distinct,
     generations,
     meta,
     pictures,
@@ -65,6 +67,9 @@ class Catalog:
         self.anchor = Path(os.path.realpath(folder)).parent
         self._engine = open_engine(self.path, writing)
         self._snapshot = threading.local()  # connection, and what was read through it
+        if writing:
+            with self.transaction() as connection:
+                distinct.create(connection, checkfirst=True)  # catalogs of the first days lack it
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> Catalog:
@@ -296,6 +301,21 @@ class Catalog:
             lost = (pictures.c.status == "found") & pictures.c.id.not_in(select(codes.c.picture_id))
             values = {"status": "skipped", "reason": "its code was lost", "realism": None, "mtime_ns": READ_AGAIN}
             connection.execute(update(pictures).where(lost).values(values))
+
+    def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Remember that the pictures of these contents are no copies of one another."""
+        rows = sorted({(min(pair), max(pair)) for pair in pairs})
+        with self.transaction() as connection:
+            for a, b in rows:
+                values = insert(distinct).prefix_with("OR IGNORE").values(hash_a=a, hash_b=b)
+                connection.execute(values)
+
+    def kept_apart(self) -> set[frozenset[bytes]]:
+        """Pairs of contents that are no copies of one another, by a person's word."""
+        with self.transaction() as connection:
+            if not inspect(connection).has_table(distinct.name):
+                return set()
+            return {frozenset(row) for row in connection.execute(select(distinct))}
 
     def counts(self) -> dict[str, int]:
         with self.transaction() as connection:

@@ -88,6 +88,14 @@ codes = Table(
 )
 
 
+distinct = Table(  # contents that a person said are no copies of one another
+    "distinct_contents",
+    tables,
+    Column("hash_a", LargeBinary, primary_key=True),  # the smaller one
+    Column("hash_b", LargeBinary, primary_key=True),
+)
+
+
 @dataclass(frozen=True)
 class Meta:
     """The index as a whole."""

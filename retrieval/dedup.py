@@ -187,6 +187,7 @@ def find_copies(
         for name, turn in (turn for kind in invariant for turn in TURNS[kind]):
             for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, threshold, BLOCK):
                 copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
+    copies.part(retriever.kept_apart(), [one.row.content_hash for one in firsts])
     groups = _groups(contents, copies, archive, folders)
     listed = {path for group in groups for path in (group.keep, *group.remove)}
     facts = {one.path: _facts(one.row) for one in members if one.path in listed}
@@ -218,6 +219,15 @@ class _Copies:
         for (a, b), distance, like in zip(pairs.rows(), pairs.distances.tolist(), likenesses, strict=True):
             if like is not None and like >= ALIKE and a != b and b not in self.of[a]:
                 self.of[a][b] = self.of[b][a] = (distance, like, turned)
+
+    def part(self, kept_apart: set[frozenset[bytes]], contents: Sequence[bytes | None]) -> None:
+        """Forget pairs of contents that a person said are no copies."""
+        rows = {content: row for row, content in enumerate(contents)}
+        for pair in kept_apart:
+            a, b = (rows.get(content) for content in pair)
+            if a is not None and b is not None:
+                self.of[a].pop(b, None)
+                self.of[b].pop(a, None)
 
 
 def _check(false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str]) -> None:

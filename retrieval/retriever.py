@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,30 @@ class Retriever:
             store.refresh_caches()
         self._refresh(None)
         return gone
+
+    def keep_apart(self, paths: Sequence[str | os.PathLike[str]]) -> None:
+        """Remember that none of these pictures is a copy of another of them, whatever ``find_copies`` thinks.
+
+        What is remembered are their contents, so it holds when they are renamed, and no longer when they are changed.
+
+        Raises:
+            PathError: a path is not in this index.
+            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+        """
+        hashes = [self._content(path) for path in paths]
+        with Store.writing(self.folder) as store:
+            store.catalog.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
+        self._refresh(None)
+
+    def kept_apart(self) -> set[frozenset[bytes]]:
+        """Pairs of content hashes that ``keep_apart`` was told of."""
+        return self._store.catalog.kept_apart()
+
+    def _content(self, path: str | os.PathLike[str]) -> bytes:
+        for row in self._rows_of(path):
+            if row.content_hash is not None:
+                return row.content_hash
+        raise PathError(f"{os.fspath(path)} is not in this index; latent index update")
 
     def query(self, picture: Query, k: int = 10, metric: Metric = "euclidean") -> list[Hit]:
         """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -346,3 +347,49 @@ def test_compare_answers_by_its_exit_code(samples: np.ndarray, tmp_path: Path) -
     assert compare("a.png", "missing.png")[0] == 2 and compare("a.png", "b.png", "--invariant", "x")[0] == 2
     found = compare_pictures(tmp_path / "a.png", tmp_path / "m.png", load_model("faces-64", "cpu"), ["mirror"])
     assert found.kind == "near" and found.turned == "mirrored"
+
+
+def test_what_is_no_copy_is_remembered_by_content(samples: np.ndarray, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(30):
+        Image.fromarray(samples[number]).save(photos / f"{number:02d}.png")
+    for number in range(3):
+        Image.fromarray(samples[number]).save(photos / f"copy-{number}.jpg", quality=90)
+    build(photos, tmp_path / "i").close()
+
+    def found() -> set[frozenset[str]]:
+        with Retriever.open(tmp_path / "i") as retriever:
+            return {frozenset(map(os.path.basename, pair)) for pair in pairs_of(find_copies(retriever, workers=1))}
+
+    pair, others = {"00.png", "copy-0.jpg"}, {frozenset(("01.png", "copy-1.jpg")), frozenset(("02.png", "copy-2.jpg"))}
+    assert found() == {frozenset(pair), *others}
+    words = ["dedup", "ignore", *(str(photos / name) for name in pair), "--index", str(tmp_path / "i")]
+    for _ in range(2):  # said twice, remembered once
+        assert CliRunner().invoke(latent, words).exit_code == 0
+    assert found() == others
+    (photos / "copy-0.jpg").rename(photos / "renamed.jpg")
+    build(photos, tmp_path / "i").close()
+    assert found() == others
+    Image.fromarray(samples[0]).save(photos / "renamed.jpg", quality=80)
+    build(photos, tmp_path / "i").close()
+    assert found() == {frozenset(("00.png", "renamed.jpg")), *others}
+    (photos / "new.png").write_bytes(b"not in the index")
+    two = [str(photos / name) for name in ("00.png", "new.png")]
+    assert "not in this index" in CliRunner().invoke(latent, ["dedup", "ignore", *two, *words[4:]]).output
+    assert CliRunner().invoke(latent, ["dedup", "ignore", two[0], *words[4:]]).exit_code == 2
+
+
+def test_a_catalog_of_the_first_days_is_completed(samples: np.ndarray, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(3):
+        Image.fromarray(samples[number]).save(photos / f"{number}.png")
+    build(photos, tmp_path / "i").close()
+    with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:
+        database.execute("drop table distinct_contents")
+    database.close()
+    with Retriever.open(tmp_path / "i") as retriever:
+        assert retriever.kept_apart() == set() and find_copies(retriever, workers=1).groups == []
+        retriever.keep_apart([photos / "0.png", photos / "1.png", photos / "2.png"])
+        assert len(retriever.kept_apart()) == 3
