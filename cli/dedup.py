@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
-from retrieval.names import DEFAULT_MODEL, Device
+from retrieval.names import ACTIONS, DEFAULT_MODEL, Action, Device
 
 if TYPE_CHECKING:
     from retrieval import Plan
@@ -136,6 +136,83 @@ def ignore(pictures: tuple[str, ...], index_folder: str | None) -> None:
     with Retriever.open(index_folder) as retriever:
         retriever.keep_apart(pictures)
     say(f"remembered: these {len(pictures)} are no copies of one another")
+
+
+@dedup.command(
+    epilog="""\b
+Examples:
+  latent dedup apply plan.json --action move --to aside          tells what it would do
+  latent dedup apply plan.json --action move --to aside --yes    does it
+  latent dedup undo plan.json.journal                            takes it back
+"""
+)
+@click.argument("plan_file", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json")
+@click.option(
+    "--action", type=click.Choice(ACTIONS), default="trash", show_default=True, help="Links lead to the kept one."
+)
+@click.option("--to", type=click.Path(file_okay=False), metavar="DIR", help="With move: the folder that takes them.")
+@click.option("--yes", is_flag=True, help="Do it. Without this nothing is changed.")
+@index_option
+def apply(plan_file: str, action: Action, to: str | None, yes: bool, index_folder: str | None) -> None:
+    """Carry out a plan: each file that may go is trashed, moved, replaced by a link, or deleted.
+
+    Both files are checked to the last byte before each act: what was changed since the plan was made is left alone, and
+    so is the last copy of anything. PLAN.json.journal says what was done; move and trash can be undone.
+    """
+    from retrieval import apply_plan, load_plan
+
+    plan, journal = load_plan(plan_file), plan_file + ".journal"
+    acts = []
+    for act in apply_plan(plan, action, journal, to, dry_run=not yes):
+        acts.append(act)
+        where = f" -> {shown_path(act.to)}" if act.to and not act.left else ""
+        click.echo(
+            f"{'left' if act.left else act.action:<9}{shown_path(act.path)}{where}"
+            + (f": {act.left}" if act.left else "")
+        )
+    done = [act for act in acts if not act.left]
+    verb, room = "done" if yes else "could be done", size(sum(act.size_bytes for act in done))
+    click.echo(f"{verb}: {counted(len(done), 'file')}, {room}; left alone: {len(acts) - len(done):,}")
+    if not yes:
+        say("Nothing was changed; --yes does it.")
+        return
+    _follow(index_folder, [act.path for act in done])
+    say(
+        f"{shown_path(journal)} says what was done"
+        + ("; latent dedup undo takes it back." if action in ("move", "trash") else ".")
+    )
+
+
+def _follow(index_folder: str | None, paths: list[str]) -> None:
+    """Have the index know, where there is one."""
+    from retrieval import NoIndex, Retriever
+
+    try:
+        with Retriever.open(index_folder) as retriever:
+            retriever.note_gone(paths)
+    except NoIndex:
+        say("There is no index here to tell; latent index update, where there is one.")
+
+
+@dedup.command(epilog="\b\nExample:\n  latent dedup undo plan.json.journal")
+@click.argument("journal", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json.journal")
+def undo(journal: str) -> None:
+    """Bring back what was moved or trashed, each file to where it was; nothing is overwritten.
+
+    Exits with 1 where a file could not be brought back.
+    """
+    import sys
+
+    from retrieval import undo as bring_back
+
+    acts = list(bring_back(journal))
+    for act in acts:
+        click.echo(f"{'left' if act.left else 'back':<9}{shown_path(act.path)}" + (f": {act.left}" if act.left else ""))
+    left = sum(bool(act.left) for act in acts)
+    click.echo(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
+    say("latent index update takes them in again.")
+    if left:
+        sys.exit(1)
 
 
 def _words(text: str) -> list[str]:

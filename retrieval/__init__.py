@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.structures import Budget
+    from retrieval.apply import Act, apply_plan, load_plan, undo
     from retrieval.dedup import Compared, Evidence, Group, Plan, compare_pictures, find_copies
     from retrieval.errors import (
         Diverged,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         NoIndex,
         PathError,
         PictureRefused,
+        PlanError,
         TrainingError,
     )
     from retrieval.features import write_features
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from retrieval.transformer import CodeTransformer
 
 __all__ = [
+    "Act",
     "Budget",
     "CodeTransformer",
     "Compared",
@@ -56,17 +59,21 @@ __all__ = [
     "PathError",
     "PictureRefused",
     "Plan",
+    "PlanError",
     "Retriever",
     "Status",
     "Summary",
     "TrainingError",
+    "apply_plan",
     "compare_pictures",
     "find_copies",
     "find_images",
     "load_model",
+    "load_plan",
     "locate_index",
     "read_image",
     "shipped_models",
+    "undo",
     "write_features",
 ]
 
@@ -74,6 +81,7 @@ _ROOMS = {
     "retrieval.images": ("find_images", "read_image"),
     "retrieval.ingest": ("Summary",),
     "index.structures": ("Budget",),
+    "retrieval.apply": ("Act", "apply_plan", "load_plan", "undo"),
     "retrieval.dedup": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
     "retrieval.transformer": ("CodeTransformer",),

@@ -5,6 +5,7 @@
     LatentError
     ├── PictureRefused      a file that is not a picture, or one that no decoder could read
     ├── PathError           a path that is no folder, or not in the index
+    ├── PlanError           a plan for copies, or its journal, that cannot be carried out
     ├── ModelError          a bundle that is missing, damaged, or lacks a part
     ├── TrainingError       training data or settings that cannot work
     │   └── Diverged        a loss became NaN or infinite
@@ -43,6 +44,7 @@ __all__ = [
     "NoIndex",
     "PathError",
     "PictureRefused",
+    "PlanError",
     "TrainingError",
 ]
 
@@ -60,6 +62,10 @@ class PictureRefused(LatentError):
 
 class PathError(LatentError):
     """A path is not what it should be: not a folder, not in the index."""
+
+
+class PlanError(LatentError):
+    """A plan for copies that is none, contradicts itself, or cannot be carried out as it was asked for."""
 
 
 class ModelError(LatentError):

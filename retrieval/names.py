@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
+Action = Literal["trash", "move", "hardlink", "symlink", "delete"]
+ACTIONS: tuple[Action, ...] = get_args(Action)
 Device = Literal["auto", "cpu", "cuda"]
 
 DEFAULT_MODEL = "photos-64"

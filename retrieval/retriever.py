@@ -212,6 +212,19 @@ class Retriever:
             store.catalog.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
         self._refresh(None)
 
+    def note_gone(self, paths: Sequence[str | os.PathLike[str]]) -> int:
+        """Have those of ``paths`` found no more that are gone, without a look at the rest; returns how many rows.
+
+        What is known of them stays, for when they come back.
+        """
+        gone = [row for path in paths if not os.path.lexists(path) for row in self._rows_of(path)]
+        ids = [row.id for row in gone if row.id is not None and row.status == "found"]
+        with Store.writing(self.folder) as store:
+            store.catalog.mark(ids, "vanished")
+            store.refresh_caches()
+        self._refresh(None)
+        return len(ids)
+
     def kept_apart(self) -> set[frozenset[bytes]]:
         """Pairs of content hashes that ``keep_apart`` was told of."""
         return self._store.catalog.kept_apart()

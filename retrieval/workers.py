@@ -77,7 +77,7 @@ def decode(task: Task, size_px: int) -> Decoded:
         with open(task.path, "rb") as file:
             source = BytesIO(_segment(file, task)) if task.length is not None else file
             with identified(source) as image:  # before hashing: what is no picture may be long and is not read
-                content_hash = _hash(source)
+                content_hash = hash_of(source)
                 if content_hash in task.known:
                     return Decoded(task, content_hash)
                 picture = read_pixels(image, cover_px=size_px)
@@ -96,7 +96,7 @@ def _segment(file: IO[bytes], task: Task) -> bytes:
     return file.read(task.length if task.length is not None else -1)
 
 
-def _hash(source: IO[bytes]) -> bytes:
+def hash_of(source: IO[bytes]) -> bytes:
     """XXH3, 128 bits: recognises a renamed file at the speed of memory; it is no defence against forgery."""
     digest = xxhash.xxh3_128()
     position = source.tell()

@@ -1,0 +1,297 @@
+"""Carrying out a plan: what goes, what stays, what comes back; under kill -9, and beside people who change files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval import PlanError, Retriever, apply_plan, find_copies, load_plan, undo
+from retrieval.apply import Act
+from retrieval.names import ACTIONS, Action
+from tests.conftest import write_shapes
+
+COPIES = 60
+Tree = dict[str, tuple[bytes, int]]
+
+
+@pytest.fixture
+def planned(tmp_path: Path, tiny_bundle: Path) -> Path:
+    """Pictures, copies of the same bytes of many, an index and a plan; in a folder whose paths are absolute."""
+    photos = tmp_path / "photos"
+    write_shapes(photos / "kept", 80)
+    (photos / "copies").mkdir()
+    for number, path in enumerate(sorted((photos / "kept").iterdir())[:COPIES]):
+        copy = photos / "copies" / f"copy {number:02d} \N{SNOWMAN}.png"
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, ns=(1_700_000_000 * 10**9, 1_700_000_000 * 10**9 + number))
+    with Retriever.build(photos, tmp_path / ".latent", model=tiny_bundle, workers=1) as retriever:
+        find_copies(retriever, keep=["newest", "path"], threshold=0.0, workers=1).save(tmp_path / "plan.json")
+    assert len([path for group in load_plan(tmp_path / "plan.json").groups for path in group.remove]) >= COPIES
+    return tmp_path
+
+
+def tree(folder: Path) -> Tree:
+    """Content and date of every file."""
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".latent" not in path.parts
+    }
+
+
+def run(folder: Path, action: Action, dry_run: bool = False) -> list[Act]:
+    plan = load_plan(folder / "plan.json")
+    to = folder / "aside" if action == "move" else None
+    return list(apply_plan(plan, action, folder / "plan.json.journal", to, dry_run))
+
+
+def going(folder: Path) -> list[str]:
+    return [path for group in load_plan(folder / "plan.json").groups for path in group.remove]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_trash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Not the desktop's, which the library looks up when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_dry_run_changes_nothing(planned: Path, action: Action) -> None:
+    before = tree(planned)
+    acts = run(planned, action, dry_run=True)
+    assert [act.path for act in acts] == going(planned) and not any(act.left for act in acts)
+    assert tree(planned) == before
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_each_action_leaves_what_must_be_left(planned: Path, action: Action) -> None:
+    photos, gone = planned / "photos", going(planned)
+    before = tree(photos)
+    acts = run(planned, action)
+    assert [act.path for act in acts] == gone and not any(act.left for act in acts), [act.left for act in acts]
+    after, contents = tree(photos), {content for content, _ in before.values()}
+    assert {content for content, _ in after.values()} == contents  # of every picture one copy at least
+    for path in set(before) - set(gone):
+        assert after[path] == before[path]
+    if action in ("hardlink", "symlink"):
+        plan = load_plan(planned / "plan.json")
+        for group in plan.groups:
+            for path in group.remove:
+                assert os.path.samefile(path, group.keep) and os.path.islink(path) == (action == "symlink")
+    else:
+        assert not any(os.path.lexists(path) for path in gone)
+    if action == "move":
+        for act in acts:
+            assert (Path(act.to).read_bytes(), os.stat(act.to).st_mtime_ns) == before[act.path]
+            assert act.to.startswith(str(planned / "aside"))
+    assert not list(planned.rglob("*.latent-part"))
+
+
+@pytest.mark.parametrize("action", ["move", "trash"])
+def test_undo_brings_everything_back_to_the_last_byte_and_date(planned: Path, action: Action) -> None:
+    before = tree(planned / "photos")
+    run(planned, action)
+    assert tree(planned / "photos") != before
+    acts = list(undo(planned / "plan.json.journal"))
+    assert len(acts) == len(going(planned)) and not any(act.left for act in acts), acts[:3]
+    assert tree(planned / "photos") == before
+    assert not any(act.left for act in undo(planned / "plan.json.journal"))  # once more: all is there already
+    assert tree(planned / "photos") == before
+
+
+@pytest.mark.parametrize("action", ["hardlink", "symlink", "delete"])
+def test_what_cannot_be_undone_says_so(planned: Path, action: Action) -> None:
+    run(planned, action)
+    after = tree(planned / "photos")
+    assert {act.left for act in undo(planned / "plan.json.journal")} == {f"what was done by {action} cannot be undone"}
+    assert tree(planned / "photos") == after
+
+
+def spoil_keeper_gone(keep: Path, path: Path) -> None:
+    keep.unlink()
+
+
+def spoil_keeper_changed(keep: Path, path: Path) -> None:
+    keep.write_bytes(keep.read_bytes() + b"more")
+
+
+def spoil_keeper_of_same_size_and_date(keep: Path, path: Path) -> None:
+    facts, content = keep.stat(), bytearray(keep.read_bytes())
+    content[-20] ^= 1
+    keep.write_bytes(content)
+    os.utime(keep, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def spoil_copy_touched(keep: Path, path: Path) -> None:
+    os.utime(path)
+
+
+def spoil_copy_edited(keep: Path, path: Path) -> None:
+    facts, content = path.stat(), bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def spoil_copy_gone(keep: Path, path: Path) -> None:
+    path.unlink()
+
+
+def spoil_same_file(keep: Path, path: Path) -> None:
+    """The last copy: the kept one is nothing but another name of it."""
+    facts = keep.stat()
+    path.unlink()
+    os.link(keep, path)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("spoil", [value for name, value in sorted(globals().items()) if name.startswith("spoil_")])
+def test_what_is_not_as_it_was_is_left_alone(
+    planned: Path, action: Action, spoil: Callable[[Path, Path], None]
+) -> None:
+    group = load_plan(planned / "plan.json").groups[0]
+    spoil(Path(group.keep), Path(group.remove[0]))
+    before = tree(planned / "photos")
+    acts = {act.path: act for act in run(planned, action)}
+    assert acts[group.remove[0]].left
+    after = tree(planned / "photos")
+    for path in (group.keep, group.remove[0]):
+        assert after.get(path) == before.get(path)
+    assert sum(bool(act.left) for act in acts.values()) == len(group.remove)  # and nothing else was
+
+
+def test_a_file_with_the_name_of_another_is_not_overwritten(planned: Path) -> None:
+    first = run(planned, "move", dry_run=True)[0]
+    Path(first.to).parent.mkdir(parents=True)
+    Path(first.to).write_bytes(b"somebody's")
+    acts = run(planned, "move")
+    assert "another file" in acts[0].left and Path(first.to).read_bytes() == b"somebody's"
+    assert Path(first.path).exists() and not any(act.left for act in acts[1:])
+    Path(acts[1].path).write_bytes(b"a new picture there")
+    (back,) = [act for act in undo(planned / "plan.json.journal") if act.path == acts[1].path]
+    assert "another file" in back.left and Path(acts[1].path).read_bytes() == b"a new picture there"
+
+
+@pytest.mark.parametrize("action", ["move", "trash", "delete", "hardlink"])
+def test_killed_at_any_moment_nothing_is_lost_and_the_same_command_goes_on(planned: Path, action: Action) -> None:
+    before = tree(planned / "photos")
+    contents = {content for content, _ in before.values()}
+    program = str(Path(sys.executable).with_name("latent"))
+    words = [program, "dedup", "apply", "plan.json", "--action", action, "--yes"]
+    words += ["--to", "aside"] if action == "move" else []
+    chance, counts = random.Random(1), []
+    for _ in range(5):
+        process = subprocess.Popen(words, cwd=planned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal, size = planned / "plan.json.journal", 0
+        size = journal.stat().st_size if journal.exists() else 0
+        while process.poll() is None and (not journal.exists() or journal.stat().st_size == size):
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.03))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        after = tree(planned / "photos")
+        assert {content for content, _ in after.values()} == contents
+        for path in set(before) - set(going(planned)):
+            assert after[path] == before[path]
+        counts.append(len(after))
+    done = subprocess.run(words, cwd=planned, capture_output=True, text=True, check=True)
+    assert "done: " in done.stdout and not list((planned / "photos").rglob("*.latent-part"))
+    if action != "hardlink":
+        assert not any(os.path.lexists(path) for path in going(planned))
+    if action in ("move", "trash"):
+        assert not any(act.left for act in undo(planned / "plan.json.journal"))
+        assert tree(planned / "photos") == before
+
+
+def test_the_catalog_follows(planned: Path) -> None:
+    program = str(Path(sys.executable).with_name("latent"))
+
+    def latent(*words: str) -> str:
+        return subprocess.run([program, *words], cwd=planned, capture_output=True, text=True, check=True).stdout
+
+    found = len(tree(planned / "photos"))
+    assert "could be done" in latent("dedup", "apply", "plan.json", "--action", "delete")
+    assert len(tree(planned / "photos")) == found
+    latent("dedup", "apply", "plan.json", "--action", "move", "--to", "aside", "--yes")
+    with Retriever.open(planned / ".latent") as retriever:
+        assert len(retriever) == found - len(going(planned)) and retriever.verify() == []
+    latent("dedup", "undo", "plan.json.journal")
+    assert f"added {len(going(planned))} " in latent("index", "update")
+    with Retriever.open(planned / ".latent") as retriever:
+        assert len(retriever) == found and retriever.verify() == []
+
+
+def edit(change: Callable[[dict], object]) -> Callable[[Path], None]:  # type: ignore[type-arg]
+    def edited(path: Path) -> None:
+        facts = json.loads(path.read_text())
+        change(facts)
+        path.write_text(json.dumps(facts))
+
+    return edited
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_text("keep everything"), "is no plan"),
+    "cut off": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "is no plan"),
+    "a list": (lambda path: path.write_text("[]"), "is no plan"),
+    "no groups": (edit(lambda facts: facts.pop("groups")), "is no plan"),
+    "unknown file": (edit(lambda facts: facts["groups"][0]["remove"].append("/etc/passwd")), "says nothing"),
+    "to go twice": (edit(lambda facts: facts["groups"].append(facts["groups"][0])), "twice"),
+    "keeps and goes": (
+        edit(lambda facts: facts["groups"][1]["remove"].append(facts["groups"][0]["keep"])),
+        "twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_plan_that_cannot_be_carried_out_is_refused_whole(planned: Path, case: str) -> None:
+    spoil, message = BROKEN[case]
+    before = tree(planned / "photos")
+    spoil(planned / "plan.json")
+    with pytest.raises(PlanError, match=message):
+        run(planned, "delete")
+    assert tree(planned / "photos") == before
+
+
+def test_an_edited_plan_does_what_is_left_in_it(planned: Path) -> None:
+    edit(lambda facts: facts.update(groups=facts["groups"][:2]))(planned / "plan.json")
+    before = len(tree(planned / "photos"))
+    acts = run(planned, "delete")
+    assert len(acts) == len(going(planned)) and len(tree(planned / "photos")) == before - len(acts)
+
+
+def test_moving_needs_a_folder_that_is_not_among_the_pictures(planned: Path) -> None:
+    plan = load_plan(planned / "plan.json")
+    for to, message in ((None, "--to DIR"), (planned / "photos", "another folder")):
+        with pytest.raises(PlanError, match=message):
+            list(apply_plan(plan, "move", planned / "j", to, dry_run=False))
+    with pytest.raises(ValueError, match="no action"):
+        list(apply_plan(plan, "burn", planned / "j"))  # type: ignore[arg-type]
+
+
+def test_without_a_journal_nothing_is_done(planned: Path) -> None:
+    before = tree(planned / "photos")
+    (planned / "plan.json.journal").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        run(planned, "delete")
+    assert tree(planned / "photos") == before
+
+
+@pytest.mark.parametrize("text", ["no journal", '{"action": "move"}', "[]"])
+def test_what_is_no_journal(tmp_path: Path, text: str) -> None:
+    (tmp_path / "j").write_text(text + "}\n" if not text.endswith("}") else text)
+    with pytest.raises(PlanError, match="is no journal"):
+        list(undo(tmp_path / "j"))
