@@ -54,6 +54,7 @@ bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of do
 	@$(BIN)/python benchmarks/query.py --page
 	@$(BIN)/python benchmarks/structures.py --page
 	@$(BIN)/python benchmarks/joins.py --page
+	@$(BIN)/python benchmarks/dedup.py --page
 	@$(BIN)/python benchmarks/training.py --page
 	@$(BIN)/python benchmarks/training.py --preset slim-128 --batch 32 --rounds 3 --steps 6 --page
 
