@@ -79,6 +79,7 @@ def index() -> None:
 @retry_option
 @memory_option
 @latency_option
+@click.option("--no-generator", is_flag=True, help="An index that cannot paint what it holds, for good.")
 @strict_option
 @click.pass_context
 def build(
@@ -91,6 +92,7 @@ def build(
     retry: bool,
     memory: float | None,
     latency: float | None,
+    no_generator: bool,
     strict: bool,
 ) -> None:
     """Index every picture below the folders PHOTOS.
@@ -103,7 +105,7 @@ def build(
     started = time.monotonic()
     with bar("file", "indexing") as report:
         retriever = Retriever.build(
-            photos, index_folder, model, workers, device, report, retry, _budget(memory, latency)
+            photos, index_folder, model, workers, device, report, retry, _budget(memory, latency), not no_generator
         )
     with retriever:
         assert retriever.last_summary is not None

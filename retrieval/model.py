@@ -213,8 +213,8 @@ class Model:
             raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
         return self.classes.index(name)
 
-    def copy_to(self, folder: Path) -> None:
-        """Copy the bundle's own files, checked, beside ``folder`` and move them into its place.
+    def copy_to(self, folder: Path, generator: bool = True) -> None:
+        """Copy the bundle's own files, checked, beside ``folder`` and move them into its place; G only if it is wanted.
 
         Raises:
             ModelError: the bundle is damaged.
@@ -223,8 +223,11 @@ class Model:
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        contents = {name: self._verified(name) for name in self.facts["files"]}
-        contents[DESCRIPTION] = (self.folder / DESCRIPTION).read_bytes()
+        contents = {name: self._verified(name) for name in self.facts["files"] if generator or name != GENERATOR}
+        files = {name: self.facts["files"][name] for name in contents}
+        contents[DESCRIPTION] = (
+            json.dumps({**self.facts, "files": files}, indent=2, ensure_ascii=False) + "\n"
+        ).encode()
         for name, content in contents.items():
             with open(part / name, "wb") as file:
                 file.write(content)

@@ -39,13 +39,29 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def copy_model(model: Model, folder: Path) -> None:
+def provide_model(model: Model, folder: Path, generator: bool) -> None:
+    """See that the index has a whole copy: with G if it is new and ``generator``, without it for good if not."""
+    if not is_whole(folder):
+        copy_model(model, folder, generator)
+    elif not generator and load_model(folder).has_generator:
+        copy_model(load_model(folder), folder, generator=False)
+
+
+def copy_model(model: Model, folder: Path, generator: bool = True) -> None:
     try:
-        model.copy_to(folder)
+        model.copy_to(folder, generator)
     except OSError as error:
         raise IndexUnwritable(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
 def restore_model(folder: Path, facts: Meta) -> None:
+    """Copy a shipped model again; without G where what is left of the copy says that it had none."""
     if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
-        copy_model(load_model(facts.model_name), folder)
+        copy_model(load_model(facts.model_name), folder, _had_generator(folder))
+
+
+def _had_generator(folder: Path) -> bool:
+    try:
+        return load_model(folder).has_generator
+    except ModelError:
+        return True

@@ -22,7 +22,7 @@ from retrieval.errors import ModelError, PathError
 from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest
 from retrieval.model import Encoded, Floats, Model, load_model
-from retrieval.model_copy import MODEL_FOLDER, check_model, copy_model, is_whole, model_for, restore_model
+from retrieval.model_copy import MODEL_FOLDER, check_model, model_for, provide_model, restore_model
 from retrieval.names import Device
 from retrieval.places import all_scopes, rows_at, rows_of_file, scopes_below
 from retrieval.workers import DecoderPool
@@ -126,6 +126,7 @@ class Retriever:
         report: Report | None = None,
         retry: bool = False,
         budget: Budget | None = None,
+        generator: bool = True,
     ) -> Retriever:
         """Index every picture below the folders ``photos``; an index that exists is brought up to date with them.
 
@@ -135,6 +136,7 @@ class Retriever:
             retry: read files again that were skipped before.
             budget: what searching may cost; the index keeps it. Without one, or with ``Budget()``, it is exact up to
                 300,000 pictures, and above ranks candidates that quantized codes propose.
+            generator: without it the index cannot paint what it holds; see docs/privacy.md for what that is worth.
 
         Raises:
             PathError: a path is not a folder.
@@ -152,8 +154,7 @@ class Retriever:
         chosen = model_for(folder, model, device)
         with Store.writing(folder, create=_facts(chosen)) as store:
             check_model(store.catalog.meta(), chosen)
-            if not is_whole(folder / MODEL_FOLDER):
-                copy_model(chosen, folder / MODEL_FOLDER)
+            provide_model(chosen, folder / MODEL_FOLDER, generator)
             if budget is not None:
                 store.keep_budget(budget)
             scopes = scopes_below(store, [os.path.realpath(path) for path in folders], retry)

@@ -646,3 +646,22 @@ def test_a_script_needs_no_main_guard(shape_folder: Path, tmp_path: Path, tiny_b
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.stdout == "24\n", done.stderr
+
+
+def test_an_index_without_a_generator_paints_nothing_and_finds_everything(
+    shape_folder: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    whole = Retriever.build(shape_folder, tmp_path / "whole", model=tiny_bundle)
+    bare = Retriever.build(shape_folder, tmp_path / "bare", model=tiny_bundle, generator=False)
+    query = min(shape_folder.rglob("*.png"))
+    assert [hit.path for hit in bare.query(query)] == [hit.path for hit in whole.query(query)]
+    assert not list((tmp_path / "bare").rglob("generator*")) and bare.verify() == []
+    with pytest.raises(ModelError, match="no generator"):
+        bare.decode(bare.query(query))
+    whole.decode(whole.query(query))
+    Retriever.build(shape_folder, tmp_path / "bare").close()  # stays as it is
+    Retriever.build(shape_folder, tmp_path / "whole", generator=False).close()  # loses it, for good
+    for name in ("bare", "whole"):
+        with Retriever.open(tmp_path / name) as retriever:
+            assert not retriever.model.has_generator and retriever.verify() == []
+            assert len(retriever.query(query)) == 10
