@@ -1,7 +1,7 @@
 """How well copies are found: planted ones of many kinds, beside perceptual hashes over the same files.
 
 Pictures are samples of `faces-64`, which all show a face in the middle and so are hard to tell apart by a hash; or
-those of --photos. Of some of them copies are written, one kind of alteration each; every pair of other pictures is wrong.
+those of --photos. Of some of them copies are written, one kind of alteration each; all other pairs are wrong.
 
 * ours: `latent index build` and `latent dedup find`, with its own threshold, with and without --invariant mirror;
 * imagehash, imagededup: their perceptual hashes with the distances that their documentation names, where installed.
