@@ -14,6 +14,7 @@ import numpy as np
 from retrieval.errors import TrainingError
 from retrieval.images import Pixels
 from retrieval.model import Model, load_model
+from retrieval.names import DEFAULT_MODEL
 from retrieval.sheet import Cell, Row, draw_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
@@ -21,12 +22,14 @@ from train.evaluate import Cell as Interval
 from train.evaluate import Exam, generation, marks_of_controls
 from train.labelled import Labelled
 from train.loop import Budget, Hooks
+from train.measures import density_and_coverage
 from train.networks import count_parameters
 from train.recipe import NEED_LABELS, Recipe, changed
 from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
 
 RESULT = "result.json"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 3000
+JUDGED = 2000  # held-out pictures and samples that another model looks at
 SHOWN = 10  # pictures of each method on a sheet
 
 Marks = dict[str, float]
@@ -129,7 +132,8 @@ class Comparison:
         marks: Marks = {}
         if model.has_encoder:
             marks = _means(self.exam.sit(lambda pictures: model.encode_squares(pictures).codes))
-        return marks | generation(model, self.exam.gallery.pixels, self.exam.queries.pixels)
+        marks |= generation(model, self.exam.gallery.pixels, self.exam.queries.pixels)
+        return marks | seen_by_another(model, self.exam.queries.pixels)
 
     def _of_controls(self, recipe: Recipe) -> dict[str, Marks]:
         path = self.folder / "controls.json"
@@ -162,6 +166,15 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
     for name, rows in (("samples", samples), ("reconstructions", repainted)):
         draw_png(rows, folder / f"{name}.png")
         yield folder / f"{name}.png"
+
+
+def seen_by_another(model: Model, queries: Pixels) -> Marks:
+    """Density and coverage of a model's samples in the space of one that took no part: the same for all methods."""
+    judge, count = load_model(DEFAULT_MODEL, "cpu"), min(len(queries), JUDGED)
+    density, coverage = density_and_coverage(
+        judge.encode(queries[:count]), judge.encode(model.sample(count, seed=12345))
+    )
+    return {f"density, seen by {DEFAULT_MODEL}": density, f"coverage, seen by {DEFAULT_MODEL}": coverage}
 
 
 def _means(cells: dict[str, Interval]) -> Marks:
@@ -218,6 +231,7 @@ def columns_of(exam: Exam) -> dict[str, str]:
         "reconstruction MSE": "reconstruction: mean squared error, of 1",
         "sliced Wasserstein, 16 px": "sliced Wasserstein x 1000, 16 px",
         f"sliced Wasserstein, {side} px": f"sliced Wasserstein x 1000, {side} px",
+        "coverage": f"coverage, seen by {DEFAULT_MODEL}",
         "cycle": "cycle correlation rho(z, E(G(z)))",
         "training, s a thousand pictures": "training, s a thousand pictures",
         "parameters, millions": "parameters, millions",
