@@ -1,8 +1,8 @@
 """FAISS: a cache of the codes in the catalog, rebuilt at will.
 
 A cache file is what ``faiss.write_index`` writes, followed by a trailer that says which generation of the
-catalog it holds, how well it was found to answer, and how the bytes before it hash. A file without a whole
-trailer was not finished.
+catalog it holds and how well it was found to answer, and by the hash of all that. A file without them was not
+finished.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ Metric = Literal["euclidean", "cosine"]
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
-TRAILER = struct.Struct("<8sq16s?qqqqdQ")  # magic, generation, stamp, structure, quality, XXH3 of all before it
+TRAILER = struct.Struct("<8sq16s?qqqqd")  # magic, generation, stamp, structure, quality
+DIGEST = struct.Struct("<Q")  # XXH3 of everything before it
+TAIL = TRAILER.size + DIGEST.size
 MAGIC = b"latentF3"
 READ_BYTES = 1 << 22
 PART = ".part"
@@ -99,9 +101,10 @@ class VectorCache:
         """
         try:
             with open(path, "rb") as file:
-                generation, stamp, structure, quality, digest = _read_trailer(file)
+                generation, stamp, structure, quality = _read_trailer(file)
+                (digest,) = DIGEST.unpack(file.read(DIGEST.size))
                 file.seek(0)
-                if _hash(file, os.fstat(file.fileno()).st_size - TRAILER.size) != digest:
+                if _hash(file, os.fstat(file.fileno()).st_size - DIGEST.size) != digest:
                     raise CacheUnusable(f"{path.name}: damaged or not finished")
             faiss_index = import_faiss().read_index(str(path))
         except (OSError, RuntimeError, MemoryError) as error:
@@ -123,9 +126,12 @@ class VectorCache:
             except RuntimeError as error:  # FAISS wraps the system's error in its own
                 raise OSError(f"{part} cannot be written: {error}") from error
             with open(part, "r+b") as file:
-                digest = _hash(file, part.stat().st_size)
                 about = (*astuple(self.structure), *astuple(self.quality))
-                file.write(TRAILER.pack(MAGIC, self.generation, self.stamp, *about, digest))
+                file.seek(0, os.SEEK_END)
+                file.write(TRAILER.pack(MAGIC, self.generation, self.stamp, *about))
+                size = file.tell()
+                file.seek(0)
+                file.write(DIGEST.pack(_hash(file, size)))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -338,22 +344,22 @@ def layout_of(path: Path) -> tuple[Structure, Quality] | None:
     """How the cache in a file is laid out and answers, by its last bytes alone; None where there is no whole one."""
     try:
         with open(path, "rb") as file:
-            _, _, structure, quality, _ = _read_trailer(file)
+            _, _, structure, quality = _read_trailer(file)
             return structure, quality
     except (OSError, CacheUnusable):
         return None
 
 
-def _read_trailer(file: Any) -> tuple[int, bytes, Structure, Quality, int]:
-    """Generation, stamp, structure, quality, and the hash of what stands before the trailer."""
-    size = os.fstat(file.fileno()).st_size - TRAILER.size
+def _read_trailer(file: Any) -> tuple[int, bytes, Structure, Quality]:
+    """Generation, stamp, structure and quality; leaves the file positioned before the hash."""
+    size = os.fstat(file.fileno()).st_size - TAIL
     if size < 0:
         raise CacheUnusable(f"{Path(file.name).name}: cut off")
     file.seek(size)
-    magic, generation, stamp, *about, digest = TRAILER.unpack(file.read(TRAILER.size))
+    magic, generation, stamp, *about = TRAILER.unpack(file.read(TRAILER.size))
     if magic != MAGIC:
         raise CacheUnusable(f"{Path(file.name).name}: damaged or not finished")
-    return generation, stamp, Structure(*about[:3]), Quality(*about[3:]), digest
+    return generation, stamp, Structure(*about[:3]), Quality(*about[3:])
 
 
 def _hash(file: Any, size: int) -> int:

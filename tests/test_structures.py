@@ -12,7 +12,7 @@ from index.errors import MissingExtra
 from index.schema import Change
 from index.store import Store
 from index.structures import EXACT, QUANTIZED, Budget, Structure, choose
-from index.vectors import VectorCache
+from index.vectors import TAIL, CacheUnusable, VectorCache
 from tests.test_index import DIM, brute_force, make_store, row, standard
 
 MB = 1_000_000
@@ -171,3 +171,17 @@ def test_a_gpu_finds_what_the_cpu_finds(tmp_path: Path) -> None:
     with Store.open(folder) as on_cpu, Store.open(folder, on_gpu=True) as on_gpu:
         for metric in ("euclidean", "cosine"):
             assert on_gpu.search(codes[:50], 10, metric) == on_cpu.search(codes[:50], 10, metric)  # type: ignore[arg-type]
+
+
+def test_no_byte_of_a_cache_file_can_change_unnoticed(tmp_path: Path) -> None:
+    make_store(tmp_path / "i", spread_codes(20, 1), True)
+    path = tmp_path / "i" / "cosine.faiss"
+    whole = path.read_bytes()
+    for position in (*range(0, len(whole), 61), *range(len(whole) - TAIL, len(whole))):
+        changed = bytearray(whole)
+        changed[position] ^= 4
+        path.write_bytes(changed)
+        with pytest.raises(CacheUnusable):
+            VectorCache.load(path, "cosine", DIM)
+    path.write_bytes(whole)
+    VectorCache.load(path, "cosine", DIM)
