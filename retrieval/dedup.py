@@ -306,7 +306,15 @@ def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, fo
 def _may_go(keeper: Member, one: Member, archive: _Archive, folders: Folders) -> bool:
     together = os.path.dirname(keeper.path) == os.path.dirname(one.path)
     fits = folders == "all" or together == (folders == "within")
-    return one.path not in archive and fits
+    return fits and one.path not in archive and not _is_the_same_file(keeper.path, one.path)
+
+
+def _is_the_same_file(a: str, b: str) -> bool:
+    """Whether two paths are links to one file, of which nothing would be won by losing one."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
 
 
 def same_pixels(a: str, b: str) -> bool:

@@ -393,3 +393,15 @@ def test_a_catalog_of_the_first_days_is_completed(samples: np.ndarray, tmp_path:
         assert retriever.kept_apart() == set() and find_copies(retriever, workers=1).groups == []
         retriever.keep_apart([photos / "0.png", photos / "1.png", photos / "2.png"])
         assert len(retriever.kept_apart()) == 3
+
+
+def test_links_are_no_copies(samples: np.ndarray, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(samples[0]).save(photos / "a.png")
+    os.link(photos / "a.png", photos / "hard.png")
+    os.symlink("a.png", photos / "soft.png")
+    (photos / "copy.png").write_bytes((photos / "a.png").read_bytes())
+    with build(photos, tmp_path / "i") as retriever:
+        (group,) = find_copies(retriever, keep=["path"], workers=1).groups
+    assert os.path.basename(group.keep) == "a.png" and [os.path.basename(path) for path in group.remove] == ["copy.png"]
