@@ -19,6 +19,7 @@ from cli.speech import (
     index_option,
     listed_paths,
     null_option,
+    png_only,
     say,
     sheet_option,
     short_path,
@@ -28,6 +29,8 @@ from retrieval.names import Device, printable
 
 if TYPE_CHECKING:
     from retrieval import Hit, Retriever
+    from retrieval.arithmetic import Term
+    from retrieval.model import Floats
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
@@ -35,9 +38,10 @@ FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"
 
 @dataclass
 class Answer:
-    """One query, its hits as plain records, and the hits themselves."""
+    """One query with its code (d,), its hits as plain records, and the hits themselves."""
 
     query: str
+    code: Floats
     records: list[dict[str, Any]]
     hits: list[Hit]
 
@@ -47,6 +51,7 @@ class Answer:
 Examples:
   latent query face.jpg                       ten pictures that look like it
   latent query a.jpg b.jpg --sheet hits.png   as one picture, with what G paints
+  latent query face.jpg + smile.jpg - 0.5*frown.jpg --preview sum.png
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
   find new -name '*.jpg' | latent query - --format jsonl
 """
@@ -57,6 +62,9 @@ Examples:
 @index_option
 @click.option(
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
+)
+@click.option(
+    "--preview", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png", help="Paint what is asked for."
 )
 @click.option("--decode-scale", type=float, help="Codes are multiplied by it [default: the model's].")
 @sheet_option
@@ -72,6 +80,7 @@ def query(
     metric: str,
     index_folder: str | None,
     decode_dir: str | None,
+    preview: str | None,
     decode_scale: float | None,
     sheet: str | None,
     html_file: str | None,
@@ -82,30 +91,65 @@ def query(
     """Find the pictures that look most like IMAGE; - reads a list of paths from standard input.
 
     A picture that is in the index itself is left out of its own hits. Both numbers stand in every hit: the
-    Euclidean distance of the codes (smaller is nearer) and their cosine similarity.
+    Euclidean distance of the codes (smaller is nearer) and their cosine similarity. With signs between them pictures
+    are added up to one query: a.jpg + b.jpg - 0.5*c.jpg.
     """
     from retrieval import PictureRefused, Retriever
+    from retrieval.arithmetic import parse_terms
 
-    paths = listed_paths(images, null)
+    try:
+        terms = parse_terms(images)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    paths = [" ".join(images)] if terms else listed_paths(images, null)
     answers: list[Answer] = []
     with Retriever.open(index_folder, device) as retriever:
         for number, path in enumerate(paths, 1):
             try:
-                hits = retriever.query(path, k, metric)  # type: ignore[arg-type]
+                code, own = _asked(retriever, path, terms)
             except PictureRefused as refusal:
                 say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
                 continue
+            hits = retriever.query_codes(code[None], k, metric, [own])[0]  # type: ignore[arg-type]
             records = [_record(hit) for hit in hits]
             if decode_dir is not None:
                 _decode_into(
                     Path(decode_dir), retriever, hits, records, decode_scale, number if len(paths) > 1 else None
                 )
-            answers.append(Answer(path, records, hits))
+            answers.append(Answer(path, code, records, hits))
+        if preview and answers:
+            _preview(retriever, answers, terms, preview, decode_scale)
         _print(answers, form, metric, null)
         if answers and (sheet or html_file):
             _draw(retriever, answers, sheet, html_file, decode_scale)
     if len(answers) < len(paths):
         ctx.exit(1)
+
+
+def _asked(retriever: Retriever, path: str, terms: list[Term] | None) -> tuple[Floats, set[int]]:
+    """The code (d,) that is looked for, and what must not be found."""
+    from retrieval.arithmetic import combined
+
+    if not terms:
+        return retriever.look_at(path).codes[0], retriever.ids_of(path)
+    try:
+        return combined(retriever, terms), {i for term in terms for i in retriever.ids_of(term.path)}
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _preview(
+    retriever: Retriever, answers: list[Answer], terms: list[Term] | None, path: str, scale: float | None
+) -> None:
+    """Of one sum its pictures and what G paints for it; of several queries what G paints for each."""
+    import numpy as np
+
+    from retrieval.sheet import draw_strip, thumbnail
+
+    painted = list(retriever.decode(np.stack([answer.code for answer in answers]), scale))
+    given = [thumbnail(term.path) for term in terms] if terms else []
+    draw_strip([*given, *painted], path)
+    say(f"drew {shown_path(path)}")
 
 
 def _record(hit: Hit) -> dict[str, Any]:
@@ -149,9 +193,9 @@ def _cells(retriever: Retriever, answer: Answer, scale: float | None) -> tuple[A
     from retrieval.sheet import Cell, thumbnail
 
     can_paint = retriever.model.has_generator
-    code = retriever.look_at(answer.query).codes
-    painted = retriever.decode(code, scale)[0] if can_paint else None
-    query_cell = Cell(thumbnail(answer.query), painted, ("query", os.path.basename(answer.query)), answer.query)
+    painted = retriever.decode(answer.code[None], scale)[0] if can_paint else None
+    picture = thumbnail(answer.query) if os.path.exists(answer.query) or painted is None else painted
+    query_cell = Cell(picture, painted, ("query", os.path.basename(answer.query)), answer.query)
     paintings = list(retriever.decode(answer.hits, scale)) if can_paint else [None] * len(answer.hits)
     cells = [
         Cell(

@@ -276,6 +276,10 @@ class Retriever:
             for hits in found
         ]
 
+    def ids_of(self, query: Query) -> set[int]:
+        """Ids of the very file that is asked about, which is no hit of its own."""
+        return {row.id for row in self._rows_of(query) if row.id is not None}
+
     def look_at(self, query: Query) -> Encoded:
         """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
         return self._look_at(query, self._rows_of(query))
