@@ -60,7 +60,9 @@ class Latent(click.Group):
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             raise _spoken(f"{error.strerror or error}{place}", 1) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ImportError) as error:
+            if not _was_interrupted(error):
+                raise
             click.echo("\nInterrupted. All that was committed is kept; the same command goes on there.", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
@@ -71,6 +73,11 @@ class SpokenError(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code  # type: ignore[misc]
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is at the bottom of it: where it comes while a library is loaded, that fails to load."""
+    return error is not None and (isinstance(error, KeyboardInterrupt) or _was_interrupted(error.__cause__))
 
 
 def _does_not_fit(error: LatentError) -> bool:

@@ -10,13 +10,16 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import Run, write_shapes
 from PIL import Image
 
+import cli.main
 from cli.main import COMMANDS
 from retrieval import load_model
 
@@ -244,7 +247,7 @@ def test_demo_finds_the_original_and_can_be_run_again(latent: Run, tmp_path: Pat
 
 
 def test_ctrl_c_keeps_what_was_committed(tmp_path: Path, tiny_bundle: Path, latent: Run) -> None:
-    write_shapes(tmp_path / "photos", 1500, side=32)
+    write_shapes(tmp_path / "photos", 5000, side=32)
     program = str(Path(sys.executable).with_name("latent"))
     words = [program, "index", "build", "photos", "--model", str(tiny_bundle)]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -257,7 +260,20 @@ def test_ctrl_c_keeps_what_was_committed(tmp_path: Path, tiny_bundle: Path, late
     assert "Traceback" not in errors
     if process.returncode == 130:
         assert "Interrupted" in errors
-    assert "1,500 pictures" in latent("index", "build", "photos").stdout
+    assert "5,000 pictures" in latent("index", "build", "photos").stdout
+
+
+def test_ctrl_c_while_a_library_is_loaded_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries in C turn the interrupt into an ImportError of their own."""
+
+    def load() -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("cli.models.models.callback", lambda *words, **options: load())
+    done = CliRunner().invoke(cli.main.latent, ["models"])
+    assert done.exit_code == 130 and "Interrupted" in done.output
+    monkeypatch.setattr("cli.models.models.callback", lambda *words, **options: import_module("no_such_library"))
+    assert isinstance(CliRunner().invoke(cli.main.latent, ["models"]).exception, ImportError)
 
 
 def test_nobody_reads_on(indexed: Path, tmp_path: Path) -> None:
