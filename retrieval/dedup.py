@@ -20,7 +20,7 @@ from index.joins import Pairs, close_pairs, cross_pairs
 from index.schema import Picture as Row
 from retrieval.background import UNCALIBRATED, measure_background
 from retrieval.errors import LatentError, PathError
-from retrieval.images import Pixels, read_image
+from retrieval.images import Pixels, read_image, squeezed
 from retrieval.likeness import ALIKE, Look, likeness, look
 from retrieval.model import Floats, Model
 from retrieval.retriever import Retriever
@@ -110,7 +110,7 @@ class Plan:
 
 
 class Squares:
-    """The collection's pictures as the model sees them, decoded by worker processes."""
+    """The collection's pictures in small, decoded by worker processes."""
 
     def __init__(self, paths: Sequence[str], pool: DecoderPool) -> None:
         self._paths, self._pool = paths, pool
@@ -118,20 +118,23 @@ class Squares:
     def __iter__(self) -> Iterator[Pixels | None]:
         return self.of(range(len(self._paths)))
 
-    def of(self, rows: Iterable[int]) -> Iterator[Pixels | None]:
-        """Squares of these rows in their order; None where one cannot be read now."""
-        for decoded in self._pool.map(Task(self._paths[row]) for row in rows):
+    def of(self, rows: Iterable[int], whole: bool = False) -> Iterator[Pixels | None]:
+        """These rows in their order, as the model sees them or whole; None where one cannot be read now."""
+        for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
             yield decoded.pixels
 
     def likenesses(
         self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = _as_it_is
     ) -> list[float | None]:
-        """For each pair how alike the first, turned, and the second are; None where one cannot be read."""
+        """For each pair how alike the first, turned, and the second are; None where one cannot be read.
+
+        Codes know the central square alone, so what lies beside it is looked at here for the first time.
+        """
         rows = sorted({row for pair in pairs for row in pair})
         straight: dict[int, Look] = {}
         turned: dict[int, Look] = {}
         first = {a for a, _ in pairs}
-        for row, pixels in zip(rows, self.of(rows), strict=True):
+        for row, pixels in zip(rows, self.of(rows, whole=True), strict=True):
             if pixels is not None:
                 straight[row] = look(pixels)
                 if row in first:
@@ -345,12 +348,12 @@ def compare_pictures(
         ValueError: an invariance that does not exist.
     """
     _check(1.0, None, invariant, ())
-    squares = [model.square(a), model.square(b)]
+    frames = [squeezed(model.picture(path), model.image_size) for path in (a, b)]
     turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
-    there = look(squares[1])
-    fits = [(likeness(look(np.ascontiguousarray(turn(squares[0]))), there), name) for name, turn in turns]
+    there = look(frames[1])
+    fits = [(likeness(look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
     like, turned = max(fits, key=lambda fit: fit[0])
-    distance = float(np.linalg.norm(np.subtract(*model.encode(np.stack(squares)))))
+    distance = float(np.linalg.norm(np.subtract(*model.encode([os.fspath(a), os.fspath(b)]))))
     if filecmp.cmp(a, b, shallow=False):
         return Compared("bytes", distance, like)
     if not turned and same_pixels(os.fspath(a), os.fspath(b)):

@@ -291,6 +291,12 @@ def square(pixels: Pixels, size_px: int) -> Pixels:
     return np.asarray(scaled)
 
 
+def squeezed(pixels: Pixels, size_px: int) -> Pixels:
+    """Scale all of ``pixels`` (h, w, 3) to (size_px, size_px, 3), whatever that does to its proportions."""
+    scaled = Image.fromarray(pixels).resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
+    return np.asarray(scaled)
+
+
 def _reason(error: BaseException) -> str:
     """One line that says what a decoder stumbled over."""
     known = {

@@ -38,7 +38,7 @@ class Look:
 
 
 def look(pixels: Pixels) -> Look:
-    """Prepare a square picture uint8 (s, s, 3) for comparisons."""
+    """Prepare a picture that was squeezed into a square, uint8 (s, s, 3), for comparisons."""
     image = Image.fromarray(pixels).convert("L")
     variants = [_cut_and_turned(image, scale, angle) for scale in SCALES for angle in ANGLES]
     spectra = _spectra([image, *variants])

@@ -260,8 +260,12 @@ class Model:
         """A picture as this model sees it: uint8 (s, s, 3); raises as ``encode`` does."""
         if isinstance(path, np.ndarray):
             return square(_checked(path[None])[0], self.image_size)
+        return square(self.picture(path), self.image_size)
+
+    def picture(self, path: str | os.PathLike[str]) -> Pixels:
+        """A whole picture, not much larger than this model needs: uint8 (h, w, 3); raises as ``encode`` does."""
         try:
-            return square(read_image(path, cover_px=self.image_size).pixels, self.image_size)
+            return read_image(path, cover_px=self.image_size).pixels
         except PictureRefused as refusal:
             raise PictureRefused(f"{os.fspath(path)}: {refusal}") from refusal
         except OSError as error:

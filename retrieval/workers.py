@@ -30,7 +30,7 @@ import numpy as np
 import xxhash
 
 from retrieval.errors import LatentError, PictureRefused
-from retrieval.images import Pixels, identified, read_pixels, square
+from retrieval.images import Pixels, identified, read_pixels, square, squeezed
 
 TIME_LIMIT_S = 30.0
 CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
@@ -45,13 +45,15 @@ OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker 
 class Task:
     """A file to decode, or a stretch of ``length`` bytes at ``offset`` in one (a member of an archive).
 
-    Where the file's content hash is one of ``known``, it is not decoded.
+    Where the file's content hash is one of ``known``, it is not decoded. With ``whole`` the whole picture is squeezed
+    into the square, where its central square is cut out else.
     """
 
     path: str
     offset: int = 0
     length: int | None = None
     known: frozenset[bytes] = frozenset()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def decode(task: Task, size_px: int) -> Decoded:
                 if content_hash in task.known:
                     return Decoded(task, content_hash)
                 picture = read_pixels(image, cover_px=size_px)
-            pixels = square(picture.pixels, size_px)
+            pixels = (squeezed if task.whole else square)(picture.pixels, size_px)
     except PictureRefused as refusal:
         return Decoded(task, content_hash, reason=str(refusal), passing=refusal.passing)
     except MemoryError:

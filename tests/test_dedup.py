@@ -405,3 +405,21 @@ def test_links_are_no_copies(samples: np.ndarray, tmp_path: Path) -> None:
     with build(photos, tmp_path / "i") as retriever:
         (group,) = find_copies(retriever, keep=["path"], workers=1).groups
     assert os.path.basename(group.keep) == "a.png" and [os.path.basename(path) for path in group.remove] == ["copy.png"]
+
+
+def test_what_lies_beside_the_central_square_counts(samples: np.ndarray, tmp_path: Path) -> None:
+    """Codes know the middle alone; three tall pictures share it, but only two of them all the rest."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(30):
+        Image.fromarray(samples[number]).save(photos / f"{number:02d}.png")
+    for name, above, below in (("a.png", 31, 32), ("b.png", 33, 34), ("a again.jpg", 31, 32)):
+        Image.fromarray(np.concatenate([samples[above], samples[40], samples[below]])).save(photos / name)
+    with build(photos, tmp_path / "i") as retriever:
+        plan = find_copies(retriever, workers=1)
+        codes = np.concatenate([retriever.look_at(photos / name).codes for name in ("a.png", "b.png")])
+    assert (codes[0] * codes[1]).mean() > 0.99  # standardized: their cosine
+    assert pairs_of(plan) == {frozenset((str(photos / "a.png"), str(photos / "a again.jpg")))}
+    model = load_model("faces-64", "cpu")
+    assert compare_pictures(photos / "a.png", photos / "b.png", model).kind == ""
+    assert compare_pictures(photos / "a.png", photos / "a again.jpg", model).kind == "near"
