@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
 from retrieval.background import Background, measure_background
-from retrieval.likeness import ALIKE, likeness, look
+from retrieval.likeness import ALIKE, Look, likeness, look
 from train.copies import ALTERATIONS
 
 COUNT = 240
@@ -423,3 +423,16 @@ def test_what_lies_beside_the_central_square_counts(samples: np.ndarray, tmp_pat
     model = load_model("faces-64", "cpu")
     assert compare_pictures(photos / "a.png", photos / "b.png", model).kind == ""
     assert compare_pictures(photos / "a.png", photos / "a again.jpg", model).kind == "near"
+
+
+def test_a_part_that_differs_makes_another_picture(samples: np.ndarray) -> None:
+    def of(pixels: np.ndarray) -> Look:
+        return look(np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)))
+
+    blotted, banded = samples[5].copy(), samples[5].copy()
+    blotted[60:100, 60:100] = 0
+    banded[100:140] = samples[6][60:100]
+    for changed in (blotted, banded):
+        assert likeness(of(samples[5]), of(changed)) < ALIKE
+    noisy = np.clip(samples[5] + np.random.default_rng(0).normal(0, 8, samples[5].shape), 0, 255).astype(np.uint8)
+    assert likeness(of(samples[5]), of(noisy)) > ALIKE
