@@ -610,6 +610,8 @@ def test_the_description_is_complete_and_the_files_are_sealed(learnt: Learnt) ->
     assert set(facts["files"]) == {"encoder.onnx", "generator.onnx"}
     assert {path.name for path in (learnt.run / "bundle").iterdir()} == {*facts["files"], "model.json"}
     load_model(learnt.run / "bundle", "cpu").check()
+    for name in facts["files"]:  # nobody's folders are passed on
+        assert b"export.py" not in (learnt.run / "bundle" / name).read_bytes()
 
 
 def test_a_run_leaves_stats_grids_and_progress(learnt: Learnt) -> None:

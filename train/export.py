@@ -194,3 +194,22 @@ def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, outpu
             logger.setLevel(level)
     assert program is not None
     program.save(str(path), external_data=False)
+    strip_traces(path)
+
+
+def strip_traces(path: Path) -> None:
+    """Take out what the exporter notes of each node: lines of source code, and whose machine they lay on."""
+    import onnx
+
+    model = onnx.load(path)
+    for noted in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
+        noted.ClearField("metadata_props")
+        noted.ClearField("doc_string")
+    onnx.save(model, path)
