@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
-from retrieval.names import ACTIONS, DEFAULT_MODEL, Action, Device
+from retrieval.names import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
     from retrieval import Plan
     from retrieval.dedup import Folders
 
-KEEP = "resolution,size,oldest,path"
 FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
 
 invariant_option = click.option(
@@ -29,7 +28,7 @@ invariant_option = click.option(
 
 @click.group(epilog="\b\nExample:\n  latent dedup find -o plan.json --html plan.html")
 def dedup() -> None:
-    """Find copies among the pictures of an index. Nothing is changed or deleted."""
+    """Find copies among the pictures of an index, and carry out a plan for them that was looked through."""
 
 
 @dedup.command(
@@ -60,7 +59,7 @@ Examples:
 @click.option("--folders", type=click.Choice(["all", "within", "across"]), default="all", show_default=True)
 @click.option(
     "--keep",
-    default=KEEP,
+    default=",".join(KEEP),
     show_default=True,
     metavar="RULES",
     help="Which one to keep: resolution, size, oldest, newest, path; the first that tells decides.",
@@ -116,7 +115,7 @@ def find(
             from retrieval.plan_sheet import draw_plan
 
             draw_plan(plan, retriever, html_file)
-    click.echo(json.dumps({"schema": 1, **asdict(plan)}, indent=2)) if form == "json" else _print(plan)
+    click.echo(plan.as_json()) if form == "json" else _print(plan)
     for path in filter(None, (output, csv_file, html_file)):
         say(f"wrote {shown_path(path)}")
 
@@ -196,13 +195,12 @@ def _follow(index_folder: str | None, paths: list[str]) -> None:
 
 @dedup.command(epilog="\b\nExample:\n  latent dedup undo plan.json.journal")
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json.journal")
-def undo(journal: str) -> None:
+@click.pass_context
+def undo(ctx: click.Context, journal: str) -> None:
     """Bring back what was moved or trashed, each file to where it was; nothing is overwritten.
 
     Exits with 1 where a file could not be brought back.
     """
-    import sys
-
     from retrieval import undo as bring_back
 
     acts = list(bring_back(journal))
@@ -212,7 +210,7 @@ def undo(journal: str) -> None:
     click.echo(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
     say("latent index update takes them in again.")
     if left:
-        sys.exit(1)
+        ctx.exit(1)
 
 
 def _words(text: str) -> list[str]:

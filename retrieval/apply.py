@@ -131,10 +131,8 @@ def _bring_back(entry: Entry) -> str:
     """Why not, or nothing."""
     if entry.action not in ("move", "trash"):
         return f"what was done by {entry.action} cannot be undone"
-    place, is_there = (
-        entry.to if entry.action == "move" else _in_trash(entry.path),
-        _holds(entry.path, entry.content_hash),
-    )
+    place = entry.to if entry.action == "move" else _in_trash(entry.path)
+    is_there = _holds(entry.path, entry.content_hash)
     if not place or not os.path.lexists(place):
         return "" if is_there else "it is no longer where it was put"
     if not is_there and os.path.lexists(entry.path):

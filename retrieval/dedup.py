@@ -23,12 +23,12 @@ from retrieval.errors import LatentError, PathError
 from retrieval.images import Pixels, read_image, squeezed
 from retrieval.likeness import ALIKE, Look, likeness, look
 from retrieval.model import Floats, Model
+from retrieval.names import KEEP
 from retrieval.retriever import Retriever
 from retrieval.workers import DecoderPool, Task
 
 Kind = Literal["bytes", "pixels", "near"]
 Folders = Literal["all", "within", "across"]
-KEEP = ("resolution", "size", "oldest", "path")
 RULES: dict[str, Callable[[Member], Any]] = {
     "resolution": lambda one: -(one.row.width_px or 0) * (one.row.height_px or 0),
     "size": lambda one: -one.row.size_bytes,
@@ -101,11 +101,14 @@ class Plan:
     groups: list[Group] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
 
+    def as_json(self) -> str:
+        """The plan as it is written, read and edited."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, beside ``path`` and moved over it."""
         part = Path(f"{os.fspath(path)}.part")
-        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
-        part.write_text(text + "\n", encoding="utf-8")
+        part.write_text(self.as_json() + "\n", encoding="utf-8")
         os.replace(part, path)
 
 

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 Action = Literal["trash", "move", "hardlink", "symlink", "delete"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+KEEP = ("resolution", "size", "oldest", "path")  # which copy is kept: the first rule that tells decides
 Device = Literal["auto", "cpu", "cuda"]
 
 DEFAULT_MODEL = "photos-64"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
@@ -45,8 +46,6 @@ def test_what_is_lost_grows_with_the_collection_and_shrinks_with_the_budget() ->
 @pytest.mark.parametrize("dim", [2, 7, 24, 128])
 @pytest.mark.parametrize("structure", [EXACT, QUANTIZED, Structure(True, 16, 4)])
 def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
-    import faiss
-
     codes = np.random.default_rng(0).standard_normal((6400, dim)).astype(np.float32)
     cache = VectorCache.empty("euclidean", dim, 0, b"", structure, codes)
     assert cache.structure == structure
@@ -149,8 +148,6 @@ def test_a_damaged_budget_is_no_budget(tmp_path: Path, text: str) -> None:
 
 
 def test_a_gpu_that_is_not_there_is_asked_for_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import faiss
-
     codes, folder = spread_codes(50, 1), tmp_path / "i"
     make_store(folder, codes, True)
     if not hasattr(faiss, "StandardGpuResources"):
@@ -164,7 +161,7 @@ def test_a_gpu_that_is_not_there_is_asked_for_clearly(tmp_path: Path, monkeypatc
         store.search(codes[:1], 3, "cosine")
 
 
-@pytest.mark.skipif(not hasattr(__import__("faiss"), "StandardGpuResources"), reason="needs FAISS for GPUs")
+@pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources"), reason="needs FAISS for GPUs")
 def test_a_gpu_finds_what_the_cpu_finds(tmp_path: Path) -> None:
     codes, folder = spread_codes(COUNT, 1), tmp_path / "i"
     make_store(folder, codes, True)
