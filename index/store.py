@@ -21,6 +21,7 @@ LOCK_NAME = "lock"
 QUERIES_AT_ONCE = 1024
 CODES_AT_ONCE = 200_000  # candidates of all these queries together
 QUESTIONS = 200  # codes that a new cache is tried on
+NOTHING = -2  # an id that neither a picture has nor FAISS proposes
 SPARE = 8  # candidates beyond k that FAISS proposes; the exact order is decided in float64
 
 
@@ -115,9 +116,11 @@ class Store:
         while open_rows:
             proposed = cache.search(xq[open_rows], wanted)
             known, codes = self.catalog.codes_of(np.unique(proposed).tolist())
-            for row, ids in zip(open_rows, proposed, strict=True):
-                candidates = ids[np.isin(ids, known) & ~np.isin(ids, list(unwanted[row]))]
-                found[row] = _ranked(xq[row], candidates, codes[np.searchsorted(known, candidates)], metric, most)
+            places = np.searchsorted(known, proposed)
+            is_known = np.append(known, NOTHING)[places] == proposed
+            for at, row in enumerate(open_rows):
+                left = places[at, is_known[at] & ~np.isin(proposed[at], list(unwanted[row]))]
+                found[row] = _ranked(xq[row], known[left], codes[left], metric, most)
             # Where the last candidate ties with the k-th, others like it may lie behind it.
             ties = [row for row in open_rows if len(found[row]) > k and _tie(found[row][k - 1], found[row][-1])]
             open_rows, most, wanted = ties if wanted < len(cache) else [], 4 * most, 4 * wanted
