@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from retrieval.images import find_images, read_image
     from retrieval.ingest import Summary
     from retrieval.model import Encoded, Model, load_model, shipped_models
-    from retrieval.retriever import Hit, Retriever, Status, locate_index
+    from retrieval.places import locate_index
+    from retrieval.retriever import Hit, Retriever
+    from retrieval.status import Status
     from retrieval.transformer import CodeTransformer
 
 __all__ = [
@@ -86,7 +88,9 @@ _ROOMS = {
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
     "retrieval.transformer": ("CodeTransformer",),
     "retrieval.features": ("write_features",),
-    "retrieval.retriever": ("Hit", "Retriever", "Status", "locate_index"),
+    "retrieval.places": ("locate_index",),
+    "retrieval.retriever": ("Hit", "Retriever"),
+    "retrieval.status": ("Status",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

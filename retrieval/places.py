@@ -1,4 +1,4 @@
-"""Which root, which row, which part of the folders a path stands for, however it is spelt."""
+"""Where things lie: the index, and which root, which row, which part of the folders a path stands for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,24 @@ from index.schema import Picture as Row
 from index.store import Store
 from retrieval.errors import PathError
 from retrieval.ingest import Scope, is_below
+
+INDEX_NAME = ".latent"
+ENVIRONMENT = "LATENT_INDEX"
+
+
+def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
+    """The index folder that is meant: ``index``, else $LATENT_INDEX, else ``.latent`` here or in a folder above.
+
+    Where there is none yet, it is ``.latent`` in ``start`` (by default the current folder).
+    """
+    named = index or os.environ.get(ENVIRONMENT)
+    if named:
+        return Path(os.path.realpath(named))
+    here = Path(os.path.realpath(start or os.getcwd()))
+    for folder in (here, *here.parents):
+        if os.path.isfile(folder / INDEX_NAME / "catalog.db"):
+            return folder / INDEX_NAME
+    return here / INDEX_NAME
 
 
 def all_scopes(store: Store, retry: bool = False) -> list[Scope]:
@@ -76,6 +94,20 @@ def rows_of_file(catalog: Catalog, path: str | os.PathLike[str]) -> list[Row]:
     places = [_locate(catalog, spelling) for spelling in _spellings(path)]
     rows = [catalog.at_path(*place) for place in dict.fromkeys(places) if place is not None]
     return [row for row in rows if row is not None]
+
+
+def absolute(row: Row, roots: dict[int, str]) -> str:
+    """The path of a row's file on this machine."""
+    return os.path.join(roots[row.root_id], os.fsdecode(row.path))
+
+
+def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
+    """Whether the file at ``path`` still has the size and the date of its row."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return False
+    return (row.size_bytes, row.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
 
 
 def _spellings(path: str | os.PathLike[str]) -> list[str]:

@@ -12,23 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from index.catalog import Catalog
-from index.errors import IndexMismatch
 from index.schema import Meta
 from index.schema import Picture as Row
 from index.store import Store
 from index.structures import Budget
 from index.vectors import Metric
-from retrieval.errors import ModelError, PathError
+from retrieval.errors import PathError
 from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest
 from retrieval.model import Encoded, Floats, Model, load_model
-from retrieval.model_copy import MODEL_FOLDER, check_model, model_for, provide_model, restore_model
+from retrieval.model_copy import MODEL_FOLDER, check_model, model_for, provide_model
 from retrieval.names import Device
-from retrieval.places import all_scopes, rows_at, rows_of_file, scopes_below
+from retrieval.places import absolute, all_scopes, is_unchanged, locate_index, rows_at, rows_of_file, scopes_below
+from retrieval.status import Status, status_of
+from retrieval.verify import all_faults, repair_index
 from retrieval.workers import DecoderPool
-
-INDEX_NAME = ".latent"
-ENVIRONMENT = "LATENT_INDEX"
 
 Query = str | os.PathLike[str] | Pixels
 
@@ -45,51 +43,6 @@ class Hit:
     width: int
     height: int
     id: int
-
-
-@dataclass(frozen=True)
-class Status:
-    """An index in numbers; sizes in bytes.
-
-    ``search`` is how the codes are laid out. ``search_memory_bytes`` and ``search_latency_s`` are what that is expected
-    to take; ``search_recall`` is what part of the ten nearest it found when it was built, 1 where it is exact;
-    ``search_fits`` is False where no structure is within the budget.
-    """
-
-    folder: str
-    model_name: str
-    model_digest: str
-    latent_dim: int
-    generation: int
-    found: int
-    skipped: int
-    vanished: int
-    removed: int
-    roots: list[str]
-    reasons: dict[str, int]
-    catalog_bytes: int
-    caches_bytes: int
-    model_bytes: int
-    search: str
-    search_memory_bytes: int
-    search_latency_s: float
-    search_recall: float
-    search_fits: bool
-
-
-def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
-    """The index folder that is meant: ``index``, else $LATENT_INDEX, else ``.latent`` here or in a folder above.
-
-    Where there is none yet, it is ``.latent`` in ``start`` (by default the current folder).
-    """
-    named = index or os.environ.get(ENVIRONMENT)
-    if named:
-        return Path(os.path.realpath(named))
-    here = Path(os.path.realpath(start or os.getcwd()))
-    for folder in (here, *here.parents):
-        if os.path.isfile(folder / INDEX_NAME / "catalog.db"):
-            return folder / INDEX_NAME
-    return here / INDEX_NAME
 
 
 class Retriever:
@@ -287,7 +240,12 @@ class Retriever:
     def _look_at(self, query: Query, rows: list[Row]) -> Encoded:
         for row in rows[:1]:  # the name that was given
             code = self._store.catalog.codes([row.id]).get(row.id) if row.id is not None else None
-            if code is not None and row.status == "found" and _unchanged(row, query):
+            if (
+                code is not None
+                and row.status == "found"
+                and not isinstance(query, np.ndarray)
+                and is_unchanged(row, query)
+            ):
                 return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
         if isinstance(query, np.ndarray):
             return self.model.encode_fully(query[None])
@@ -316,7 +274,7 @@ class Retriever:
         with catalog.transaction() as connection:
             for ids, codes in catalog.found_codes(connection, self.latent_dim):
                 rows = catalog.pictures(ids.tolist())
-                yield [(_absolute(rows[i], roots), rows[i]) for i in ids.tolist()], codes
+                yield [(absolute(rows[i], roots), rows[i]) for i in ids.tolist()], codes
 
     @property
     def latent_dim(self) -> int:
@@ -325,38 +283,12 @@ class Retriever:
 
     def status(self) -> Status:
         """Counts, model, sizes and generation."""
-        catalog, facts = self._store.catalog, self._store.catalog.meta()
-        counts = catalog.counts()
-        reasons: dict[str, int] = {}
-        structure, quality = self._store.layout()
-        for row in catalog.skipped():
-            reasons[row.reason or "?"] = reasons.get(row.reason or "?", 0) + 1
-        return Status(
-            folder=str(self.folder),
-            model_name=facts.model_name,
-            model_digest=facts.model_digest,
-            latent_dim=facts.latent_dim,
-            generation=facts.generation,
-            found=facts.found,
-            skipped=counts.get("skipped", 0),
-            vanished=counts.get("vanished", 0),
-            removed=counts.get("removed", 0),
-            roots=list(catalog.roots().values()),
-            reasons=dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
-            catalog_bytes=catalog.path.stat().st_size,
-            caches_bytes=sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
-            model_bytes=sum(path.stat().st_size for path in (self.folder / MODEL_FOLDER).glob("*")),
-            search=str(structure),
-            search_memory_bytes=structure.memory_bytes(facts.found, facts.latent_dim),
-            search_latency_s=structure.latency_s(facts.found, facts.latent_dim),
-            search_recall=quality.recall,
-            search_fits=structure.fits(facts.found, facts.latent_dim, self._store.budget),
-        )
+        return status_of(self.folder, self._store)
 
     def skipped(self) -> list[tuple[str, str]]:
         """(path, reason) of every file that was skipped."""
         roots = self._store.catalog.roots()
-        return [(_absolute(row, roots), row.reason or "?") for row in self._store.catalog.skipped()]
+        return [(absolute(row, roots), row.reason or "?") for row in self._store.catalog.skipped()]
 
     def verify(self, repair: bool = False) -> list[str]:
         """Hold catalog, caches, model and files against one another; the faults in words, none where all is well.
@@ -366,9 +298,11 @@ class Retriever:
         Raises:
             IndexBusy, IndexUnwritable: with ``repair``, it cannot be written.
         """
-        faults = self._store.catalog.faults() + self._store.cache_faults() + self._model_faults() + self._file_faults()
+        faults = all_faults(self.folder, self._store)
         if repair and faults:
-            self._repair()
+            repair_index(self.folder)
+            self.__dict__.pop("model", None)
+            self._refresh(None)
         return faults
 
     def close(self) -> None:
@@ -408,37 +342,6 @@ class Retriever:
         with self._store.catalog.snapshot():
             return rows_of_file(self._store.catalog, query)
 
-    def _model_faults(self) -> list[str]:
-        try:
-            self.model.check()
-        except (ModelError, IndexMismatch) as error:
-            return [f"model: {error}"]
-        return []
-
-    def _file_faults(self) -> list[str]:
-        faults: list[str] = []
-        for root_id, root in self._store.catalog.roots().items():
-            if not os.path.isdir(root):
-                faults.append(f"files: the folder {root} is not there")
-                continue
-            for path, row in self._store.catalog.listing(root_id).items():
-                if row.status == "found" and not _unchanged(row, full := os.path.join(root, os.fsdecode(path))):
-                    state = "changed" if os.path.exists(full) else "gone"
-                    faults.append(f"files: {full} is {state} since it was indexed; latent index update")
-        return faults
-
-    def _repair(self) -> None:
-        facts = self._store.catalog.meta()
-        with Store.writing(self.folder) as store:
-            if self._model_faults():
-                restore_model(self.folder / MODEL_FOLDER, facts)
-            store.catalog.forget_lost_codes()
-            store.catalog.recount()
-            store.drop_caches()
-            store.refresh_caches()
-        self.__dict__.pop("model", None)
-        self._refresh(None)
-
 
 def _ingest(store: Store, model: Model, scopes: list[Scope], workers: int | None, report: Report | None) -> Summary:
     with DecoderPool(model.image_size, workers) as pool:
@@ -458,21 +361,7 @@ def _remove(catalog: Catalog, root_id: int, rows: list[Row] | None) -> int:
     return len(rows)
 
 
-def _absolute(row: Row, roots: dict[int, str]) -> str:
-    return os.path.join(roots[row.root_id], os.fsdecode(row.path))
-
-
 def _hit(rank: int, row: Row, roots: dict[int, str], distance: float, similarity: float) -> Hit:
     assert row.id is not None and row.realism is not None and row.width_px is not None and row.height_px is not None
-    place = _absolute(row, roots)
+    place = absolute(row, roots)
     return Hit(rank, place, distance, similarity, row.realism, row.width_px, row.height_px, row.id)
-
-
-def _unchanged(row: Row, path: Query) -> bool:
-    if isinstance(path, np.ndarray):
-        return False
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return False
-    return (row.size_bytes, row.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
