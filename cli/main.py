@@ -15,6 +15,7 @@ COMMANDS = {
     "compare": "cli.dedup:compare",
     "dedup": "cli.dedup:dedup",
     "demo": "cli.demo:demo",
+    "direction": "cli.direction:direction",
     "evaluate": "cli.evaluate:evaluate",
     "features": "cli.features:features",
     "index": "cli.index:index",

@@ -71,7 +71,7 @@ def sample(
         Image.fromarray(pixels).save(path)
         click.echo(shown_path(str(path)))
     if sheet:
-        _draw(sheet, [(str(path), pixels, None) for path, pixels in zip(paths, pictures, strict=True)])
+        _draw(sheet, [(str(path), pixels, ()) for path, pixels in zip(paths, pictures, strict=True)])
 
 
 @click.command(epilog="\b\nExample:\n  latent reconstruct face.jpg me.png -o repainted --sheet repainted.png")
@@ -111,7 +111,7 @@ def reconstruct(
         target = folder / f"{number:03d}-{file_stem(image)}.png"
         Image.fromarray(painted).save(target)
         click.echo(shown_path(str(target)))
-        drawn.append((image, thumbnail(image), painted))
+        drawn.append((image, thumbnail(image), (painted,)))
     if sheet and drawn:
         _draw(sheet, drawn)
     if len(drawn) < len(paths):
@@ -132,7 +132,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
     painter = load_model(model, device)
     painter.class_number(to_class)
     codes = painter.encode([image])
-    draw_strip([thumbnail(image), *painter.decode(codes), *painter.decode(painter.with_class(codes, to_class))], output)
+    draw_strip([[thumbnail(image)], painter.decode(codes), painter.decode(painter.with_class(codes, to_class))], output)
     click.echo(shown_path(output))
 
 
@@ -151,14 +151,15 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
 
     painter = load_model(model, device)
     codes = painter.encode([start, end])
-    draw_strip([thumbnail(start), *painter.interpolate(codes[0], codes[1], steps, scale), thumbnail(end)], output)
+    way = painter.interpolate(codes[0], codes[1], steps, scale)
+    draw_strip([[thumbnail(start)], way, [thumbnail(end)]], output)
     click.echo(shown_path(output))
 
 
-def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Pixels | None]]) -> None:
+def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
     """Pictures, with what was painted for them below, each under its file's name."""
     from retrieval.sheet import Cell, Row, draw_png
 
-    cells = [Cell(pixels, painted, (Path(path).name,), path) for path, pixels, painted in drawn]
+    cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in drawn]
     draw_png([Row(cells[0], cells[1:])], sheet)
     say(f"drew {shown_path(sheet)}")

@@ -25,12 +25,15 @@ from cli.speech import (
     short_path,
     shown_path,
 )
-from retrieval.names import Device, printable
+from retrieval.names import STRANGE, Device, printable
 
 if TYPE_CHECKING:
+    from index.vectors import Metric
     from retrieval import Hit, Retriever
     from retrieval.arithmetic import Term
+    from retrieval.images import Pixels
     from retrieval.model import Floats
+    from retrieval.sheet import Row
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
@@ -38,10 +41,12 @@ FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"
 
 @dataclass
 class Answer:
-    """One query with its code (d,), its hits as plain records, and the hits themselves."""
+    """A question with its code (d,), how strange its picture is, its hits as plain records, and the hits themselves."""
 
     query: str
+    terms: list[Term]
     code: Floats
+    strangeness: float | None
     records: list[dict[str, Any]]
     hits: list[Hit]
 
@@ -53,6 +58,7 @@ Examples:
   latent query a.jpg b.jpg --sheet hits.png   as one picture, with what G paints
   latent query face.jpg + smile.jpg - 0.5*frown.jpg --preview sum.png
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
+  latent query face.jpg --plus smile --explain --html why.html
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
@@ -65,6 +71,13 @@ Examples:
 )
 @click.option(
     "--preview", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png", help="Paint what is asked for."
+)
+@click.option(
+    "--plus", multiple=True, metavar="[W*]NAME", help="Go along a direction that latent direction learnt. Repeatable."
+)
+@click.option("--minus", multiple=True, metavar="[W*]NAME", help="Go against it. Repeatable.")
+@click.option(
+    "--explain", is_flag=True, help="With --sheet or --html: where each hit's painting differs from the query's."
 )
 @click.option("--decode-scale", type=float, help="Codes are multiplied by it [default: the model's].")
 @sheet_option
@@ -81,6 +94,9 @@ def query(
     index_folder: str | None,
     decode_dir: str | None,
     preview: str | None,
+    plus: tuple[str, ...],
+    minus: tuple[str, ...],
+    explain: bool,
     decode_scale: float | None,
     sheet: str | None,
     html_file: str | None,
@@ -92,63 +108,77 @@ def query(
 
     A picture that is in the index itself is left out of its own hits. Both numbers stand in every hit: the
     Euclidean distance of the codes (smaller is nearer) and their cosine similarity. With signs between them pictures
-    are added up to one query: a.jpg + b.jpg - 0.5*c.jpg.
+    are added up to one query: a.jpg + b.jpg - 0.5*c.jpg. A picture that is stranger than nearly all of the collection
+    is answered with a warning.
     """
     from retrieval import PictureRefused, Retriever
-    from retrieval.arithmetic import parse_terms
+
+    if explain and not (sheet or html_file):
+        raise click.UsageError("--explain draws: say where with --sheet FILE.png or --html FILE")
+    questions = _questions(images, null, plus, minus)
+    answers: list[Answer] = []
+    with Retriever.open(index_folder, device) as retriever:
+        for number, terms in enumerate(questions, 1):
+            try:
+                answer = _answer(retriever, terms, k, metric)  # type: ignore[arg-type]
+            except PictureRefused as refusal:
+                say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
+                continue
+            if decode_dir is not None:
+                _decode_into(Path(decode_dir), retriever, answer, decode_scale, number if len(questions) > 1 else None)
+            answers.append(answer)
+        if preview and answers:
+            _preview(retriever, answers, preview, decode_scale)
+        _print(answers, form, metric, null)
+        if answers and (sheet or html_file):
+            _draw(retriever, answers, sheet, html_file, decode_scale, explain)
+    if len(answers) < len(questions):
+        ctx.exit(1)
+
+
+def _questions(images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...]) -> list[list[Term]]:
+    """Each as the terms that it adds up."""
+    from retrieval.arithmetic import Term, parse_directions, parse_terms
 
     try:
         terms = parse_terms(images)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    paths = [" ".join(images)] if terms else listed_paths(images, null)
-    answers: list[Answer] = []
-    with Retriever.open(index_folder, device) as retriever:
-        for number, path in enumerate(paths, 1):
-            try:
-                code, own = _asked(retriever, path, terms)
-            except PictureRefused as refusal:
-                say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
-                continue
-            hits = retriever.query_codes(code[None], k, metric, [own])[0]  # type: ignore[arg-type]
-            records = [_record(hit) for hit in hits]
-            if decode_dir is not None:
-                _decode_into(
-                    Path(decode_dir), retriever, hits, records, decode_scale, number if len(paths) > 1 else None
-                )
-            answers.append(Answer(path, code, records, hits))
-        if preview and answers:
-            _preview(retriever, answers, terms, preview, decode_scale)
-        _print(answers, form, metric, null)
-        if answers and (sheet or html_file):
-            _draw(retriever, answers, sheet, html_file, decode_scale)
-    if len(answers) < len(paths):
-        ctx.exit(1)
+    questions = [terms] if terms else [[Term(1.0, path)] for path in listed_paths(images, null)]
+    return [[*question, *parse_directions(plus, minus)] for question in questions]
 
 
-def _asked(retriever: Retriever, path: str, terms: list[Term] | None) -> tuple[Floats, set[int]]:
-    """The code (d,) that is looked for, and what must not be found."""
+def _answer(retriever: Retriever, terms: list[Term], k: int, metric: Metric) -> Answer:
     from retrieval.arithmetic import combined
 
-    if not terms:
-        return retriever.look_at(path).codes[0], retriever.ids_of(path)
-    try:
-        return combined(retriever, terms), {i for term in terms for i in retriever.ids_of(term.path)}
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
+    strangeness = None
+    if len(terms) == 1:
+        seen = retriever.look_at(terms[0].name)
+        code, own, strangeness = seen.code, seen.ids, retriever.strangeness(seen)
+    else:
+        try:
+            code, own = combined(retriever, terms)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+    title = terms[0].name if len(terms) == 1 else " ".join(map(str, terms)).removeprefix("+ ")
+    if strangeness is not None and strangeness > STRANGE:
+        say(
+            f"{shown_path(title)} is stranger than {100 * STRANGE:.0f}% of this collection: "
+            "such pictures the model may not know, and its hits mean less"
+        )
+    hits = retriever.query_codes(code[None], k, metric, [own])[0]
+    return Answer(title, terms, code, strangeness, [_record(hit) for hit in hits], hits)
 
 
-def _preview(
-    retriever: Retriever, answers: list[Answer], terms: list[Term] | None, path: str, scale: float | None
-) -> None:
-    """Of one sum its pictures and what G paints for it; of several queries what G paints for each."""
+def _preview(retriever: Retriever, answers: list[Answer], path: str, scale: float | None) -> None:
+    """Of one sum its pictures and what G paints for it; of several questions what G paints for each."""
     import numpy as np
 
     from retrieval.sheet import draw_strip, thumbnail
 
-    painted = list(retriever.decode(np.stack([answer.code for answer in answers]), scale))
-    given = [thumbnail(term.path) for term in terms] if terms else []
-    draw_strip([*given, *painted], path)
+    painted = retriever.decode(np.stack([answer.code for answer in answers]), scale)
+    summed = answers[0].terms if len(answers) == 1 and len(answers[0].terms) > 1 else []
+    draw_strip([[thumbnail(term.name) for term in summed if not term.is_direction], painted], path)
     say(f"drew {shown_path(path)}")
 
 
@@ -157,61 +187,72 @@ def _record(hit: Hit) -> dict[str, Any]:
     return record | {"path": short_path(hit.path)}
 
 
-def _decode_into(
-    folder: Path,
-    retriever: Retriever,
-    hits: list[Hit],
-    records: list[dict[str, Any]],
-    scale: float | None,
-    number: int | None,
-) -> None:
+def _decode_into(folder: Path, retriever: Retriever, answer: Answer, scale: float | None, number: int | None) -> None:
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
     prefix = "" if number is None else f"{number:03d}-"
-    for hit, record, pixels in zip(hits, records, retriever.decode(hits, scale), strict=True):
+    paintings = retriever.decode(answer.hits, scale)
+    for hit, record, pixels in zip(answer.hits, answer.records, paintings, strict=True):
         target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
         Image.fromarray(pixels).save(target)
         record["decoded"] = str(target)
 
 
 def _draw(
-    retriever: Retriever, answers: Sequence[Answer], sheet: str | None, html_file: str | None, scale: float | None
+    retriever: Retriever,
+    answers: Sequence[Answer],
+    sheet: str | None,
+    html_file: str | None,
+    scale: float | None,
+    explain: bool,
 ) -> None:
-    from retrieval.sheet import Row, draw_html, draw_png
+    from retrieval.sheet import ABOUT, ABOUT_HEAT, draw_html, draw_png
 
-    rows = [Row(*_cells(retriever, answer, scale)) for answer in answers]
+    rows = [_row(retriever, answer, scale, explain) for answer in answers]
     if sheet:
         draw_png(rows, sheet)
         say(f"drew {shown_path(sheet)}")
     if html_file:
-        draw_html(rows, html_file)
+        draw_html(rows, html_file, about=ABOUT + ABOUT_HEAT if explain else ABOUT)
         say(f"wrote {shown_path(html_file)}")
 
 
-def _cells(retriever: Retriever, answer: Answer, scale: float | None) -> tuple[Any, list[Any]]:
-    from retrieval.sheet import Cell, thumbnail
+def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: bool) -> Row:
+    """The question and its hits; under each what G paints for it, and where that differs from the question's."""
+    from retrieval.explain import heat_maps
+    from retrieval.sheet import Cell, Row, thumbnail
 
-    can_paint = retriever.model.has_generator
-    painted = retriever.decode(answer.code[None], scale)[0] if can_paint else None
-    picture = thumbnail(answer.query) if os.path.exists(answer.query) or painted is None else painted
-    query_cell = Cell(picture, painted, ("query", os.path.basename(answer.query)), answer.query)
-    paintings = list(retriever.decode(answer.hits, scale)) if can_paint else [None] * len(answer.hits)
+    asked = thumbnail(answer.query)
+    painted: list[Pixels] = []
+    under: list[list[Pixels]] = [[] for _ in answer.hits]
+    if retriever.model.has_generator:
+        painted, paintings = list(retriever.decode(answer.code[None], scale)), retriever.decode(answer.hits, scale)
+        heat = heat_maps(painted[0], paintings) if explain else []
+        under = [list(levels) for levels in zip(paintings, *([heat] if explain else []), strict=True)]
+        if len(answer.terms) > 1:  # a sum is no file
+            asked, painted = painted[0], []
     cells = [
         Cell(
             thumbnail(hit.path),
-            painting,
+            below,
             (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", os.path.basename(hit.path)),
             hit.path,
         )
-        for hit, painting in zip(answer.hits, paintings, strict=True)
+        for hit, below in zip(answer.hits, under, strict=True)
     ]
-    return query_cell, cells
+    return Row(Cell(asked, painted, (_heading(answer), os.path.basename(answer.query)), answer.query), cells)
+
+
+def _heading(answer: Answer) -> str:
+    return "query" if answer.strangeness is None else f"stranger than {100 * answer.strangeness:.0f}%"
 
 
 def _print(answers: list[Answer], form: str, metric: str, null: bool) -> None:
     if form == "json":
-        queries = [{"query": answer.query, "hits": answer.records} for answer in answers]
+        queries = [
+            {"query": answer.query, "strangeness": answer.strangeness, "hits": answer.records} for answer in answers
+        ]
         click.echo(json.dumps({"schema": 1, "metric": metric, "queries": queries}, indent=2))
     elif form == "jsonl":
         for answer in answers:

@@ -33,15 +33,15 @@ def library(model: Model, folder: Path) -> None:
 def draw(model: Model, pictures: Path, target: Path) -> None:
     """All figures of one model."""
     target.mkdir(parents=True, exist_ok=True)
-    samples = [Cell(pixels, None, ()) for pixels in model.sample(33, seed=5)]
+    samples = [Cell(pixels, (), ()) for pixels in model.sample(33, seed=5)]
     draw_png([Row(samples[0], samples[1:])], target / "samples.png")
     paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
     originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
     codes = model.encode(originals)
-    pairs = [Cell(*pair, ()) for pair in zip(originals, model.decode(codes), strict=True)]
+    pairs = [Cell(real, [made], ()) for real, made in zip(originals, model.decode(codes), strict=True)]
     draw_png([Row(pairs[0], pairs[1:])], target / "reconstructions.png")
     way = model.interpolate(codes[0], codes[1], 8)
-    draw_strip([thumbnail(paths[0]), *way, thumbnail(paths[1])], target / "interpolation.png")
+    draw_strip([[thumbnail(paths[0])], way, [thumbnail(paths[1])]], target / "interpolation.png")
     with (
         tempfile.TemporaryDirectory() as scratch,
         Retriever.build(pictures, index=Path(scratch) / "index", model=model) as retriever,
@@ -53,12 +53,12 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
 
 def row(retriever: Retriever, path: str, hits: list[Hit]) -> Row:
     """A query and its hits, each with what G paints for it."""
-    painted = retriever.decode(retriever.look_at(path).codes)[0]
+    painted = retriever.decode(retriever.look_at(path).code[None])[0]
     cells = [
-        Cell(thumbnail(hit.path), paint, (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}",))
+        Cell(thumbnail(hit.path), [paint], (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}",))
         for hit, paint in zip(hits, retriever.decode(hits), strict=True)
     ]
-    return Row(Cell(thumbnail(path), painted, ("query",)), cells)
+    return Row(Cell(thumbnail(path), [painted], ("query",)), cells)
 
 
 def main() -> None:

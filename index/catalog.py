@@ -7,6 +7,7 @@ to the folder that holds the index where it lies inside it, so that both can be 
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +25,6 @@ from sqlalchemy import (
     delete,
     func,
     insert,
-    inspect,
     select,
     update,
 )
@@ -41,7 +41,6 @@ from index.schema import (
     Picture,
     Status,
     codes,
-    distinct,
     generations,
     meta,
     pictures,
@@ -56,6 +55,9 @@ VARIABLES = 500  # values in one IN (...)
 ROW = [pictures.c[name] for name in Picture._fields]
 NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # as many ids as there are
 PICTURES_OF = select(*ROW).where(pictures.c.id.in_(NAMED))
+LOOKS_OF = select(pictures.c.realism, pictures.c.spread).where(
+    pictures.c.id.in_(NAMED), pictures.c.status == "found", pictures.c.realism.is_not(None)
+)
 CODES_OF = select(codes.c.picture_id, codes.c.code).where(codes.c.picture_id.in_(NAMED))
 
 
@@ -69,7 +71,7 @@ class Catalog:
         self._snapshot = threading.local()  # connection, and what was read through it
         if writing:
             with self.transaction() as connection:
-                distinct.create(connection, checkfirst=True)  # catalogs of the first days lack it
+                tables.create_all(connection)  # those of notes are younger than the rest
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> Catalog:
@@ -238,12 +240,22 @@ class Catalog:
 
     def some_codes(self, connection: Connection, count: int, dim: int) -> Floats:
         """About ``count`` codes (n, d) of what can be found, or all; drawn at random, and always the same."""
-        last, found = connection.scalar(select(func.max(codes.c.picture_id))) or 0, self.meta(connection).found
-        drawn = np.random.default_rng(0).permutation(last)[: count * max(1, last // max(1, found))]
         query = CODES_OF.join(pictures).where(pictures.c.status == "found")
-        rows = connection.execute(query, {"ids": json.dumps((drawn + 1).tolist())}).all()
+        rows = connection.execute(query, {"ids": self._drawn_ids(connection, count)}).all()
         _, matrix = _matrix(sorted(map(tuple, rows)), dim)
         return matrix[np.random.default_rng(0).permutation(len(matrix))[:count]]
+
+    def some_looks(self, count: int) -> Floats:
+        """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found, always the same ones."""
+        with self.transaction() as connection:
+            rows = connection.execute(LOOKS_OF, {"ids": self._drawn_ids(connection, count)}).all()
+        return np.array([tuple(row) for row in rows], np.float32).reshape(-1, 2)
+
+    def _drawn_ids(self, connection: Connection, count: int) -> str:
+        """Ids for ``NAMED``, so many that about ``count`` of them can be found."""
+        last, found = connection.scalar(select(func.max(pictures.c.id))) or 0, self.meta(connection).found
+        wanted = min(last, count * math.ceil(last / max(1, found)))
+        return json.dumps((np.random.default_rng(0).choice(last, wanted, replace=False) + 1).tolist() if last else [])
 
     def found_codes(self, connection: Connection, dim: int, batch: int = 10_000) -> Iterator[tuple[Ids, Floats]]:
         """Ids (b,) and codes (b, d) of everything that can be found, in the order of the ids."""
@@ -301,21 +313,6 @@ class Catalog:
             lost = (pictures.c.status == "found") & pictures.c.id.not_in(select(codes.c.picture_id))
             values = {"status": "skipped", "reason": "its code was lost", "realism": None, "mtime_ns": READ_AGAIN}
             connection.execute(update(pictures).where(lost).values(values))
-
-    def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remember that the pictures of these contents are no copies of one another."""
-        rows = sorted({(min(pair), max(pair)) for pair in pairs})
-        with self.transaction() as connection:
-            for a, b in rows:
-                values = insert(distinct).prefix_with("OR IGNORE").values(hash_a=a, hash_b=b)
-                connection.execute(values)
-
-    def kept_apart(self) -> set[frozenset[bytes]]:
-        """Pairs of contents that are no copies of one another, by a person's word."""
-        with self.transaction() as connection:
-            if not inspect(connection).has_table(distinct.name):
-                return set()
-            return {frozenset(row) for row in connection.execute(select(distinct))}
 
     def counts(self) -> dict[str, int]:
         with self.transaction() as connection:

@@ -95,6 +95,16 @@ distinct = Table(  # contents that a person said are no copies of one another
     Column("hash_b", LargeBinary, primary_key=True),
 )
 
+directions = Table(  # ways through the space of codes that a person named
+    "directions",
+    tables,
+    Column("name", Text, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),  # float32, little-endian
+    Column("with_count", Integer, nullable=False),
+    Column("without_count", Integer, nullable=False),
+    Column("accuracy", Float),
+)
+
 
 @dataclass(frozen=True)
 class Meta:
@@ -126,6 +136,20 @@ class Picture(NamedTuple):  # not a dataclass: an update reads a hundred thousan
     reason: str | None = None
     id: int | None = None
     generation: int = 0
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A way through the space of codes: ``vector`` float32 (d,) leads from the average picture without something to the
+    average one with it. ``accuracy`` is the balanced accuracy by which it tells pictures apart that it was not learnt
+    from; None where there were too few.
+    """
+
+    name: str
+    vector: Floats
+    with_count: int
+    without_count: int
+    accuracy: float | None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from index.catalog import FILE_NAME, Catalog
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
+from index.notes import Notes
 from index.schema import Floats, Ids, Meta
 from index.structures import EXACT, Budget, Structure, choose
 from index.vectors import PART, CacheUnusable, Metric, Quality, Truth, VectorCache, check_faiss, check_gpu, layout_of
@@ -41,6 +42,7 @@ class Store:
         self.folder = folder
         self.on_gpu = on_gpu
         self.catalog = catalog
+        self.notes = Notes(catalog)
         self.budget = Budget.kept_in(folder)
         self._caches: dict[str, VectorCache] = {}
         self._gpu_caches: dict[str, VectorCache] = {}

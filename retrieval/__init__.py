@@ -10,9 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from index.schema import Direction
     from index.structures import Budget
     from retrieval.apply import Act, apply_plan, load_plan, undo
     from retrieval.dedup import Compared, Evidence, Group, Plan, compare_pictures, find_copies
+    from retrieval.directions import learn_direction
     from retrieval.errors import (
         Diverged,
         IndexBusy,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
         LatentError,
         MissingExtra,
         ModelError,
+        NoDirection,
         NoIndex,
         PathError,
         PictureRefused,
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from retrieval.ingest import Summary
     from retrieval.model import Encoded, Model, load_model, shipped_models
     from retrieval.places import locate_index
-    from retrieval.retriever import Hit, Retriever
+    from retrieval.retriever import Hit, Retriever, Seen
     from retrieval.status import Status
     from retrieval.transformer import CodeTransformer
 
@@ -43,6 +46,7 @@ __all__ = [
     "Budget",
     "CodeTransformer",
     "Compared",
+    "Direction",
     "Diverged",
     "Encoded",
     "Evidence",
@@ -57,12 +61,14 @@ __all__ = [
     "MissingExtra",
     "Model",
     "ModelError",
+    "NoDirection",
     "NoIndex",
     "PathError",
     "PictureRefused",
     "Plan",
     "PlanError",
     "Retriever",
+    "Seen",
     "Status",
     "Summary",
     "TrainingError",
@@ -70,6 +76,7 @@ __all__ = [
     "compare_pictures",
     "find_copies",
     "find_images",
+    "learn_direction",
     "load_model",
     "load_plan",
     "locate_index",
@@ -84,12 +91,14 @@ _ROOMS = {
     "retrieval.ingest": ("Summary",),
     "index.structures": ("Budget",),
     "retrieval.apply": ("Act", "apply_plan", "load_plan", "undo"),
+    "index.schema": ("Direction",),
+    "retrieval.directions": ("learn_direction",),
     "retrieval.dedup": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
     "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
     "retrieval.transformer": ("CodeTransformer",),
     "retrieval.features": ("write_features",),
     "retrieval.places": ("locate_index",),
-    "retrieval.retriever": ("Hit", "Retriever"),
+    "retrieval.retriever": ("Hit", "Retriever", "Seen"),
     "retrieval.status": ("Status",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

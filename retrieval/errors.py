@@ -9,6 +9,7 @@
     ├── ModelError          a bundle that is missing, damaged, or lacks a part
     ├── TrainingError       training data or settings that cannot work
     │   └── Diverged        a loss became NaN or infinite
+    ├── NoDirection         a direction that the index was not taught
     ├── NoIndex             no index where one was looked for
     ├── IndexMismatch       an index of another model or schema
     ├── IndexBusy           another process is writing to it
@@ -41,6 +42,7 @@ __all__ = [
     "LatentError",
     "MissingExtra",
     "ModelError",
+    "NoDirection",
     "NoIndex",
     "PathError",
     "PictureRefused",
@@ -62,6 +64,10 @@ class PictureRefused(LatentError):
 
 class PathError(LatentError):
     """A path is not what it should be: not a folder, not in the index."""
+
+
+class NoDirection(LatentError):
+    """An index was asked for a direction that it was not taught."""
 
 
 class PlanError(LatentError):

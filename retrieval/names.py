@@ -9,6 +9,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 KEEP = ("resolution", "size", "oldest", "path")  # which copy is kept: the first rule that tells decides
 Device = Literal["auto", "cpu", "cuda"]
 
+STRANGE = 0.99  # of a collection is less strange than a picture that is warned of
 DEFAULT_MODEL = "photos-64"
 DECODE_SCALE = 0.9  # G(0.9 N(E(x))) is what the O-GAN paper's reconstructions show
 

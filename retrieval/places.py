@@ -101,8 +101,10 @@ def absolute(row: Row, roots: dict[int, str]) -> str:
     return os.path.join(roots[row.root_id], os.fsdecode(row.path))
 
 
-def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
-    """Whether the file at ``path`` still has the size and the date of its row."""
+def is_unchanged(row: Row, path: object) -> bool:
+    """Whether ``path`` is that of a file which still has the size and the date of its row."""
+    if not isinstance(path, str | os.PathLike):
+        return False
     try:
         facts = os.stat(path)
     except OSError:

@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from retrieval.dedup import Evidence, Group, Plan
+from retrieval.explain import heat_maps
 from retrieval.images import Pixels
 from retrieval.retriever import Retriever
 from retrieval.sheet import Cell, Row, draw_html, thumbnail
@@ -31,15 +32,13 @@ def _row(group: Group, retriever: Retriever) -> Row:
 
 def _copy(kept: Pixels, evidence: Evidence) -> Cell:
     picture = thumbnail(evidence.path)
-    difference = np.abs(kept.astype(np.int16) - picture).astype(np.uint8)
     why = f"same {evidence.kind}" if evidence.kind != "near" else f"d {evidence.distance:.2f}   {evidence.likeness:.3f}"
     words = (" ".join(filter(None, (why, evidence.turned))), os.path.basename(evidence.path))
-    return Cell(picture, difference, words, evidence.path)
+    return Cell(picture, heat_maps(kept, picture[None]), words, evidence.path)
 
 
-def _prototype(group: Group, retriever: Retriever) -> Pixels | None:
+def _prototype(group: Group, retriever: Retriever) -> list[Pixels]:
     if not retriever.model.has_generator:
-        return None
-    codes = np.concatenate([retriever.look_at(path).codes for path in (group.keep, *group.remove)])
-    prototype: Pixels = retriever.decode(codes.mean(0, keepdims=True))[0]
-    return prototype
+        return []
+    codes = np.stack([retriever.look_at(path).code for path in (group.keep, *group.remove)])
+    return list(retriever.decode(codes.mean(0, keepdims=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -12,23 +12,36 @@ from pathlib import Path
 import numpy as np
 
 from index.catalog import Catalog
-from index.schema import Meta
+from index.schema import Direction, Meta
 from index.schema import Picture as Row
 from index.store import Store
 from index.structures import Budget
 from index.vectors import Metric
-from retrieval.errors import PathError
+from retrieval.errors import NoDirection, PathError
 from retrieval.images import Pixels
 from retrieval.ingest import Report, Scope, Summary, ingest
-from retrieval.model import Encoded, Floats, Model, load_model
+from retrieval.model import Floats, Model, load_model
 from retrieval.model_copy import MODEL_FOLDER, check_model, model_for, provide_model
 from retrieval.names import Device
 from retrieval.places import absolute, all_scopes, is_unchanged, locate_index, rows_at, rows_of_file, scopes_below
 from retrieval.status import Status, status_of
+from retrieval.strangeness import SAMPLE, strangeness
 from retrieval.verify import all_faults, repair_index
 from retrieval.workers import DecoderPool
 
 Query = str | os.PathLike[str] | Pixels
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model sees in one picture: ``code`` float32 (d,), ``realism`` -avg(E(x)) and ``spread`` std(E(x)); and
+    ``ids`` of the very file in the index, by whatever names.
+    """
+
+    code: Floats
+    realism: float
+    spread: float
+    ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -163,7 +176,7 @@ class Retriever:
         """
         hashes = [self._content(path) for path in paths]
         with Store.writing(self.folder) as store:
-            store.catalog.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
+            store.notes.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
         self._refresh(None)
 
     def note_gone(self, paths: Sequence[str | os.PathLike[str]]) -> int:
@@ -181,7 +194,7 @@ class Retriever:
 
     def kept_apart(self) -> set[frozenset[bytes]]:
         """Pairs of content hashes that ``keep_apart`` was told of."""
-        return self._store.catalog.kept_apart()
+        return self._store.notes.kept_apart()
 
     def _content(self, path: str | os.PathLike[str]) -> bytes:
         for row in self._rows_of(path):
@@ -204,13 +217,11 @@ class Retriever:
         """As ``query``, for several pictures at once."""
         if not queries:
             return []
-        rows = [self._rows_of(query) for query in queries]
-        xq = np.concatenate([self._look_at(*pair).codes for pair in zip(queries, rows, strict=True)])
-        own = [{row.id for row in its if row.id is not None} for its in rows]
-        return self.query_codes(xq, k, metric, own)
+        seen = [self.look_at(query) for query in queries]
+        return self.query_codes(np.stack([one.code for one in seen]), k, metric, [one.ids for one in seen])
 
     def query_codes(
-        self, xq: Floats, k: int = 10, metric: Metric = "euclidean", left_out: Sequence[set[int]] | None = None
+        self, xq: Floats, k: int = 10, metric: Metric = "euclidean", left_out: Sequence[Collection[int]] | None = None
     ) -> list[list[Hit]]:
         """As ``query``, for codes float32 (n, d); ``left_out`` names ids that must not be found, for each."""
         if k < 1:
@@ -229,27 +240,59 @@ class Retriever:
             for hits in found
         ]
 
-    def ids_of(self, query: Query) -> set[int]:
-        """Ids of the very file that is asked about, which is no hit of its own."""
-        return {row.id for row in self._rows_of(query) if row.id is not None}
+    def look_at(self, query: Query) -> Seen:
+        """What the model sees in one picture; one that is indexed and did not change is not read for it.
 
-    def look_at(self, query: Query) -> Encoded:
-        """Code, realism and spread of one picture, each with n = 1; an indexed one that did not change is not read."""
-        return self._look_at(query, self._rows_of(query))
-
-    def _look_at(self, query: Query, rows: list[Row]) -> Encoded:
+        Raises:
+            PictureRefused: the path cannot be read as a picture.
+        """
+        rows = self._rows_of(query)
+        ids = frozenset(row.id for row in rows if row.id is not None)
         for row in rows[:1]:  # the name that was given
             code = self._store.catalog.codes([row.id]).get(row.id) if row.id is not None else None
-            if (
-                code is not None
-                and row.status == "found"
-                and not isinstance(query, np.ndarray)
-                and is_unchanged(row, query)
-            ):
-                return Encoded(code[None], np.array([row.realism], np.float32), np.array([row.spread], np.float32))
-        if isinstance(query, np.ndarray):
-            return self.model.encode_fully(query[None])
-        return self.model.encode_fully([query])
+            if code is not None and row.status == "found" and is_unchanged(row, query):
+                assert row.realism is not None and row.spread is not None
+                return Seen(code, row.realism, row.spread, ids)
+        encoded = self.model.encode_fully(query[None] if isinstance(query, np.ndarray) else [query])
+        return Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]), ids)
+
+    def strangeness(self, seen: Seen) -> float | None:
+        """How strange a picture is beside this collection: the share of it that is less so (``retrieval.strangeness``).
+
+        None where the collection is too small to tell.
+        """
+        return strangeness(self._store.catalog.some_looks(SAMPLE), seen.realism, seen.spread)
+
+    def directions(self) -> dict[str, Direction]:
+        """The directions that ``keep_direction`` was given, by name."""
+        return self._store.notes.directions()
+
+    def direction(self, name: str) -> Direction:
+        """The direction of that name.
+
+        Raises:
+            NoDirection: there is none.
+        """
+        known = self.directions()
+        if name not in known:
+            raise NoDirection(f"this index knows no direction {name!r}; it knows {', '.join(known) or 'none'}")
+        return known[name]
+
+    def keep_direction(self, direction: Direction) -> None:
+        """Remember a direction (``learn_direction``), in place of one of the same name.
+
+        Raises:
+            IndexBusy, IndexUnwritable: the index cannot be written now, or here.
+        """
+        with Store.writing(self.folder) as store:
+            store.notes.keep_direction(direction)
+        self._refresh(None)
+
+    def forget_direction(self, name: str) -> None:
+        """Forget a direction, if there is one of that name; raises as ``keep_direction`` does."""
+        with Store.writing(self.folder) as store:
+            store.notes.forget_direction(name)
+        self._refresh(None)
 
     def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None) -> Pixels:
         """What the generator paints for hits, or for codes (n, d): uint8 (n, s, s, 3).

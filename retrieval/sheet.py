@@ -22,15 +22,16 @@ GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
 ABOUT = "Above: the picture. Below: what the generator paints for its code, which is how the index sees it."
+ABOUT_HEAT = " Below that: where it differs from what is painted for the query; black nowhere, white most."
 INK, PAPER, FAINT = "#1c1c1e", "#ffffff", "#77777c"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, what G paints for it (where there is a generator), and up to two lines of text."""
+    """A picture, what is shown under it (what G paints for it, where there is a generator), up to two lines of text."""
 
     picture: Pixels
-    painted: Pixels | None
+    under: Sequence[Pixels]
     caption: tuple[str, ...]
     source: str = ""
 
@@ -64,32 +65,31 @@ def letterbox(pixels: Pixels, side_px: int = CELL_PX) -> Pixels:
 
 
 def draw_png(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """Draw each query on the left, its hits in lines of ten beside it, G's painting under each picture."""
+    """Draw each query on the left, its hits in lines of ten beside it, and under each picture what belongs there."""
     lines = [
         (row.query if start == 0 else None, row.hits[start : start + PER_LINE])
         for row in rows
         for start in range(0, max(1, len(row.hits)), PER_LINE)
     ]
     columns = 1 + max((len(hits) for _, hits in lines), default=0)
-    painted = any(cell.painted is not None for query, hits in lines for cell in (query, *hits) if cell)
-    line_px = CELL_PX * (2 if painted else 1) + CAPTION_PX + 2 * GAP_PX
+    deep = 1 + max((len(cell.under) for query, hits in lines for cell in (query, *hits) if cell), default=0)
+    line_px = CELL_PX * deep + CAPTION_PX + 2 * GAP_PX
     size = (columns * (CELL_PX + GAP_PX) + 2 * GAP_PX, max(1, len(lines)) * line_px + GAP_PX)
     sheet = Image.new("RGB", size, PAPER)
     for number, (query, hits) in enumerate(lines):
         top = GAP_PX + number * line_px
         if query is not None:
-            _draw_cell(sheet, query, GAP_PX, top, painted)
+            _draw_cell(sheet, query, GAP_PX, top, deep)
         for column, hit in enumerate(hits, 1):
-            _draw_cell(sheet, hit, 2 * GAP_PX + column * (CELL_PX + GAP_PX), top, painted)
+            _draw_cell(sheet, hit, 2 * GAP_PX + column * (CELL_PX + GAP_PX), top, deep)
     sheet.save(path, "PNG")
 
 
-def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int, painted: bool) -> None:
-    sheet.paste(Image.fromarray(letterbox(cell.picture)), (left, top))
-    if cell.painted is not None:
-        sheet.paste(Image.fromarray(letterbox(cell.painted)), (left, top + CELL_PX))
+def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int, deep: int) -> None:
+    for level, pixels in enumerate((cell.picture, *cell.under)):
+        sheet.paste(Image.fromarray(letterbox(pixels)), (left, top + level * CELL_PX))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    text_top = top + CELL_PX * (2 if painted else 1) + 3
+    text_top = top + CELL_PX * deep + 3
     for number, line in enumerate(cell.caption):
         colour = INK if number == 0 else FAINT
         pen.text((left + 1, text_top + 14 * number), _fitting(printable(line), font), fill=colour, font=font)
@@ -104,13 +104,17 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
     return "..." + text
 
 
-def draw_strip(pictures: Sequence[Pixels], path: str | os.PathLike[str]) -> None:
-    """Draw pictures side by side, the first and the last set apart from those between them."""
-    width = len(pictures) * CELL_PX + 4 * GAP_PX
+def draw_strip(groups: Sequence[Sequence[Pixels] | Pixels], path: str | os.PathLike[str]) -> None:
+    """Draw pictures side by side, with a gap between one group and the next."""
+    shown = [group for group in groups if len(group)]
+    width = sum(map(len, shown)) * CELL_PX + (len(shown) + 1) * GAP_PX
     strip = Image.new("RGB", (width, CELL_PX + 2 * GAP_PX), PAPER)
-    for number, pixels in enumerate(pictures):
-        apart = GAP_PX * (1 + (number > 0) + (number == len(pictures) - 1))
-        strip.paste(Image.fromarray(letterbox(pixels)), (apart + number * CELL_PX, GAP_PX))
+    left = GAP_PX
+    for group in shown:
+        for pixels in group:
+            strip.paste(Image.fromarray(letterbox(pixels)), (left, GAP_PX))
+            left += CELL_PX
+        left += GAP_PX
     strip.save(path, "PNG")
 
 
@@ -143,7 +147,7 @@ def _section(row: Row) -> str:
 
 
 def _figure(cell: Cell, kind: str) -> str:
-    pictures = [cell.picture] if cell.painted is None else [cell.picture, cell.painted]
+    pictures = [cell.picture, *cell.under]
     name = html.escape(printable(cell.source), quote=True)
     images = "".join(f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">' for pixels in pictures)
     first, *rest = (html.escape(printable(line)) for line in (*cell.caption, ""))

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.encoding import encode_files
 from retrieval.errors import MissingExtra, PictureRefused
 from retrieval.images import Pixels
 from retrieval.model import Floats, Model, load_model
 from retrieval.names import DEFAULT_MODEL, Device
-from retrieval.workers import DecoderPool, Task
 
 try:
     from sklearn.base import BaseEstimator, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
     raise MissingExtra("CodeTransformer needs scikit-learn: pip install 'latent[features]'") from error
-
-ENCODED_AT_ONCE = 256
 
 OnError = Literal["raise", "nan", "drop"]
 
@@ -84,9 +83,7 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.kept_ = np.arange(len(X))
             return self._open().encode(X)
         paths = _as_paths(X)
-        codes = np.full((len(paths), self.n_codes_), np.nan, np.float32)
-        for rows, squares in self._decoded(paths):
-            codes[rows] = self._open().encode_squares(squares).codes
+        codes = encode_files(self._open(), paths, partial(self._note_refused, paths), self.workers)
         everything = np.arange(len(paths))
         self.kept_ = everything[[row not in self.refused_ for row in everything]]
         if self.on_error != "drop":
@@ -98,24 +95,10 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "n_codes_")
         return np.array([f"code{i}" for i in range(self.n_codes_)], dtype=object)
 
-    def _decoded(self, paths: list[str]) -> Iterator[tuple[list[int], Pixels]]:
-        """Places and squares uint8 (b, s, s, 3) of the files that are pictures, in batches."""
-        rows: list[int] = []
-        squares: list[Pixels] = []
-        with DecoderPool(self._open().image_size, self.workers) as pool:
-            for row, decoded in enumerate(pool.map(Task(path) for path in paths)):
-                if decoded.pixels is None:
-                    if self.on_error == "raise":
-                        raise PictureRefused(f"{paths[row]}: {decoded.reason}")
-                    self.refused_[row] = decoded.reason or ""
-                    continue
-                rows.append(row)
-                squares.append(decoded.pixels)
-                if len(rows) == ENCODED_AT_ONCE:
-                    yield rows, np.stack(squares)
-                    rows, squares = [], []
-        if rows:
-            yield rows, np.stack(squares)
+    def _note_refused(self, paths: list[str], row: int, reason: str) -> None:
+        if self.on_error == "raise":
+            raise PictureRefused(f"{paths[row]}: {reason}")
+        self.refused_[row] = reason
 
     def _open(self) -> Model:
         wanted = (self.model, self.device)

@@ -39,11 +39,11 @@ def test_signs_and_pictures_take_turns(words: str) -> None:
 def test_a_sum_is_the_sum_of_codes_standardized(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     with Retriever.build(shape_folder, tmp_path / "i", model=tiny_bundle) as retriever:
         a, b = map(str, sorted(shape_folder.rglob("*.png"))[:2])
-        codes = [retriever.look_at(path).codes[0].astype(np.float64) for path in (a, b)]
+        codes = [retriever.look_at(path).code.astype(np.float64) for path in (a, b)]
         expected = codes[0] - 0.5 * codes[1]
         expected = (expected - expected.mean()) / expected.std()
-        np.testing.assert_allclose(combined(retriever, [Term(1, a), Term(-0.5, b)]), expected, atol=1e-5)
-        np.testing.assert_allclose(combined(retriever, [Term(1, a), Term(1, a)]), codes[0], atol=1e-5)
+        np.testing.assert_allclose(combined(retriever, [Term(1, a), Term(-0.5, b)])[0], expected, atol=1e-5)
+        np.testing.assert_allclose(combined(retriever, [Term(1, a), Term(1, a)])[0], codes[0], atol=1e-5)
         with pytest.raises(ValueError, match="cancel out"):
             combined(retriever, [Term(1, a), Term(-1, a)])
 

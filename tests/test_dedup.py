@@ -417,7 +417,7 @@ def test_what_lies_beside_the_central_square_counts(samples: np.ndarray, tmp_pat
         Image.fromarray(np.concatenate([samples[above], samples[40], samples[below]])).save(photos / name)
     with build(photos, tmp_path / "i") as retriever:
         plan = find_copies(retriever, workers=1)
-        codes = np.concatenate([retriever.look_at(photos / name).codes for name in ("a.png", "b.png")])
+        codes = np.stack([retriever.look_at(photos / name).code for name in ("a.png", "b.png")])
     assert (codes[0] * codes[1]).mean() > 0.99  # standardized: their cosine
     assert pairs_of(plan) == {frozenset((str(photos / "a.png"), str(photos / "a again.jpg")))}
     model = load_model("faces-64", "cpu")

@@ -141,14 +141,14 @@ def test_contents_that_swap_and_chain_their_names(shape_folder: Path, tmp_path: 
     a, b, c, d = sorted(shape_folder.glob("*.png"))[:4]
     before = {path.name: path.read_bytes() for path in (a, b, c, d)}
     with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
-        codes = {path.name: retriever.look_at(path).codes for path in (a, b, c, d)}
+        codes = {path.name: retriever.look_at(path).code for path in (a, b, c, d)}
         a.write_bytes(before[b.name])
         b.write_bytes(before[a.name])
         (shape_folder / "zz.png").write_bytes(before[d.name])  # d's old content under a later name ...
         d.write_bytes(before[c.name])  # ... while d holds c's, and c is gone
         c.unlink()
         retriever.update(workers=2)
-        now = {path.name: retriever.look_at(path).codes for path in (a, b, d, shape_folder / "zz.png")}
+        now = {path.name: retriever.look_at(path).code for path in (a, b, d, shape_folder / "zz.png")}
         for path, origin in ((a, b), (b, a), (d, c), (shape_folder / "zz.png", d)):
             np.testing.assert_allclose(now[path.name], codes[origin.name], atol=1e-5)
         assert retriever.verify() == [] and len(retriever) == 24

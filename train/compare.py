@@ -157,11 +157,11 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
     samples, repainted = [], []
     for name, model in models.items():
         caption = tuple(filter(None, name.split(":")))
-        drawn = [Cell(pixels, None, caption if not n else ()) for n, pixels in enumerate(model.sample(len(originals)))]
+        drawn = [Cell(pixels, (), caption if not n else ()) for n, pixels in enumerate(model.sample(len(originals)))]
         samples.append(Row(drawn[0], drawn[1:]))
         if model.has_encoder:
             pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
-            cells = [Cell(*pair, caption if not n else ()) for n, pair in enumerate(pairs)]
+            cells = [Cell(real, [made], caption if not n else ()) for n, (real, made) in enumerate(pairs)]
             repainted.append(Row(cells[0], cells[1:]))
     for name, rows in (("samples", samples), ("reconstructions", repainted)):
         draw_png(rows, folder / f"{name}.png")

@@ -1,0 +1,139 @@
+"""``latent direction``: teach an index what a change looks like, and see it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.speech import counted, device_option, index_option, png_only, say, shown_path, workers_option
+from retrieval.names import Device
+
+if TYPE_CHECKING:
+    from retrieval import Direction, Retriever
+
+POOR = 0.6  # of two folders alike in everything else, half is told apart by chance
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  latent direction smile --with smiling --without serious       learn it
+  latent direction smile --along face.jpg -o strip.png          see it
+  latent query face.jpg --plus smile --minus 0.5*glasses        use it
+  latent direction                                              list what was learnt
+"""
+)
+@click.argument("name", required=False)
+@click.option(
+    "--with", "with_folder", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Pictures that have it."
+)
+@click.option(
+    "--without",
+    "without_folder",
+    type=click.Path(exists=True, file_okay=False),
+    metavar="DIR",
+    help="Pictures that lack it, alike in everything else.",
+)
+@click.option("--along", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE", help="Paint a way through it.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png")
+@click.option("--reach", type=click.FloatRange(min=0, min_open=True), default=2.0, show_default=True)
+@click.option("--steps", type=click.IntRange(2, 64), default=9, show_default=True, help="Paintings along the way.")
+@click.option("--forget", is_flag=True, help="Forget it.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@index_option
+@workers_option
+@device_option
+def direction(
+    name: str | None,
+    with_folder: str | None,
+    without_folder: str | None,
+    along: str | None,
+    output: str | None,
+    reach: float,
+    steps: int,
+    forget: bool,
+    form: str,
+    index_folder: str | None,
+    workers: int | None,
+    device: Device,
+) -> None:
+    """Learn the direction NAME from pictures with it and pictures without it, see it, forget it, or list them all.
+
+    The index keeps it. How well it tells apart pictures that it was not learnt from is printed: half right is chance.
+    With --along, IMAGE is painted from --reach steps against the direction to as many along it; one step leads from the
+    average picture without it to the average one with it.
+    """
+    from retrieval import Retriever
+
+    learning = with_folder is not None or without_folder is not None
+    _check(name, learning and not (with_folder and without_folder), learning + bool(along) + forget, along, output)
+    with Retriever.open(index_folder, device) as retriever:
+        if name is None:
+            _list(retriever, form)
+        elif with_folder and without_folder:
+            _learn(retriever, name, with_folder, without_folder, workers)
+        elif along and output:
+            _paint(retriever, retriever.direction(name), along, output, reach, steps)
+        elif forget:
+            retriever.direction(name)
+            retriever.forget_direction(name)
+        else:
+            _print([retriever.direction(name)], form)
+
+
+def _check(name: str | None, is_half: bool, wishes: int, along: str | None, output: str | None) -> None:
+    if name is None and wishes:
+        raise click.UsageError("which direction? name it: latent direction NAME ...")
+    if is_half:
+        raise click.UsageError("a direction is learnt from two folders: --with DIR --without DIR")
+    if wishes > 1:
+        raise click.UsageError("learn (--with, --without), look (--along) or --forget, one at a time")
+    if bool(along) != bool(output):
+        raise click.UsageError("--along IMAGE and -o FILE.png go together")
+
+
+def _learn(retriever: Retriever, name: str, with_folder: str, without_folder: str, workers: int | None) -> None:
+    from retrieval import learn_direction
+
+    try:
+        learnt = learn_direction(retriever.model, name, with_folder, without_folder, workers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    retriever.keep_direction(learnt)
+    _print([learnt], "table")
+    if learnt.accuracy is None:
+        say("Too few pictures to tell how good it is; some dozens on each side are a beginning.")
+    elif learnt.accuracy < POOR:
+        say("The model hardly tells them apart; going this way will change other things.")
+
+
+def _paint(retriever: Retriever, way: Direction, along: str, output: str, reach: float, steps: int) -> None:
+    import numpy as np
+
+    from retrieval.arithmetic import added_up
+    from retrieval.sheet import draw_strip, thumbnail
+
+    pair = np.stack([retriever.look_at(along).code, way.vector])
+    codes = [added_up(pair, [1, step], retriever.model.standardized) for step in np.linspace(-reach, reach, steps)]
+    draw_strip([[thumbnail(along)], retriever.decode(np.stack(codes))], output)
+    click.echo(shown_path(output))
+
+
+def _list(retriever: Retriever, form: str) -> None:
+    known = list(retriever.directions().values())
+    _print(known, form)
+    if not known:
+        say("This index knows no direction yet; latent direction NAME --with DIR --without DIR")
+
+
+def _print(ways: list[Direction], form: str) -> None:
+    if form == "json":
+        fields = ("name", "with_count", "without_count", "accuracy")
+        entries = [{field: getattr(one, field) for field in fields} for one in ways]
+        click.echo(json.dumps({"schema": 1, "directions": entries}, indent=2))
+        return
+    for one in ways:
+        told = "" if one.accuracy is None else f", tells {100 * one.accuracy:.0f}% of others apart"
+        click.echo(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{told}")
