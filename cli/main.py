@@ -22,6 +22,7 @@ COMMANDS = {
     "interpolate": "cli.models:interpolate",
     "swap": "cli.models:swap",
     "benchmark": "cli.benchmark:benchmark",
+    "map": "cli.map:map_",
     "models": "cli.models:models",
     "query": "cli.query:query",
     "reconstruct": "cli.models:reconstruct",

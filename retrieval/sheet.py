@@ -149,13 +149,13 @@ def _section(row: Row) -> str:
 def _figure(cell: Cell, kind: str) -> str:
     pictures = [cell.picture, *cell.under]
     name = html.escape(printable(cell.source), quote=True)
-    images = "".join(f'<img src="{_data_uri(pixels)}" alt="{name}" title="{name}">' for pixels in pictures)
+    images = "".join(f'<img src="{data_uri(pixels)}" alt="{name}" title="{name}">' for pixels in pictures)
     first, *rest = (html.escape(printable(line)) for line in (*cell.caption, ""))
     caption = first + "".join(f"<span>{line}</span>" for line in rest if line)
     return f"<figure{kind}>{images}<figcaption>{caption}</figcaption></figure>"
 
 
-def _data_uri(pixels: Pixels) -> str:
+def data_uri(pixels: Pixels) -> str:
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

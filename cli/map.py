@@ -1,0 +1,81 @@
+"""``latent map``: the collection on a plane, alike beside alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.speech import device_option, index_option, say, shown_path, workers_option
+from retrieval.names import Device
+
+if TYPE_CHECKING:
+    from retrieval.plane import Layout
+
+
+def _html_or_png(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.lower().endswith((".html", ".png")):
+        raise click.BadParameter(f"{value} ends neither with .html nor with .png")
+    return value
+
+
+@click.command(
+    "map",
+    epilog="""\b
+Examples:
+  latent map -o map.html                   to zoom and move in
+  latent map -o map.png --clusters 24      to print
+  latent map -o map.html --layout umap     neighbourhoods kept, slower (needs the extra map)
+""",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False),
+    callback=_html_or_png,
+    metavar="FILE",
+    help="FILE.html or FILE.png.",
+)
+@click.option("--layout", type=click.Choice(["pca", "umap"]), default="pca", show_default=True)
+@click.option(
+    "--most", type=click.IntRange(3, 50_000), default=2000, show_default=True, help="Pictures on it, drawn at random."
+)
+@click.option(
+    "--clusters", type=click.IntRange(1, 1000), default=12, show_default=True, help="Groups whose average is painted."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same map.")
+@index_option
+@workers_option
+@device_option
+def map_(
+    output: str,
+    layout: Layout,
+    most: int,
+    clusters: int,
+    seed: int,
+    index_folder: str | None,
+    workers: int | None,
+    device: Device,
+) -> None:
+    """Draw the pictures of an index on a plane where alike ones lie together, as one page or one picture.
+
+    Below it stands what the generator paints for the average of each cluster. In the page a wheel zooms, dragging
+    moves, a click on a painting goes to its cluster and one on a picture opens it.
+    """
+    from retrieval import Retriever
+    from retrieval.map_sheet import draw_map_html, draw_map_png
+    from retrieval.plane import lay_out, thumbnails
+
+    with Retriever.open(index_folder, device) as retriever:
+        plane = lay_out(retriever, layout, most, clusters, seed)
+    thumbs = thumbnails(plane.paths, workers)
+    if output.lower().endswith(".html"):
+        draw_map_html(plane, thumbs, output)
+        shown = len(plane.paths)
+    else:
+        shown = draw_map_png(plane, thumbs, output)
+    click.echo(shown_path(output))
+    say(f"{shown:,} of {plane.total:,} pictures")
+    if lost := sum(thumb is None for thumb in thumbs):
+        say(f"{lost:,} cannot be read any more; latent index update")

@@ -1,0 +1,133 @@
+"""The collection on a plane: who lies where, and what is drawn of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Run, write_shapes
+from PIL import Image
+
+from retrieval import PathError, Retriever
+from retrieval.map_sheet import CELLS, MAP_PX, draw_map_html, nearest_to_cells
+from retrieval.plane import THUMB_PX, lay_out, thumbnails
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    folder = tmp_path_factory.mktemp("mapped")
+    write_shapes(folder / "photos", 60, side=32)
+    Retriever.build(folder / "photos", folder / ".latent", model=tiny_bundle, workers=1).close()
+    return folder
+
+
+def facts_of(page: Path) -> dict[str, object]:
+    (found,) = re.findall(r"^const facts = (.*);$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(json.loads(found))
+
+
+def test_positions_are_the_first_two_principal_components(indexed: Path) -> None:
+    with Retriever.open(indexed / ".latent") as retriever:
+        plane = lay_out(retriever)
+        codes = np.stack([retriever.look_at(path).code for path in plane.paths]).astype(np.float64)
+        again = lay_out(retriever)
+    centred = codes - codes.mean(0)
+    axes = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    inner = (plane.positions > 0).all(1) & (plane.positions < 1).all(1)
+    assert inner.sum() > 50 and plane.total == len(plane.paths) == 60
+    for axis in (0, 1):
+        assert abs(np.corrcoef(axes[inner, axis], plane.positions[inner, axis])[0, 1]) > 0.999
+    np.testing.assert_array_equal(plane.positions, again.positions)
+    assert [cluster.position for cluster in plane.clusters] == [cluster.position for cluster in again.clusters]
+
+
+def test_clusters_hold_everything_and_are_painted(indexed: Path) -> None:
+    with Retriever.open(indexed / ".latent") as retriever:
+        plane = lay_out(retriever, clusters=5)
+        assert sum(cluster.count for cluster in plane.clusters) == 60 and len(plane.clusters) == 5
+        assert sorted((c.count for c in plane.clusters), reverse=True) == [c.count for c in plane.clusters]
+        assert all(c.painted is not None and c.painted.shape == (32, 32, 3) for c in plane.clusters)
+        assert len(lay_out(retriever, clusters=1000).clusters) <= 60
+
+
+def test_a_part_of_a_collection_is_drawn_at_random(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Retriever.open(indexed / ".latent") as retriever:
+        whole, part, other = (lay_out(retriever, most=most, seed=seed) for most, seed in ((60, 0), (20, 0), (20, 1)))
+        assert len(set(part.paths)) == 20 and set(part.paths) < set(whole.paths) and part.paths != other.paths
+        catalog = retriever._store.catalog
+        monkeypatch.setattr(catalog, "found_codes", lambda *words: type(catalog).found_codes(catalog, *words, batch=7))
+        assert lay_out(retriever, most=20).paths == part.paths  # in batches of seven
+        with pytest.raises(ValueError, match="layout must be"):
+            lay_out(retriever, "tsne")  # type: ignore[arg-type]
+
+
+def test_too_few_pictures_make_no_map(tmp_path: Path, tiny_bundle: Path) -> None:
+    write_shapes(tmp_path / "photos", 2)
+    with (
+        Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle, workers=1) as retriever,
+        pytest.raises(PathError, match="three pictures at least"),
+    ):
+        lay_out(retriever)
+
+
+def test_each_cell_shows_the_picture_nearest_to_its_middle() -> None:
+    points = np.random.default_rng(0).random((4000, 2)).astype(np.float32)
+    points[0] = 1.0
+    drawable = [number % 3 != 0 for number in range(4000)]
+    places = nearest_to_cells(points, drawable)
+    cells = np.minimum(np.floor(points * CELLS), CELLS - 1)
+    for column in range(CELLS):
+        for line in range(CELLS):
+            here = [n for n in np.flatnonzero((cells == (column, line)).all(1)) if drawable[n]]
+            away = [max(abs(points[n] * CELLS - (column + 0.5, line + 0.5))) for n in here]
+            assert (column, line) not in places if not here else places[column, line] == here[int(np.argmin(away))]
+
+
+def test_the_command_draws_both(indexed: Path, latent: Run, tmp_path: Path) -> None:
+    gone = sorted((indexed / "photos").iterdir())[0]
+    kept = gone.read_bytes()
+    words = ("--index", indexed / ".latent", "--clusters", 4)
+    latent("map", "-o", "map.html", *words)
+    facts = facts_of(tmp_path / "map.html")
+    assert len(facts["names"]) == 60 and len(facts["clusters"]) == 4 and facts["total"] == 60  # type: ignore[arg-type]
+    assert Path(str(facts["links"][0]).removeprefix("file://")).is_file()  # type: ignore[index]
+    gone.unlink()
+    try:
+        done = latent("map", "-o", "map.png", *words)
+    finally:
+        gone.write_bytes(kept)
+    assert "1 cannot be read any more" in done.stderr
+    with Image.open(tmp_path / "map.png") as sheet:
+        assert sheet.width == MAP_PX and sheet.height > MAP_PX + 128
+        drawn = np.asarray(sheet.convert("RGB"))[:MAP_PX].reshape(CELLS, THUMB_PX, CELLS, THUMB_PX, 3)
+    filled = (drawn < 250).any(axis=(1, 3, 4)).sum()
+    shown = int(re.findall(r"(\d+) of 60 pictures", done.stderr)[0])
+    assert shown <= filled <= shown + 4 * 4  # a cluster's number may touch four cells
+    assert "neither" in latent("map", "-o", "map.jpg", *words, code=2).stderr
+    assert "latent[map]" in latent("map", "-o", "m.png", "--layout", "umap", *words, code=1).stderr or _has_umap()
+
+
+def _has_umap() -> bool:
+    try:
+        import umap  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def test_names_cannot_break_the_page(tmp_path: Path, tiny_bundle: Path) -> None:
+    folder = tmp_path / "photos"
+    write_shapes(folder, 3)
+    (folder / "a<").mkdir()  # whose picture's path holds the end of a script
+    for name in ("a</script><b>$facts.png", "a'\"\\.png", "\udcff\n.png"):
+        sorted(folder.glob("shape-*.png"))[0].rename(folder / name)
+    with Retriever.build(folder, tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
+        plane = lay_out(retriever)
+    assert len(plane.paths) == 3
+    draw_map_html(plane, thumbnails(plane.paths, 1), tmp_path / "map.html")
+    names = facts_of(tmp_path / "map.html")["names"]
+    assert any("$facts" in name for name in names) and not any("\n" in name for name in names)  # type: ignore[union-attr,attr-defined]
+    assert (tmp_path / "map.html").read_text(encoding="utf-8").count("</script>") == 1
