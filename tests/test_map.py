@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from conftest import Run, write_shapes
 from PIL import Image
 
-from retrieval import PathError, Retriever
+from retrieval import MissingExtra, PathError, Retriever
 from retrieval.map_sheet import CELLS, MAP_PX, draw_map_html, nearest_to_cells
 from retrieval.plane import THUMB_PX, lay_out, thumbnails
 
@@ -107,15 +108,31 @@ def test_the_command_draws_both(indexed: Path, latent: Run, tmp_path: Path) -> N
     shown = int(re.findall(r"(\d+) of 60 pictures", done.stderr)[0])
     assert shown <= filled <= shown + 4 * 4  # a cluster's number may touch four cells
     assert "neither" in latent("map", "-o", "map.jpg", *words, code=2).stderr
-    assert "latent[map]" in latent("map", "-o", "m.png", "--layout", "umap", *words, code=1).stderr or _has_umap()
 
 
-def _has_umap() -> bool:
-    try:
-        import umap  # noqa: F401
-    except ImportError:
-        return False
-    return True
+def test_umap_keeps_neighbourhoods(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Nearest neighbours among 128 numbers stay nearer on its plane than on that of PCA."""
+    write_shapes(tmp_path / "photos", 300, side=32)
+    with Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
+        planes = [lay_out(retriever, layout, clusters=2) for layout in ("umap", "pca", "umap")]  # type: ignore[arg-type]
+        codes = np.stack([retriever.look_at(path).code for path in planes[0].paths])
+    nearest = neighbours(codes)
+    kept = [
+        np.mean([len(set(a) & set(b)) for a, b in zip(nearest, neighbours(x.positions), strict=True)]) for x in planes
+    ]
+    assert kept[0] > kept[1] > 0
+    np.testing.assert_array_equal(planes[0].positions, planes[2].positions)
+
+
+def neighbours(points: np.ndarray) -> np.ndarray:
+    distances = np.linalg.norm(points[:, None].astype(np.float64) - points[None], axis=2)
+    return np.argsort(distances, axis=1)[:, 1:11]
+
+
+def test_umap_that_is_not_installed_is_named(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not there
+    with Retriever.open(indexed / ".latent") as retriever, pytest.raises(MissingExtra, match=r"latent\[map\]"):
+        lay_out(retriever, "umap")
 
 
 def test_names_cannot_break_the_page(tmp_path: Path, tiny_bundle: Path) -> None:
