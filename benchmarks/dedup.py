@@ -4,17 +4,26 @@ Pictures are samples of `faces-64`, which all show a face in the middle and so a
 those of --photos. Of some of them copies are written, one kind of alteration each; all other pairs are wrong.
 
 * ours: `latent index build` and `latent dedup find`, with its own threshold, with and without --invariant mirror;
-* imagehash, imagededup: their perceptual hashes with the distances that their documentation names, where installed.
+* imagehash, imagededup, czkawka (its Python package): perceptual hashes with the distances that their documentation
+  names, where installed.
+
+Each runs in a process of its own, with its own peak of memory; latent's decoders are further processes.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
+import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from beside import Line, arguments_of, tell
@@ -27,16 +36,23 @@ MODEL = "photos-64"
 Pairs = set[frozenset[str]]
 
 
+@dataclass(frozen=True)
+class Result:
+    found: Pairs
+    seconds: float
+    memory_mb: float
+
+
 def plant(folder: Path, originals: list[Image.Image], each: int) -> dict[frozenset[str], str]:
     """Write originals and ``each`` copies of every kind; the true pairs with their kinds."""
     folder.mkdir(parents=True)
     for number, image in enumerate(originals):
-        image.save(folder / f"{number:05d}.png")
+        image.save(folder / f"{number:05d}.jpg", quality=95)
     truth = {}
     for number, (kind, _) in enumerate(itertools.product(ALTERATIONS, range(each))):
         copy = folder / f"copy-{number:05d}.jpg"
         ALTERATIONS[kind](originals[number]).convert("RGB").save(copy, quality=90)
-        truth[frozenset((str(folder / f"{number:05d}.png"), str(copy)))] = kind
+        truth[frozenset((str(folder / f"{number:05d}.jpg"), str(copy)))] = kind
     return truth
 
 
@@ -46,8 +62,47 @@ def pairs_of(plan: Plan) -> Pairs:
     return {frozenset(pair) for group in groups for pair in itertools.combinations(group, 2)}
 
 
-def hashed(paths: list[Path], hash_of: Callable[[Path], np.ndarray], most_bits: int) -> Pairs:
+def latent(folder: Path, invariant: Sequence[str]) -> Pairs:
+    """Index and plan, both from nothing."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Retriever.build(folder, Path(scratch) / "index", model=MODEL) as retriever,
+    ):
+        return pairs_of(find_copies(retriever, invariant=invariant))
+
+
+def image_hash(folder: Path, method: str, most_bits: int) -> Pairs:
+    import imagehash
+
+    return _hashed(folder, lambda path: getattr(imagehash, method)(Image.open(path)).hash.ravel(), most_bits)
+
+
+def image_dedup(folder: Path, most_bits: int) -> Pairs:
+    from imagededup.methods import PHash
+
+    hasher = PHash(verbose=False)
+    return _hashed(
+        folder,
+        lambda path: np.array([int(bit) for bit in f"{int(hasher.encode_image(str(path)), 16):064b}"]),
+        most_bits,
+    )
+
+
+def czkawka(folder: Path, most_bits: int) -> Pairs:
+    from czkawka import ImageSimilarity
+
+    with tempfile.TemporaryDirectory() as scratch:
+        os.environ["XDG_CACHE_HOME"] = scratch  # hashes of an earlier run would be read there
+        finder = ImageSimilarity()
+        finder.set_directories([folder])
+        finder.set_similarity(most_bits)
+        groups = finder.find_similar()
+    return {frozenset(map(str, pair)) for group in groups for pair in itertools.combinations(group, 2)}
+
+
+def _hashed(folder: Path, hash_of: Callable[[Path], np.ndarray], most_bits: int) -> Pairs:
     """Pairs of pictures whose hashes differ in no more bits."""
+    paths = sorted(folder.iterdir())
     bits = np.stack([hash_of(path) for path in paths]).astype(np.float32)
     signs = 2 * bits - 1
     differing = (bits.shape[1] - signs @ signs.T) / 2
@@ -55,23 +110,26 @@ def hashed(paths: list[Path], hash_of: Callable[[Path], np.ndarray], most_bits: 
     return {frozenset((str(paths[a]), str(paths[b]))) for a, b in zip(rows, columns, strict=True)}
 
 
-def peers() -> Iterable[tuple[str, Callable[[Path], np.ndarray], int]]:
-    if find_spec("imagehash"):
-        import imagehash
+PROGRAMS: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {
+    "latent": ("retrieval", latent, ((),)),
+    "latent, mirror": ("retrieval", latent, (("mirror",),)),
+    **{f"imagehash pHash, {most} bits": ("imagehash", image_hash, ("phash", most)) for most in (0, 4, 8)},
+    "imagehash dHash, 4 bits": ("imagehash", image_hash, ("dhash", 4)),
+    "imagededup PHash, 10 bits": ("imagededup.methods", image_dedup, (10,)),
+    **{f"czkawka, {most} bits": ("czkawka", czkawka, (most,)) for most in (0, 5, 10, 15)},
+}
 
-        for most in (0, 4, 8):
-            yield f"imagehash pHash, {most} bits", lambda path: imagehash.phash(Image.open(path)).hash.ravel(), most
-        yield "imagehash dHash, 4 bits", lambda path: imagehash.dhash(Image.open(path)).hash.ravel(), 4
+
+def run(name: str, folder: Path) -> Result | None:
+    """One program, in a process of its own; None where it is not installed."""
+    module, find, settings = PROGRAMS[name]
     try:
-        from imagededup.methods import PHash
+        import_module(module)
     except Exception:  # not there, or without the torchvision that fits
-        return
-    hasher = PHash(verbose=False)
-
-    def bits(path: Path) -> np.ndarray:
-        return np.array([int(bit) for bit in f"{int(hasher.encode_image(str(path)), 16):064b}"])
-
-    yield "imagededup PHash, 10 bits", bits, 10
+        return None
+    start = time.perf_counter()
+    found = find(folder, *settings)
+    return Result(found, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def scored(found: Pairs, truth: Iterable[frozenset[str]]) -> tuple[float, float, float]:
@@ -84,7 +142,11 @@ def scored(found: Pairs, truth: Iterable[frozenset[str]]) -> tuple[float, float,
 
 def main() -> None:
     arguments = arguments_of(
-        __doc__, pictures=(2000, "originals"), each=(40, "copies of each kind"), photos=("", "a folder of originals")
+        __doc__,
+        pictures=(2000, "originals"),
+        each=(40, "copies of each kind"),
+        side=(1024, "pixels of an original's side"),
+        photos=("", "a folder of originals"),
     )
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.photos:
@@ -92,32 +154,32 @@ def main() -> None:
             originals = [Image.open(path).convert("RGB") for path in files]
         else:
             samples = load_model("faces-64").sample(arguments.pictures, seed=21)
-            originals = [Image.fromarray(one).resize((160, 160), Image.Resampling.BICUBIC) for one in samples]
+            originals = [
+                Image.fromarray(one).resize((arguments.side,) * 2, Image.Resampling.BICUBIC) for one in samples
+            ]
         folder = Path(scratch) / "photos"
         truth = plant(folder, originals, arguments.each)
-        results: dict[str, tuple[Pairs, float]] = {}
-        start = time.perf_counter()
-        with Retriever.build(folder, Path(scratch) / "index", model=MODEL) as retriever:
-            indexed_s = time.perf_counter() - start
-            for name, invariant in (("latent", ()), ("latent, mirror", ("mirror",))):
-                start = time.perf_counter()
-                plan = find_copies(retriever, invariant=invariant)
-                results[name] = pairs_of(plan), indexed_s + time.perf_counter() - start
-        paths = sorted(folder.iterdir())
-        for name, hash_of, most in peers():
-            start = time.perf_counter()
-            found = hashed(paths, hash_of, most)
-            results[name] = found, time.perf_counter() - start
-    best = max((scored(found, truth)[2] for name, (found, _) in results.items() if "latent" not in name), default=0.0)
+        results: dict[str, Result] = {}
+        for name in PROGRAMS:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                if (result := process.submit(run, name, folder).result()) is not None:
+                    results[name] = result
+    best = max((scored(one.found, truth)[2] for name, one in results.items() if "latent" not in name), default=0.0)
     lines = []
-    for name, (found, seconds) in results.items():
-        precision, recall, f1 = scored(found, truth)
-        wrong = len(found - set(truth))
-        what = f"{name}: precision {precision:.3f}, recall {recall:.3f}, {wrong:,} wrong, {seconds:.1f} s"
+    for name, one in results.items():
+        precision, recall, f1 = scored(one.found, truth)
+        wrong = len(one.found - set(truth))
+        quality = f"{name}: precision {precision:.3f}, recall {recall:.3f}, {wrong:,} wrong"
         lines.append(
-            Line(what, f"F1 {f1:.3f}", f"best hash {best:.3f}", f1 / max(best, 1e-9), 1.0 if "latent" in name else None)
+            Line(
+                f"{quality}, {one.seconds:.1f} s, {one.memory_mb:.0f} MB",
+                f"F1 {f1:.3f}",
+                f"best hash {best:.3f}",
+                f1 / max(best, 1e-9),
+                1.0 if "latent" in name else None,
+            )
         )
-    found = results["latent, mirror"][0]
+    found = results["latent, mirror"].found
     for kind in ALTERATIONS:
         its = [pair for pair, its_kind in truth.items() if its_kind == kind]
         share = sum(pair in found for pair in its) / len(its)
