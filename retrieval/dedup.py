@@ -8,16 +8,16 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from index.joins import Pairs, close_pairs, cross_pairs
-from index.schema import Picture as Row
 from retrieval.background import UNCALIBRATED, measure_background
 from retrieval.errors import LatentError, PathError
 from retrieval.images import Pixels, read_image, squeezed
@@ -30,10 +30,10 @@ from retrieval.workers import DecoderPool, Task
 Kind = Literal["bytes", "pixels", "near"]
 Folders = Literal["all", "within", "across"]
 RULES: dict[str, Callable[[Member], Any]] = {
-    "resolution": lambda one: -(one.row.width_px or 0) * (one.row.height_px or 0),
-    "size": lambda one: -one.row.size_bytes,
-    "oldest": lambda one: one.row.mtime_ns,
-    "newest": lambda one: -one.row.mtime_ns,
+    "resolution": lambda one: -one.pixels,
+    "size": lambda one: -one.size_bytes,
+    "oldest": lambda one: one.mtime_ns,
+    "newest": lambda one: -one.mtime_ns,
     "path": lambda one: os.fsencode(one.path),
 }
 TURNS: dict[str, tuple[tuple[str, Callable[[Pixels], Pixels]], ...]] = {
@@ -52,13 +52,15 @@ SCHEMA = 1
 Report = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Member:
-    """A picture of the collection, with its code (d,)."""
+class Member(NamedTuple):  # there may be millions
+    """A picture of the collection; its code is row ``number`` of all codes."""
 
     path: str
-    row: Row
-    code: Floats
+    number: int
+    content_hash: bytes | None
+    size_bytes: int
+    mtime_ns: int
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -174,12 +176,12 @@ def find_copies(
     """
     _check(false_matches, threshold, invariant, keep)
     archive = _Archive(against)
-    members = sorted(_members(retriever), key=lambda one: os.fsencode(one.path))
+    members, codes = _members(retriever)
     archive.check(members)
     contents = _by_content(members, keep, archive)
     firsts = [same[0] for same in contents]
-    codes = np.stack([one.code for one in firsts]) if firsts else np.empty((0, retriever.latent_dim), np.float32)
-    copies = _Copies(len(firsts))
+    codes = codes[[one.number for one in firsts]]
+    copies = _Copies()
     with DecoderPool(retriever.model.image_size, workers) as pool:
         squares = Squares([one.path for one in firsts], pool)
         background = measure_background(codes, squares.likenesses)
@@ -193,10 +195,10 @@ def find_copies(
         for name, turn in (turn for kind in invariant for turn in TURNS[kind]):
             for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, threshold, BLOCK):
                 copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
-    copies.part(retriever.kept_apart(), [one.row.content_hash for one in firsts])
+    copies.part(retriever.kept_apart(), [one.content_hash for one in firsts])
     groups = _groups(contents, copies, archive, folders)
     listed = {path for group in groups for path in (group.keep, *group.remove)}
-    facts = {one.path: _facts(one.row) for one in members if one.path in listed}
+    facts = {one.path: _facts(one) for one in members if one.path in listed}
     return Plan(threshold, background.expected(threshold) if background else None, groups, facts)
 
 
@@ -218,8 +220,8 @@ class _Archive:
 class _Copies:
     """Which pictures are copies of which, with the evidence."""
 
-    def __init__(self, count: int) -> None:
-        self.of: list[dict[int, tuple[float, float, str]]] = [{} for _ in range(count)]
+    def __init__(self) -> None:
+        self.of: defaultdict[int, dict[int, tuple[float, float, str]]] = defaultdict(dict)
 
     def take(self, pairs: Pairs, likenesses: Sequence[float | None], turned: str = "") -> None:
         for (a, b), distance, like in zip(pairs.rows(), pairs.distances.tolist(), likenesses, strict=True):
@@ -247,17 +249,23 @@ def _check(false_matches: float, threshold: float | None, invariant: Sequence[st
                 raise ValueError(f"{name} has no {word!r}; it knows {', '.join(known)}")
 
 
-def _members(retriever: Retriever) -> Iterator[Member]:
-    for rows, codes in retriever.found():
-        for (path, row), code in zip(rows, codes, strict=True):
-            yield Member(path, row, code)
+def _members(retriever: Retriever) -> tuple[list[Member], Floats]:
+    """All pictures by path, and their codes (n, d)."""
+    members: list[Member] = []
+    codes = [np.empty((0, retriever.latent_dim), np.float32)]
+    for rows, batch in retriever.found():
+        for number, (path, row) in enumerate(rows, len(members)):
+            pixels = (row.width_px or 0) * (row.height_px or 0)
+            members.append(Member(path, number, row.content_hash, row.size_bytes, row.mtime_ns, pixels))
+        codes.append(batch)
+    return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
 
 
 def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archive) -> list[list[Member]]:
     """Pictures of the same bytes together, the one to keep first; best keepers first of all."""
     same: dict[bytes | None, list[Member]] = {}
     for one in members:
-        same.setdefault(one.row.content_hash, []).append(one)
+        same.setdefault(one.content_hash, []).append(one)
 
     def rank(one: Member) -> tuple[Any, ...]:
         return (one.path not in archive, *(RULES[rule](one) for rule in (*keep, "path")))
@@ -297,7 +305,7 @@ def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, fo
         taken.add(number)
         keeper = same[0]
         evidence = [Evidence(one.path, "bytes", 0.0, 1.0) for one in same[1:] if _may_go(keeper, one, archive, folders)]
-        for other, (distance, like, turned) in sorted(copies.of[number].items()):
+        for other, (distance, like, turned) in sorted(copies.of.get(number, {}).items()):
             its = [one for one in contents[other] if _may_go(keeper, one, archive, folders)]
             if other in taken or not its:
                 continue
@@ -364,5 +372,5 @@ def compare_pictures(
     return Compared("near" if like >= ALIKE else "", distance, like, turned if like >= ALIKE else "")
 
 
-def _facts(row: Row) -> FileFacts:
-    return FileFacts(row.size_bytes, row.mtime_ns, (row.content_hash or b"").hex())
+def _facts(one: Member) -> FileFacts:
+    return FileFacts(one.size_bytes, one.mtime_ns, (one.content_hash or b"").hex())

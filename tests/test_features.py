@@ -7,18 +7,19 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, draw_shapes, write_shapes
+from conftest import SHAPES, Run, draw_shapes, write_shapes
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import check_estimator
+from sklearn.utils import estimator_checks as checks
 
 from retrieval import CodeTransformer, PictureRefused, Retriever, load_model, write_features
 from retrieval.errors import PathError
@@ -162,7 +163,40 @@ def test_it_is_an_estimator_like_any_other(labelled: tuple[list[str], np.ndarray
     assert list(table.columns) == [f"code{i}" for i in range(16)] == transformer.get_feature_names_out().tolist()
     assert np.array_equal(table.to_numpy(), codes)
     with pytest.warns(SkipTestWarning, match="requires input"):  # all that an input of pictures leaves
-        check_estimator(CodeTransformer(str(tiny_bundle), workers=1))
+        checks.check_estimator(CodeTransformer(str(tiny_bundle), workers=1))
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.check_estimator_cloneable,
+        checks.check_estimator_repr,
+        checks.check_estimator_tags_renamed,
+        checks.check_valid_tag_types,
+        checks.check_mixin_order,
+        checks.check_no_attributes_set_in_init,
+        checks.check_parameters_default_constructible,
+        checks.check_get_params_invariance,
+        checks.check_set_params,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_scikit_learns_checks_that_ask_for_no_numbers(check: Callable[[str, object], None], tiny_bundle: Path) -> None:
+    """``check_estimator`` passes over these for an input that is no matrix, though they need none."""
+    check("CodeTransformer", CodeTransformer(workers=1))
+
+
+def test_the_example_classifier(tmp_path: Path, tiny_bundle: Path) -> None:
+    for seed, part in enumerate(("train", "test")):
+        for kind, pixels in zip(np.arange(40) % 4, draw_shapes(40, seed)[0], strict=True):
+            (tmp_path / part / SHAPES[kind]).mkdir(parents=True, exist_ok=True)
+            number = len(list((tmp_path / part / SHAPES[kind]).iterdir()))
+            Image.fromarray(pixels).save(tmp_path / part / SHAPES[kind] / f"{number}.png")
+    script = Path(__file__).parents[1] / "docs" / "classify.py"
+    words = [sys.executable, "-W", "error", str(script), "train", "test", str(tiny_bundle)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.removeprefix("accuracy ")) > 0.35  # 0.25 by chance
 
 
 @pytest.mark.parametrize("wrong", ["a.png", 7, [1, 2], np.zeros((2, 3), np.uint8), np.zeros((2, 4, 4, 3))])
