@@ -11,23 +11,23 @@ import click
 
 from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
 
-COMMANDS = {
-    "compare": "cli.dedup:compare",
-    "dedup": "cli.dedup:dedup",
-    "demo": "cli.demo:demo",
-    "direction": "cli.direction:direction",
-    "evaluate": "cli.evaluate:evaluate",
-    "features": "cli.features:features",
-    "index": "cli.index:index",
-    "interpolate": "cli.models:interpolate",
-    "swap": "cli.models:swap",
-    "benchmark": "cli.benchmark:benchmark",
-    "map": "cli.map:map_",
-    "models": "cli.models:models",
-    "query": "cli.query:query",
-    "reconstruct": "cli.models:reconstruct",
-    "sample": "cli.models:sample",
-    "train": "cli.train:train",
+COMMANDS = {  # where it is, and what the list of commands says of it
+    "demo": ("cli.demo:demo", "See it work on pictures that it makes itself."),
+    "index": ("cli.index:index", "Make an index of folders, keep it true, look after it."),
+    "query": ("cli.query:query", "Find what looks like a picture."),
+    "map": ("cli.map:map_", "Lay the collection out on a plane."),
+    "direction": ("cli.direction:direction", "Teach an index what a change looks like."),
+    "dedup": ("cli.dedup:dedup", "Find copies, and do something about them."),
+    "compare": ("cli.dedup:compare", "Tell whether two files are copies of one picture."),
+    "features": ("cli.features:features", "Write codes as a table for other programs."),
+    "models": ("cli.models:models", "List the models that ship."),
+    "sample": ("cli.models:sample", "Paint pictures that never were."),
+    "reconstruct": ("cli.models:reconstruct", "Paint pictures from their own codes."),
+    "interpolate": ("cli.models:interpolate", "Paint the way from one picture to another."),
+    "swap": ("cli.models:swap", "Paint a picture with its class exchanged."),
+    "train": ("cli.train:train", "Learn a model of your own pictures."),
+    "evaluate": ("cli.evaluate:evaluate", "Measure how good a model is, beside controls."),
+    "benchmark": ("cli.benchmark:benchmark", "Train several methods, and compare them."),
 }
 EXIT_NO_INDEX = 3
 EXIT_INTERRUPTED = 130
@@ -49,8 +49,12 @@ class Latent(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
+        module, name = COMMANDS[cmd_name][0].split(":")
         return getattr(import_module(module), name)  # type: ignore[no-any-return]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from index.vectors import Metric
     from retrieval import Hit, Retriever
     from retrieval.arithmetic import Term
-    from retrieval.images import Pixels
     from retrieval.model import Floats
     from retrieval.sheet import Row
 
@@ -219,33 +218,15 @@ def _draw(
 
 
 def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: bool) -> Row:
-    """The question and its hits; under each what G paints for it, and where that differs from the question's."""
-    from retrieval.explain import heat_maps
-    from retrieval.sheet import Cell, Row, thumbnail
+    from retrieval.explain import answer_row
+    from retrieval.sheet import thumbnail
 
-    asked = thumbnail(answer.query)
-    painted: list[Pixels] = []
-    under: list[list[Pixels]] = [[] for _ in answer.hits]
-    if retriever.model.has_generator:
-        painted, paintings = list(retriever.decode(answer.code[None], scale)), retriever.decode(answer.hits, scale)
-        heat = heat_maps(painted[0], paintings) if explain else []
-        under = [list(levels) for levels in zip(paintings, *([heat] if explain else []), strict=True)]
-        if len(answer.terms) > 1:  # a sum is no file
-            asked, painted = painted[0], []
-    cells = [
-        Cell(
-            thumbnail(hit.path),
-            below,
-            (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", os.path.basename(hit.path)),
-            hit.path,
-        )
-        for hit, below in zip(answer.hits, under, strict=True)
-    ]
-    return Row(Cell(asked, painted, (_heading(answer), os.path.basename(answer.query)), answer.query), cells)
-
-
-def _heading(answer: Answer) -> str:
-    return "query" if answer.strangeness is None else f"stranger than {100 * answer.strangeness:.0f}%"
+    asked = thumbnail(answer.query) if len(answer.terms) == 1 else None  # a sum is no file
+    heading = "query"
+    if explain and answer.strangeness is not None:
+        heading = f"stranger than {100 * answer.strangeness:.0f}%"
+    words = (heading, os.path.basename(answer.query))
+    return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.query)
 
 
 def _print(answers: list[Answer], form: str, metric: str, null: bool) -> None:

@@ -15,8 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from retrieval import Hit, Model, Retriever, load_model, shipped_models
+from index.vectors import Metric
+from retrieval import Model, Retriever, load_model, shipped_models
+from retrieval.explain import answer_row
 from retrieval.images import read_image, square
+from retrieval.map_sheet import draw_map_png
+from retrieval.plane import lay_out, thumbnails
 from retrieval.sheet import Cell, Row, draw_png, draw_strip, thumbnail
 
 LIBRARY = 600
@@ -47,18 +51,19 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
         Retriever.build(pictures, index=Path(scratch) / "index", model=model) as retriever,
     ):
         for metric in ("euclidean", "cosine"):
-            rows = [row(retriever, path, retriever.query(path, 8, metric)) for path in paths[2 : 2 + QUERIES]]
+            rows = [row(retriever, path, metric) for path in paths[2 : 2 + QUERIES]]
             draw_png(rows, target / f"neighbours-{metric}.png")
+        draw_png([row(retriever, paths[2], "euclidean", heat=True)], target / "explained.png")
+        plane = lay_out(retriever, most=LIBRARY)
+        draw_map_png(plane, thumbnails(plane.paths), Path(scratch) / "map.png")
+        with Image.open(Path(scratch) / "map.png") as drawn:
+            drawn.resize((drawn.width // 2, drawn.height // 2)).save(target / "map.jpg", quality=85)
 
 
-def row(retriever: Retriever, path: str, hits: list[Hit]) -> Row:
+def row(retriever: Retriever, path: str, metric: Metric, heat: bool = False) -> Row:
     """A query and its hits, each with what G paints for it."""
-    painted = retriever.decode(retriever.look_at(path).code[None])[0]
-    cells = [
-        Cell(thumbnail(hit.path), [paint], (f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}",))
-        for hit, paint in zip(hits, retriever.decode(hits), strict=True)
-    ]
-    return Row(Cell(thumbnail(path), [painted], ("query",)), cells)
+    code = retriever.look_at(path).code
+    return answer_row(retriever, thumbnail(path), ("query",), code, retriever.query(path, 8, metric), heat=heat)
 
 
 def main() -> None:

@@ -5,12 +5,53 @@ The generator paints what a code keeps, so a difference of paintings is a differ
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageOps
 
 from retrieval.images import Pixels
+from retrieval.model import Floats
+from retrieval.retriever import Hit, Retriever
+from retrieval.sheet import Cell, Row, thumbnail
 
 LEAST = 64.0  # grey levels of 255 that are drawn as white at least: a faint difference is to look faint
+
+
+def answer_row(
+    retriever: Retriever,
+    asked: Pixels | None,
+    words: tuple[str, ...],
+    code: Floats,
+    hits: Sequence[Hit],
+    scale: float | None = None,
+    heat: bool = False,
+    source: str = "",
+) -> Row:
+    """A query and its hits for a sheet: under each what G paints for it and, with ``heat``, where that differs.
+
+    Args:
+        asked: the query's picture; None where it has none, and its painting stands for it.
+        words: what stands below it, in two lines at most.
+        code: float32 (d,).
+        scale: codes are multiplied by it before they are painted, by the model's own number by default.
+        source: where the query's picture lies.
+    """
+    painted: list[Pixels] = []
+    under: list[list[Pixels]] = [[] for _ in hits]
+    if retriever.model.has_generator:
+        painted, paintings = list(retriever.decode(code[None], scale)), retriever.decode(hits, scale)
+        levels = [paintings, *([heat_maps(painted[0], paintings)] if heat else [])]
+        under = [list(below) for below in zip(*levels, strict=True)]
+    if asked is None:
+        asked, painted = (painted or [thumbnail(source)])[0], []
+    cells = [Cell(thumbnail(hit.path), below, _caption(hit), hit.path) for hit, below in zip(hits, under, strict=True)]
+    return Row(Cell(asked, painted, words, source), cells)
+
+
+def _caption(hit: Hit) -> tuple[str, str]:
+    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", os.path.basename(hit.path)
 
 
 def heat_maps(query: Pixels, hits: Pixels) -> list[Pixels]:
