@@ -49,7 +49,7 @@ lint: $(VENV)/.tests  ## ruff, mypy --strict, import contracts
 	@echo "== import contracts"
 	@$(BIN)/lint-imports
 
-bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of docs/performance.md (half an hour)
+bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of docs/performance.md (two hours)
 	@$(BIN)/python benchmarks/ingest.py --page
 	@$(BIN)/python benchmarks/query.py --page
 	@$(BIN)/python benchmarks/structures.py --page

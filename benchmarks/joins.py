@@ -17,19 +17,24 @@ from index.joins import BLOCK, close_pairs
 WITHIN = 4.0  # of codes that are sqrt(128) = 11.3 long
 
 
+def peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
 def main() -> None:
-    arguments = arguments_of(__doc__, codes=(200_000, "codes"), rounds=(1, "rounds"))
+    arguments = arguments_of(__doc__, codes=(1_000_000, "codes"), rounds=(1, "rounds"))
     cloud, count = Cloud(), arguments.codes
     codes = np.concatenate([batch for _, batch in cloud.batches(count)])
     copies = count // 100
     codes[-copies:] = codes[:copies] + np.random.default_rng(0).normal(0, 0.1, (copies, codes.shape[1]))
     index = faiss.IndexFlatL2(codes.shape[1])
     index.add(codes)
-    found = [0, 0]
-    before_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    found, extra_gb = [0, 0], [0.0]
+    before_gb = peak_gb()
 
     def ours() -> None:
         found[0] = sum(len(pairs) for pairs in close_pairs(codes, WITHIN))
+        extra_gb[0] = extra_gb[0] or peak_gb() - before_gb  # of the first round, before FAISS had its own
 
     def plain() -> None:
         blocks = [
@@ -37,8 +42,6 @@ def main() -> None:
         ]
         found[1] = (int(sum(blocks)) - count) // 2
 
-    ours()
-    extra_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6 - before_gb
     seconds = alternately(arguments.rounds, ours=ours, plain=plain)
     pairs = f"{found[0]:,} pairs of {count:,} codes"
     lines = [
@@ -50,7 +53,7 @@ def main() -> None:
             at_most=1.2,
         ),
         Line("the same pairs", f"{found[0]:,}", f"FAISS {found[1]:,}", found[0] / max(1, found[1])),
-        Line("memory above the codes", f"{extra_gb:.2f} GB", "1 GB", extra_gb, at_most=1.0),
+        Line("memory above the codes", f"{extra_gb[0]:.2f} GB", "1 GB", extra_gb[0], at_most=1.0),
     ]
     tell("joins", lines, arguments)
 
