@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from cli.speech import Finite, bar, counted, device_option, index_option, say, shown_path, size, workers_option
 from retrieval.names import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ Examples:
 @index_option
 @click.option(
     "--false-matches",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Finite(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="So many wrong pairs may be expected in this collection.",
 )
-@click.option("--threshold", type=click.FloatRange(min=0), help="A distance of codes instead, for those who know.")
+@click.option("--threshold", type=Finite(min=0), help="A distance of codes instead, for those who know.")
 @invariant_option
 @click.option(
     "--against",
@@ -231,6 +231,8 @@ def _print(plan: Plan) -> None:
         "too few pictures to tell how many are wrong" if expected is None else f"{expected:.2g} wrong to be expected"
     )
     click.echo(f"pairs of codes within {plan.threshold:.3f}, {doubt}; nothing was changed")
+    if plan.estimated_from:
+        say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are no copies.")
 
 
 def _write_csv(plan: Plan, path: str) -> None:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import device_option, file_stem, listed_paths, null_option, png_only, say, sheet_option, shown_path
+from cli.speech import (
+    Finite,
+    device_option,
+    file_stem,
+    listed_paths,
+    null_option,
+    png_only,
+    say,
+    sheet_option,
+    shown_path,
+)
 from retrieval.names import DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
@@ -78,7 +88,7 @@ def sample(
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
-@click.option("--scale", type=float, help="Codes are multiplied by it [default: the model's].")
+@click.option("--scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
 @sheet_option
 @null_option
 @device_option
@@ -142,7 +152,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 @click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
 @model_option
-@click.option("--scale", type=float, help="Codes are multiplied by it [default: the model's].")
+@click.option("--scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
 @device_option
 def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
     """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.speech import (
+    Finite,
     device_option,
     file_stem,
     index_option,
@@ -78,7 +79,7 @@ Examples:
 @click.option(
     "--explain", is_flag=True, help="With --sheet or --html: where each hit's painting differs from the query's."
 )
-@click.option("--decode-scale", type=float, help="Codes are multiplied by it [default: the model's].")
+@click.option("--decode-scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
 @sheet_option
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,17 @@ import click
 from retrieval.names import printable
 
 Command = Callable[..., Any]
+
+
+class Finite(click.FloatRange):
+    """A number that is one: click's own takes nan, which is neither below nor above any bound, and inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
 
 index_option = click.option(
     "--index",

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cli.speech import bar, say, shown_path, size, workers_option
+from cli.speech import Finite, bar, say, shown_path, size, workers_option
 from retrieval.errors import MissingExtra
 from train.recipe import CHOICES, METHOD_NAMES, VIEWS
 
@@ -52,9 +52,7 @@ Examples:
     "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
 )
 @click.option("--preset", "preset_name", metavar="NAME", help="slim-SIZE (default) or paper-SIZE.")
-@click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Train so long, over all resumed sessions,"
-)
+@click.option("--minutes", type=Finite(min=0, min_open=True), help="Train so long, over all resumed sessions,")
 @click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: 60 minutes].")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
 @click.option(
@@ -78,11 +76,11 @@ Examples:
 @click.option("--kernel", type=int, help="4 or 5.", hidden=True)
 @click.option("--self-modulated/--plain-norm", default=None, help="Self-modulated BatchNorm in G.", hidden=True)
 @click.option("--batch", "batch_size", type=int, help="Pictures a step.", hidden=True)
-@click.option("--learning-rate", type=float, help="The optimizer's.", hidden=True)
-@click.option("--lambda", "correlation_weight", type=float, help="Weight of the correlation term (ogan).", hidden=True)
+@click.option("--learning-rate", type=Finite(), help="The optimizer's.", hidden=True)
+@click.option("--lambda", "correlation_weight", type=Finite(), help="Weight of the correlation (ogan).", hidden=True)
 @click.option("--views", type=click.Choice(list(VIEWS)), help="How far views may be from their pictures (ogan-views).")
-@click.option("--view-weight", type=float, help="Weight of the term that compares the two (ogan-views).", hidden=True)
-@click.option("--ema", "ema_decay", type=float, help="Decay of the averaged weights; 0: none.", hidden=True)
+@click.option("--view-weight", type=Finite(), help="Weight of their comparison (ogan-views).", hidden=True)
+@click.option("--ema", "ema_decay", type=Finite(), help="Decay of the averaged weights; 0: none.", hidden=True)
 @click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.", hidden=True)
 @click.option("--seed", type=int)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -91,7 +89,7 @@ Examples:
 @click.option(
     "--cache", "cache_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decoded pictures [RUN/cache]."
 )
-@click.option("--cache-budget", type=float, default=16.0, show_default=True, metavar="GB", help="Beyond it, stream.")
+@click.option("--cache-budget", type=Finite(min=0), default=16.0, metavar="GB", help="Beyond it, stream [default: 16].")
 @click.option("--data-name", help="What the pictures are, for the model's card.")
 @click.option("--data-licence", help="Their licence, for the model's card.")
 @workers_option

@@ -58,7 +58,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         facts = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
         groups = [Group(str(one["keep"]), [str(p) for p in one["remove"]], []) for one in facts["groups"]]
         files = {str(name): FileFacts(**one) for name, one in facts["files"].items()}
-        plan = Plan(float(facts["threshold"]), facts["expected_false_pairs"], groups, files)
+        plan = Plan(float(facts["threshold"]), facts["expected_false_pairs"], groups=groups, files=files)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise PlanError(f"{os.fspath(path)} is no plan of latent dedup find ({error})") from error
     going = Counter(one for group in groups for one in group.remove)

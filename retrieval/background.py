@@ -34,6 +34,7 @@ Likenesses = Callable[[Sequence[tuple[int, int]]], Sequence[float | None]]
 class Background:
     """Of ``pairs`` pairs a share of ``density`` (t / ``scale``)^``exponent`` lies within t; ``passing`` of those pass.
 
+    All this was learnt from ``looked_at`` of the collection's nearest pairs that are no copies.
     ``reach`` is the distance beyond which a picture has more than ten neighbours as a rule: no copy is sought there.
     """
 
@@ -43,6 +44,7 @@ class Background:
     exponent: float
     passing: float
     reach: float
+    looked_at: int
 
     def expected(self, threshold: float) -> float:
         """False pairs to be expected within ``threshold``."""
@@ -76,6 +78,7 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
         exponent=len(t) / float(np.log(scale / t).sum()),
         passing=_passing(alike),
         reach=float(np.median(distances[:, min(10, distances.shape[1] - 1)])),
+        looked_at=len(t),
     )
 
 

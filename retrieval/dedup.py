@@ -95,11 +95,13 @@ class FileFacts:
 @dataclass(frozen=True)
 class Plan:
     """What could go. ``threshold`` is a Euclidean distance of codes; ``expected_false_pairs`` how many pairs within it
-    are to be expected that are no copies, or None where the collection is too small to tell.
+    are to be expected that are no copies, or None where the collection is too small to tell; ``estimated_from`` how
+    many of its nearest pairs that are no copies said so.
     """
 
     threshold: float
     expected_false_pairs: float | None
+    estimated_from: int = 0
     groups: list[Group] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
 
@@ -199,7 +201,9 @@ def find_copies(
     groups = _groups(contents, copies, archive, folders)
     listed = {path for group in groups for path in (group.keep, *group.remove)}
     facts = {one.path: _facts(one) for one in members if one.path in listed}
-    return Plan(threshold, background.expected(threshold) if background else None, groups, facts)
+    if background is None:
+        return Plan(threshold, None, 0, groups, facts)
+    return Plan(threshold, background.expected(threshold), background.looked_at, groups, facts)
 
 
 class _Archive:

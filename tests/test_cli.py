@@ -357,3 +357,20 @@ def test_the_way_begins_and_ends_at_the_reconstructions() -> None:
     assert steps.max() < np.linalg.norm((way[0].astype(float) - way[-1]).ravel())  # no jump as long as the way
     with pytest.raises(ValueError, match="two steps"):
         model.interpolate(codes[0], codes[1], 1)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", ".", "-o", "run", "--dry-run", "--cache-budget"),
+        ("train", ".", "-o", "run", "--dry-run", "--minutes"),
+        ("dedup", "find", "--threshold"),
+        ("dedup", "find", "--false-matches"),
+        ("query", "a.jpg", "--decode-scale"),
+    ],
+    ids=lambda words: words[-1],
+)
+def test_numbers_are_finite(latent: Run, words: tuple[str, ...], number: str) -> None:
+    refused = latent(*words, number, code=2).stderr
+    assert words[-1] in refused and ("finite" in refused or "range" in refused)

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
-from retrieval.background import Background, measure_background
+from retrieval.background import FEWEST, Background, measure_background
 from retrieval.likeness import ALIKE, Look, likeness, look
 from train.copies import ALTERATIONS
 
@@ -73,6 +73,7 @@ def test_planted_copies_are_found_and_nothing_else(planted: tuple[Path, dict[str
     assert found <= true  # the promise was one false pair at most
     assert len(found) >= 0.9 * len(true), sorted(map(sorted, true - found))
     assert plan.expected_false_pairs is not None and 0 < plan.expected_false_pairs <= 1.001
+    assert plan.estimated_from >= FEWEST
     for group in plan.groups:  # 160 px beat 144 and 80, and a PNG of these is larger than a JPEG
         assert "/originals/" in group.keep and [one.path for one in group.evidence] == group.remove
         assert all(one.likeness >= ALIKE and one.distance <= plan.threshold for one in group.evidence)
@@ -228,7 +229,7 @@ def test_few_pictures_are_too_few_to_tell(samples: np.ndarray, tmp_path: Path, c
         Image.fromarray(samples[0]).save(photos / f"{number}.png", compress_level=number)
     with build(photos, tmp_path / "i") as retriever:
         plan = find_copies(retriever, workers=1)
-    assert plan.expected_false_pairs is None
+    assert plan.expected_false_pairs is None and plan.estimated_from == 0
     assert len(pairs_of(plan)) == max(0, count - 1)
 
 

@@ -17,8 +17,8 @@ from train.data import METHOD_STREAM, Draws
 from train.losses import avg, correlation, critic_qp, squared_distance, standardize, std
 from train.method import Batch
 from train.methods.ogan import OGAN
-from train.networks import DownConv, Encoder, Generator, UpConv, channel_plan, count_parameters
-from train.recipe import PRESETS, Recipe, preset
+from train.networks import DownConv, Encoder, Generator, UpConv, count_parameters
+from train.recipe import PRESETS, Recipe, Shape, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -135,26 +135,26 @@ def test_real_and_generated_pictures_are_batches_of_their_own() -> None:
 @pytest.mark.parametrize("kernel", [4, 5])
 @pytest.mark.parametrize("size", [32, 64, 128, 256])
 def test_networks_map_pictures_to_codes_and_back(size: int, kernel: int) -> None:
-    encoder = Encoder(size, 10, 4, 16, kernel)
+    encoder = Encoder(Shape(size, 4, 16, kernel), 10)
     raw = encoder(torch.rand(2, 3, size, size))
     assert raw.shape == (2, 10) and raw.dtype == torch.float32
     for self_modulated in (False, True):
-        painted = Generator(size, 10, 4, 16, kernel, self_modulated)(torch.randn(2, 10))
+        painted = Generator(Shape(size, 4, 16, kernel, self_modulated), 10)(torch.randn(2, 10))
         assert painted.shape == (2, 3, size, size) and painted.abs().max() <= 1
 
 
 def test_results_are_float32_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert Encoder(32, 8, 4, 16)(torch.rand(2, 3, 32, 32)).dtype == torch.float32
-        assert Generator(32, 8, 4, 16)(torch.randn(2, 8)).dtype == torch.float32
+        assert Encoder(Shape(32, 4, 16), 8)(torch.rand(2, 3, 32, 32)).dtype == torch.float32
+        assert Generator(Shape(32, 4, 16), 8)(torch.randn(2, 8)).dtype == torch.float32
 
 
 def test_channels_double_up_to_the_widest() -> None:
-    assert channel_plan(128, 64, 2048) == [64, 128, 256, 512, 1024]
-    assert channel_plan(256, 32, 200) == [32, 64, 128, 200, 200, 200]
+    assert Shape(128, 64, 2048).channels == [64, 128, 256, 512, 1024]
+    assert Shape(256, 32, 200).channels == [32, 64, 128, 200, 200, 200]
     for size in (4, 48, 100):
         with pytest.raises(ValueError):
-            channel_plan(size, 8, 8)
+            _ = Shape(size, 8, 8).channels
 
 
 @pytest.mark.parametrize("kernel", [4, 5])
@@ -189,14 +189,14 @@ def test_paper_128_has_the_papers_shapes() -> None:
 
 
 def test_no_convolution_before_a_batchnorm_has_a_bias() -> None:
-    encoder = Encoder(64, 8, 4, 16)
+    encoder = Encoder(Shape(64, 4, 16), 8)
     stages = list(encoder.features)
     convolutions = [stage for stage in stages if isinstance(stage, DownConv)]
     assert [c.bias is not None for c in convolutions] == [True, False, False, False]
     assert not isinstance(stages[1], nn.BatchNorm2d)
     assert sum(isinstance(stage, nn.BatchNorm2d) for stage in stages) == 3
     for self_modulated in (False, True):
-        generator = Generator(64, 8, 4, 16, self_modulated=self_modulated)
+        generator = Generator(Shape(64, 4, 16, self_modulated=self_modulated), 8)
         assert [c.bias is not None for c in generator.convs] == [False, False, False, True]
         assert generator.dense.bias is None
 

@@ -6,7 +6,6 @@ At 128 px the paper's encoder has five 5x5 stride-2 convolutions of 64..1024 cha
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import torch
@@ -14,19 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.losses import at_least_float32
+from train.recipe import SEED_PX, Shape
 
 BN_EPS = 1e-3  # the reference's (Keras) BatchNorm
 BN_MOMENTUM = 0.01  # in torch's sense: the share of the new batch
 SLOPE = 0.2  # of LeakyReLU below zero
-SEED_PX = 4  # side of the last feature map of E and of the first of G
-
-
-def channel_plan(image_size: int, width: int, max_width: int) -> list[int]:
-    """Channels of each stage from the picture inwards: width, 2 width, 4 width ... capped at ``max_width``."""
-    stages = int(math.log2(image_size // SEED_PX))
-    if SEED_PX * 2**stages != image_size or stages < 1:
-        raise ValueError(f"image size {image_size} px is not 4 px times a power of two")
-    return [min(width * 2**stage, max_width) for stage in range(stages)]
 
 
 def batch_norm(channels: int, affine: bool = True) -> nn.BatchNorm2d:
@@ -92,22 +83,14 @@ class Encoder(nn.Module):
     """
 
     def __init__(
-        self,
-        image_size: int,
-        latent_dim: int,
-        width: int,
-        max_width: int,
-        kernel: int = 5,
-        normalised: bool = True,
-        biased: bool = True,
-        in_channels: int = 3,
+        self, shape: Shape, latent_dim: int, normalised: bool = True, biased: bool = True, in_channels: int = 3
     ) -> None:
         super().__init__()
-        channels = [in_channels, *channel_plan(image_size, width, max_width)]
+        channels = [in_channels, *shape.channels]
         stages: list[nn.Module] = []
         for stage, (c_in, c_out) in enumerate(pairwise(channels)):
             has_norm = normalised and stage > 0  # it makes the convolution's bias idle
-            stages.append(DownConv(c_in, c_out, kernel, bias=biased and not has_norm))
+            stages.append(DownConv(c_in, c_out, shape.kernel, bias=biased and not has_norm))
             if has_norm:
                 stages.append(batch_norm(c_out))
             stages.append(nn.LeakyReLU(SLOPE))
@@ -125,24 +108,16 @@ class Encoder(nn.Module):
 class Generator(nn.Module):
     """G: codes (n, d) -> pictures (n, 3, s, s) in [-1, 1]."""
 
-    def __init__(
-        self,
-        image_size: int,
-        latent_dim: int,
-        width: int,
-        max_width: int,
-        kernel: int = 5,
-        self_modulated: bool = False,
-    ) -> None:
+    def __init__(self, shape: Shape, latent_dim: int) -> None:
         super().__init__()
-        channels = channel_plan(image_size, width, max_width)[::-1]
-        norm = SelfModulatedNorm if self_modulated else PlainNorm
+        channels = shape.channels[::-1]
+        norm = SelfModulatedNorm if shape.self_modulated else PlainNorm
         self.dense = nn.Linear(latent_dim, channels[0] * SEED_PX**2, bias=False)
         self.norms = nn.ModuleList(norm(c, latent_dim) for c in channels)
         outputs = [*channels[1:], 3]
         last = len(outputs) - 1  # the only convolution that no BatchNorm follows
         self.convs = nn.ModuleList(
-            UpConv(c_in, c_out, kernel, bias=stage == last)
+            UpConv(c_in, c_out, shape.kernel, bias=stage == last)
             for stage, (c_in, c_out) in enumerate(zip(channels, outputs, strict=True))
         )
         self.apply(initialise)
@@ -177,18 +152,10 @@ class JointCritic(nn.Module):
     """
 
     def __init__(
-        self,
-        image_size: int,
-        latent_dim: int,
-        width: int,
-        max_width: int,
-        kernel: int,
-        normalised: bool = True,
-        biased: bool = True,
-        hidden: int = 512,
+        self, shape: Shape, latent_dim: int, normalised: bool = True, biased: bool = True, hidden: int = 512
     ) -> None:
         super().__init__()
-        self.tower = Encoder(image_size, hidden, width, max_width, kernel, normalised, biased)
+        self.tower = Encoder(shape, hidden, normalised, biased)
         self.dense = nn.Linear(latent_dim, hidden, bias=biased)
         self.both = dense_layers([2 * hidden, hidden, hidden, 1], biased)
         self.dense.apply(initialise_unnormalised)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ OWN_SETTINGS = {  # which methods look at a setting; the others look at all of t
     "clusters": ("aae",),
     "classes": ("aae", "cvae-gan"),
 }
+SEED_PX = 4  # side of the last feature map of E and of the first of G
 NEED_LABELS = ("cvae-gan",)
 CHOICES = {
     "adversary": ("qp", "ns", "ls", "hinge", "wgan-gp"),
@@ -45,6 +47,25 @@ VIEWS = {
     "gentle": ViewStrength(crop=0.88, aspect=0.0, rotation=0.1, light=0.15, colour=0.3, grey=0.1),
     "strong": ViewStrength(crop=0.45, aspect=0.1, rotation=0.1, light=0.4, colour=0.8, grey=0.1),
 }
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the networks of one model share: stages of stride 2 from a picture down to 4 x 4, or back."""
+
+    image_size: int
+    width: int
+    max_width: int
+    kernel: int = 5
+    self_modulated: bool = False  # BatchNorm in G
+
+    @property
+    def channels(self) -> list[int]:
+        """Of each stage from the picture inwards: width, 2 width, 4 width ... capped at ``max_width``."""
+        stages = int(math.log2(self.image_size // SEED_PX))
+        if SEED_PX * 2**stages != self.image_size or stages < 1:
+            raise ValueError(f"image size {self.image_size} px is not 4 px times a power of two")
+        return [min(self.width * 2**stage, self.max_width) for stage in range(stages)]
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,10 @@ class Recipe:
     mirror: bool = True
     classes: tuple[str, ...] = ()  # names of the classes of labelled pictures
     seed: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        return Shape(self.image_size, self.width, self.max_width, self.kernel, self.self_modulated)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(self.classes))  # a list where it was read from JSON

@@ -34,11 +34,11 @@ class AAE(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        size, d, shape = recipe.image_size, recipe.latent_dim, (recipe.width, recipe.max_width, recipe.kernel)
+        d, shape = recipe.latent_dim, recipe.shape
         self.ways = len(recipe.classes) or recipe.clusters
         self.is_plane = recipe.clusters > 0 and d == 2
-        self.encoder = Encoder(size, d + self.ways, *shape)
-        self.generator = Generator(size, self.code_dim, *shape, self_modulated=recipe.self_modulated)
+        self.encoder = Encoder(shape, d + self.ways)
+        self.generator = Generator(shape, self.code_dim)
         self.style_critic = dense_layers([d, 256, 256, 1])
         self.class_critic = dense_layers([self.ways, 256, 256, 1]) if self.ways else None
         self.heads = nn.Linear(self.ways, 2, bias=False) if self.is_plane else None

@@ -18,9 +18,8 @@ class AE(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        shape = (recipe.width, recipe.max_width, recipe.kernel)
-        self.encoder = Encoder(recipe.image_size, self.raw_dim, *shape)
-        self.generator = Generator(recipe.image_size, recipe.latent_dim, *shape, self_modulated=recipe.self_modulated)
+        self.encoder = Encoder(recipe.shape, self.raw_dim)
+        self.generator = Generator(recipe.shape, recipe.latent_dim)
 
     @property
     def raw_dim(self) -> int:

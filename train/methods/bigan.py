@@ -18,10 +18,10 @@ class BiGAN(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        size, d, shape = recipe.image_size, recipe.latent_dim, (recipe.width, recipe.max_width, recipe.kernel)
-        self.encoder = Encoder(size, 2 * d if self.stochastic else d, *shape)
-        self.generator = Generator(size, d, *shape, self_modulated=recipe.self_modulated)
-        self.critic = JointCritic(size, d, *shape)
+        d, shape = recipe.latent_dim, recipe.shape
+        self.encoder = Encoder(shape, 2 * d if self.stochastic else d)
+        self.generator = Generator(shape, d)
+        self.critic = JointCritic(shape, d)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures (n, 3, s, s) -> code (n, d), of ALI the mean; realism and spread of codes near the prior (n,)."""

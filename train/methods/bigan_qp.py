@@ -20,10 +20,10 @@ class BiGANQP(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        shape = (recipe.image_size, recipe.latent_dim, recipe.width, recipe.max_width, recipe.kernel)
-        self.encoder = Encoder(*shape)
-        self.generator = Generator(*shape, self_modulated=recipe.self_modulated)
-        self.critic = JointCritic(*shape, normalised=False, biased=False)
+        d, shape = recipe.latent_dim, recipe.shape
+        self.encoder = Encoder(shape, d)
+        self.generator = Generator(shape, d)
+        self.critic = JointCritic(shape, d, normalised=False, biased=False)
 
     def optimizer(self) -> Optimizer:
         return Adam(self.parameters(), lr=self.recipe.learning_rate, betas=(0.5, 0.999), foreach=True)

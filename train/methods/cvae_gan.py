@@ -29,13 +29,13 @@ class CVAEGAN(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        size, d, shape = recipe.image_size, recipe.latent_dim, (recipe.width, recipe.max_width, recipe.kernel)
+        d, shape = recipe.latent_dim, recipe.shape
         ways = len(recipe.classes)
         self.condition = nn.Linear(ways, CONDITION_CHANNELS, bias=False)
-        self.encoder = Encoder(size, 2 * d, *shape, in_channels=3 + CONDITION_CHANNELS)
-        self.generator = Generator(size, d + ways, *shape, self_modulated=recipe.self_modulated)
-        self.classifier = Encoder(size, ways, *shape)
-        self.critic = Encoder(size, 1, *shape)
+        self.encoder = Encoder(shape, 2 * d, in_channels=3 + CONDITION_CHANNELS)
+        self.generator = Generator(shape, d + ways)
+        self.classifier = Encoder(shape, ways)
+        self.critic = Encoder(shape, 1)
 
     @property
     def code_dim(self) -> int:

@@ -20,9 +20,8 @@ class GANQP(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        shape = (recipe.width, recipe.max_width, recipe.kernel)
-        self.critic = Encoder(recipe.image_size, 1, *shape, normalised=False)
-        self.generator = Generator(recipe.image_size, recipe.latent_dim, *shape, self_modulated=recipe.self_modulated)
+        self.critic = Encoder(recipe.shape, 1, normalised=False)
+        self.generator = Generator(recipe.shape, recipe.latent_dim)
 
     def optimizer(self) -> Optimizer:
         return Adam(self.parameters(), lr=self.recipe.learning_rate, betas=(0.5, 0.999), foreach=True)

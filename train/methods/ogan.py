@@ -23,10 +23,10 @@ class OGAN(Method):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        shape = (recipe.image_size, recipe.latent_dim, recipe.width, recipe.max_width, recipe.kernel)
+        d, shape = recipe.latent_dim, recipe.shape
         self.compiles = recipe.adversary != "wgan-gp"
-        self.encoder = Encoder(*shape, normalised=recipe.adversary != "wgan-gp")
-        self.generator = Generator(*shape, self_modulated=recipe.self_modulated)
+        self.encoder = Encoder(shape, d, normalised=recipe.adversary != "wgan-gp")
+        self.generator = Generator(shape, d)
         self.head = nn.Linear(recipe.latent_dim, 1).apply(initialise) if recipe.head == "linear" else None
         self.standardized = recipe.reconstruction != "mse"
         self.decode_scale = DECODE_SCALE if self.standardized else 1.0

@@ -162,7 +162,7 @@ class PixelGAN(Method):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         d = recipe.latent_dim
-        self.encoder = Encoder(recipe.image_size, d, recipe.width, recipe.max_width, recipe.kernel)
+        self.encoder = Encoder(recipe.shape, d)
         self.generator = PixelCNN(recipe.image_size, d)
         self.style_critic = dense_layers([d, 256, 256, 1])
 
