@@ -218,6 +218,8 @@ def _words(text: str) -> list[str]:
 
 
 def _print(plan: Plan) -> None:
+    from retrieval.likeness import ALIKE
+
     for group in plan.groups:
         click.echo(shown_path(group.keep))
         for one in group.evidence:
@@ -230,7 +232,10 @@ def _print(plan: Plan) -> None:
     doubt = (
         "too few pictures to tell how many are wrong" if expected is None else f"{expected:.2g} wrong to be expected"
     )
-    click.echo(f"pairs of codes within {plan.threshold:.3f}, {doubt}; nothing was changed")
+    rule = f"alike by {ALIKE:.2f} within {plan.near:.2f}"
+    if plan.threshold > plan.near:
+        rule += f", by up to {plan.likeness_at_threshold:.2f} within {plan.threshold:.2f}"
+    click.echo(f"pairs {rule}: {doubt}; nothing was changed")
     if plan.estimated_from:
         say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are no copies.")
 

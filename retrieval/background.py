@@ -3,8 +3,10 @@
 A fixed distance means another thing in every collection: faces in one pose lie nearer together than holiday pictures
 do. So the collection is asked itself. Of some of its pictures the nearest neighbours are looked at a second time
 (``retrieval.likeness``); those that are no copies are the background. The number of background pairs within a
-distance t is fitted by a power of t, whose exponent is Hill's estimator (Hill, Annals of Statistics 1975; Levina and
-Bickel, NIPS 2004), and the share of them that would pass the second look by an exponential tail of their likenesses.
+distance t is counted among the neighbours of a sample and, where there are too few to count, continued by a power of
+t, whose exponent is Hill's estimator (Hill, Annals of Statistics 1975; Levina and Bickel, NIPS 2004); the share of them
+that would pass the second look is an exponential tail of their likenesses. From both follows what to ask of a pair:
+near ones need be alike, farther ones, of which there are more, very much so.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from retrieval.likeness import ALIKE
 from retrieval.model import Floats
 
 SAMPLE = 2000  # pictures whose neighbours are looked at
-NEIGHBOURS = 20
+NEIGHBOURS = 100  # of each: of nearest pairs beyond, in very dense places, some are not counted
 WANTED, FEWEST = 300, 10  # background pairs: enough, and too few to say anything
 AT_ONCE = 256
+SURELY = 1e-9  # no tail is believed beyond
 UPPER = 0.8  # quantile of likenesses above which their tail is fitted
 UNCALIBRATED = 0.5  # of two random codes' distance, where a collection is too small to be asked
 
@@ -31,29 +34,91 @@ Likenesses = Callable[[Sequence[tuple[int, int]]], Sequence[float | None]]
 
 
 @dataclass(frozen=True)
-class Background:
-    """Of ``pairs`` pairs a share of ``density`` (t / ``scale``)^``exponent`` lies within t; ``passing`` of those pass.
+class Rule:
+    """What makes two pictures copies: codes within ``threshold``, and a structure alike enough for their distance.
 
-    All this was learnt from ``looked_at`` of the collection's nearest pairs that are no copies.
+    Up to ``near`` it is enough to be ``ALIKE``. Beyond, where pairs that are no copies become many, more is asked: so
+    much that with each e-fold of their number as many wrong pairs are to be expected as up to ``near``.
+    """
+
+    threshold: float
+    near: float
+    background: Background | None = None
+    share: float = 0.0  # wrong pairs to be expected up to near
+
+    def needed(self, distance: float) -> float:
+        """The likeness from which on two pictures at ``distance`` are copies."""
+        if self.background is None or distance <= self.near:
+            return ALIKE
+        return max(ALIKE, self.background.likeness_that_passes(self.share / self.background.within(distance)))
+
+    @property
+    def expected(self) -> float | None:
+        """Wrong pairs to be expected in all; None where nothing is known of the background."""
+        if self.background is None:
+            return None
+        near = self.background.within(self.near)
+        farther = math.log(self.background.within(self.threshold) / near) if self.threshold > self.near else 0.0
+        return near * self.background.passing(ALIKE) + self.share * farther
+
+
+@dataclass(frozen=True)
+class Background:
+    """Pairs that are no copies: how many lie within a distance, and how many of them a second look would let pass.
+
+    Of the pairs among ``pictures`` so many lie within ``distances`` as ``counts`` says (both ascending); within less
+    than the first of them counts[0] (t / distances[0])^``exponent``. Of their likenesses' atanh a fifth lies above
+    ``start`` and falls off from there by exp(-z / ``excess``), which ``looked_at`` of the nearest pairs have shown.
     ``reach`` is the distance beyond which a picture has more than ten neighbours as a rule: no copy is sought there.
     """
 
-    pairs: float
-    density: float
-    scale: float
+    pictures: int
+    distances: tuple[float, ...]
+    counts: tuple[float, ...]
     exponent: float
-    passing: float
+    start: float
+    excess: float
     reach: float
     looked_at: int
 
-    def expected(self, threshold: float) -> float:
-        """False pairs to be expected within ``threshold``."""
-        return float(self.pairs * self.density * (threshold / self.scale) ** self.exponent * self.passing)
+    def within(self, distance: float) -> float:
+        """Pairs that are no copies and lie within ``distance``."""
+        place = int(np.searchsorted(self.distances, distance))
+        if 0 < place < len(self.distances):
+            return math.exp(float(np.interp(math.log(distance), np.log(self.distances), np.log(self.counts))))
+        end = 0 if place == 0 else -1
+        return float(self.counts[end] * (distance / self.distances[end]) ** self.exponent)
 
-    def threshold(self, false_pairs: float) -> float:
-        """The distance within which so many false pairs are expected, or ``reach``."""
-        share = false_pairs / (self.pairs * self.density * self.passing)
-        return min(self.reach, float(self.scale * share ** (1 / self.exponent)))
+    def passing(self, alike: float) -> float:
+        """The share of them that is ``alike`` or more."""
+        return max(SURELY, (1 - UPPER) * math.exp(-max(0.0, math.atanh(alike) - self.start) / self.excess))
+
+    def likeness_that_passes(self, share: float) -> float:
+        """The likeness that so small a share of them has, or more."""
+        return math.tanh(self.start + self.excess * math.log((1 - UPPER) / max(SURELY, share)))
+
+    def rule_within(self, threshold: float) -> Rule:
+        """The rule that asks for no more than ``ALIKE`` within a distance."""
+        return Rule(threshold, threshold, self)
+
+    def rule_for(self, false_pairs: float) -> Rule:
+        """The rule by which so many wrong pairs are to be expected, or fewer.
+
+        It looks no farther than there are as many pairs that are no copies as there are pictures, since each is looked
+        at; but always as far as it is enough to be ``ALIKE``.
+        """
+        most = max(self.pictures, false_pairs / self.passing(ALIKE))
+        threshold, share = min(self.reach, self._distance_of(most)), false_pairs
+        for _ in range(50):  # share (1 + ln(far / near)) = false_pairs, where near = share / passing
+            share = false_pairs / (1 + math.log(max(1.0, self.within(threshold) * self.passing(ALIKE) / share)))
+        return Rule(threshold, min(threshold, self._distance_of(share / self.passing(ALIKE))), self, share)
+
+    def _distance_of(self, pairs: float) -> float:
+        place = int(np.searchsorted(self.counts, pairs))
+        if 0 < place < len(self.counts):
+            return math.exp(float(np.interp(math.log(pairs), np.log(self.counts), np.log(self.distances))))
+        end = 0 if place == 0 else -1
+        return float(self.distances[end] * (pairs / self.counts[end]) ** (1 / self.exponent))
 
 
 def measure_background(codes: Floats, likenesses: Likenesses) -> Background | None:
@@ -70,13 +135,16 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
         return None
     t, alike = np.array(found).T
     sampled = len(rows) * (count - len(rows)) + len(rows) * (len(rows) - 1) / 2
-    scale = float(t[-1])
+    beyond = np.array([distance for distance, _, _ in nearest if distance > t[-1]])
+    ranks = [0, *(2**power for power in range(6, 40) if 2**power <= len(beyond))]  # copies are few among so many
+    start, excess = _tail(alike)
     return Background(
-        pairs=count * (count - 1) / 2,
-        density=len(t) / sampled,
-        scale=scale,
-        exponent=len(t) / float(np.log(scale / t).sum()),
-        passing=_passing(alike),
+        pictures=count,
+        distances=tuple(float(t[-1] if rank == 0 else beyond[rank - 1]) for rank in ranks),
+        counts=tuple((len(t) + rank) * count * (count - 1) / 2 / sampled for rank in ranks),
+        exponent=len(t) / float(np.log(t[-1] / t).sum()),
+        start=start,
+        excess=excess,
         reach=float(np.median(distances[:, min(10, distances.shape[1] - 1)])),
         looked_at=len(t),
     )
@@ -106,9 +174,9 @@ def _no_copies(nearest: list[tuple[float, int, int]], likenesses: Likenesses) ->
     return found[:WANTED]
 
 
-def _passing(alike: np.ndarray) -> float:
-    """The share of background pairs that ``ALIKE`` lets through: an exponential tail of the likenesses' atanh."""
+def _tail(alike: np.ndarray) -> tuple[float, float]:
+    """Where the upper fifth of the likenesses' atanh begins; its average excess, a standard error to the safe side."""
     z = np.arctanh(np.clip(alike, -0.99, 0.99))
     start = float(np.quantile(z, UPPER))
-    excess = float(np.mean(z[z >= start] - start)) or 1e-3
-    return max(1e-9, (1 - UPPER) * math.exp(-max(0.0, math.atanh(ALIKE) - start) / excess))
+    over = z[z >= start] - start
+    return start, max(1e-3, float(over.mean()) * (1 + 1 / math.sqrt(len(over))))

@@ -18,10 +18,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from index.joins import Pairs, close_pairs, cross_pairs
-from retrieval.background import UNCALIBRATED, measure_background
+from retrieval.background import UNCALIBRATED, Background, Rule, measure_background
 from retrieval.errors import LatentError, PathError
 from retrieval.images import Pixels, read_image, squeezed
-from retrieval.likeness import ALIKE, Look, likeness, look
+from retrieval.likeness import ALIKE, Look, likeness
 from retrieval.model import Floats, Model
 from retrieval.names import KEEP
 from retrieval.retriever import Retriever
@@ -94,13 +94,16 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What could go. ``threshold`` is a Euclidean distance of codes; ``expected_false_pairs`` how many pairs within it
-    are to be expected that are no copies, or None where the collection is too small to tell; ``estimated_from`` how
-    many of its nearest pairs that are no copies said so.
+    """What could go. Copies have codes within ``threshold``, a Euclidean distance, and a likeness of ``ALIKE`` where
+    they lie within ``near``, rising to ``likeness_at_threshold``. ``expected_false_pairs`` is how many pairs are to be
+    expected that are no copies, None where the collection is too small to tell; ``estimated_from`` how many of its
+    nearest pairs that are no copies said so.
     """
 
     threshold: float
     expected_false_pairs: float | None
+    near: float = 0.0
+    likeness_at_threshold: float = ALIKE
     estimated_from: int = 0
     groups: list[Group] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
@@ -143,9 +146,9 @@ class Squares:
         first = {a for a, _ in pairs}
         for row, pixels in zip(rows, self.of(rows, whole=True), strict=True):
             if pixels is not None:
-                straight[row] = look(pixels)
+                straight[row] = Look(pixels)
                 if row in first:
-                    turned[row] = look(np.ascontiguousarray(turn(pixels)))
+                    turned[row] = Look(np.ascontiguousarray(turn(pixels)))
         return [likeness(turned[a], straight[b]) if a in turned and b in straight else None for a, b in pairs]
 
 
@@ -183,27 +186,35 @@ def find_copies(
     contents = _by_content(members, keep, archive)
     firsts = [same[0] for same in contents]
     codes = codes[[one.number for one in firsts]]
-    copies = _Copies()
     with DecoderPool(retriever.model.image_size, workers) as pool:
         squares = Squares([one.path for one in firsts], pool)
         background = measure_background(codes, squares.likenesses)
-        if threshold is None:
-            uncalibrated = float(UNCALIBRATED * np.sqrt(2 * retriever.latent_dim))
-            threshold = background.threshold(false_matches) if background else uncalibrated
-        for number, pairs in enumerate(close_pairs(codes, threshold, BLOCK), 1):
+        turns = [turn for kind in invariant for turn in TURNS[kind]]
+        rule = _rule(background, threshold, false_matches / (1 + len(turns)), retriever.latent_dim)
+        copies = _Copies(rule)
+        for number, pairs in enumerate(close_pairs(codes, rule.threshold, BLOCK), 1):
             copies.take(pairs, squares.likenesses(pairs.rows()))
             if report:
                 report(min(number * BLOCK, len(firsts)), len(firsts))
-        for name, turn in (turn for kind in invariant for turn in TURNS[kind]):
-            for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, threshold, BLOCK):
+        for name, turn in turns:
+            for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, rule.threshold, BLOCK):
                 copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
     copies.part(retriever.kept_apart(), [one.content_hash for one in firsts])
     groups = _groups(contents, copies, archive, folders)
     listed = {path for group in groups for path in (group.keep, *group.remove)}
     facts = {one.path: _facts(one) for one in members if one.path in listed}
-    if background is None:
-        return Plan(threshold, None, 0, groups, facts)
-    return Plan(threshold, background.expected(threshold), background.looked_at, groups, facts)
+    expected = None if rule.expected is None else rule.expected * (1 + len(turns))
+    looked_at = background.looked_at if background else 0
+    return Plan(rule.threshold, expected, rule.near, rule.needed(rule.threshold), looked_at, groups, facts)
+
+
+def _rule(background: Background | None, threshold: float | None, false_matches: float, latent_dim: int) -> Rule:
+    if threshold is not None:
+        return background.rule_within(threshold) if background else Rule(threshold, threshold)
+    if background is not None:
+        return background.rule_for(false_matches)
+    uncalibrated = float(UNCALIBRATED * np.sqrt(2 * latent_dim))
+    return Rule(uncalibrated, uncalibrated)
 
 
 class _Archive:
@@ -224,12 +235,13 @@ class _Archive:
 class _Copies:
     """Which pictures are copies of which, with the evidence."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
         self.of: defaultdict[int, dict[int, tuple[float, float, str]]] = defaultdict(dict)
 
     def take(self, pairs: Pairs, likenesses: Sequence[float | None], turned: str = "") -> None:
         for (a, b), distance, like in zip(pairs.rows(), pairs.distances.tolist(), likenesses, strict=True):
-            if like is not None and like >= ALIKE and a != b and b not in self.of[a]:
+            if like is not None and a != b and like >= self._rule.needed(distance) and b not in self.of[a]:
                 self.of[a][b] = self.of[b][a] = (distance, like, turned)
 
     def part(self, kept_apart: set[frozenset[bytes]], contents: Sequence[bytes | None]) -> None:
@@ -365,8 +377,8 @@ def compare_pictures(
     _check(1.0, None, invariant, ())
     frames = [squeezed(model.picture(path), model.image_size) for path in (a, b)]
     turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
-    there = look(frames[1])
-    fits = [(likeness(look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
+    there = Look(frames[1])
+    fits = [(likeness(Look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
     like, turned = max(fits, key=lambda fit: fit[0])
     distance = float(np.linalg.norm(np.subtract(*model.encode([os.fspath(a), os.fspath(b)]))))
     if filecmp.cmp(a, b, shallow=False):

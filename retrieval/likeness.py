@@ -11,6 +11,7 @@ some of 4 x 4 parts does not fit; of copies the worst still correlates at .45.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from PIL import Image
 from retrieval.images import Pixels
 
 ALIKE, PART_ALIKE = 0.85, 0.4  # the whole, and each of its 4 x 4 parts
+HINT = 0.2  # uncut and unturned; copies that were cut to 90% or turned by five degrees have .3 at least
 PARTS, FAINT = 4, 0.25  # a part with less than a quarter of its share of the structure says nothing
 SIDE = 32
 SCALES, ANGLES = (1.0, 0.95, 0.9, 0.85), (-5.0, 0.0, 5.0)  # what may have been cut away; degrees
@@ -29,23 +31,19 @@ FLAT = 1.0  # grey levels: what varies less shows nothing
 Spectra = npt.NDArray[np.complex64]
 
 
-@dataclass(frozen=True)
 class Look:
-    """What is compared of a picture: its spectrum (1, 32, 17), and those of its variants (v, 32, 17)."""
+    """What is compared of a picture that was squeezed into a square, uint8 (s, s, 3): spectra of its structure."""
 
-    itself: Spectra
-    variants: Spectra
-    is_flat: bool
-    grey: float
+    def __init__(self, pixels: Pixels) -> None:
+        self._image = Image.fromarray(pixels).convert("L")
+        grey = np.asarray(self._image, np.float32)
+        self.is_flat, self.grey = bool(grey.std() < FLAT), float(grey.mean())
+        self.itself = _spectra([self._image])  # (1, 32, 17)
 
-
-def look(pixels: Pixels) -> Look:
-    """Prepare a picture that was squeezed into a square, uint8 (s, s, 3), for comparisons."""
-    image = Image.fromarray(pixels).convert("L")
-    variants = [_cut_and_turned(image, scale, angle) for scale in SCALES for angle in ANGLES]
-    spectra = _spectra([image, *variants])
-    grey = np.asarray(image, np.float32)
-    return Look(spectra[:1], spectra[1:], bool(grey.std() < FLAT), float(grey.mean()))
+    @cached_property
+    def variants(self) -> Spectra:
+        """Of the picture cut and turned a little: (v, 32, 17)."""
+        return _spectra([_cut_and_turned(self._image, scale, angle) for scale in SCALES for angle in ANGLES])
 
 
 def likeness(a: Look, b: Look) -> float:
@@ -55,8 +53,13 @@ def likeness(a: Look, b: Look) -> float:
     """
     if a.is_flat or b.is_flat:
         return 1.0 if a.is_flat and b.is_flat and abs(a.grey - b.grey) < FLAT else 0.0
-    whole, part = max((_best_fit(x.itself, y.variants) for x, y in ((a, b), (b, a))), key=lambda fit: fit[0])
-    return part if whole >= ALIKE and part < PART_ALIKE else whole
+    hint = _best_fit(a.itself, b.itself).whole
+    if hint < HINT:
+        return hint
+    best = max((_best_fit(x.itself, y.variants) for x, y in ((a, b), (b, a))), key=lambda fit: fit.whole)
+    if best.whole >= ALIKE and (part := best.worst_part()) < PART_ALIKE:
+        return part
+    return best.whole
 
 
 def _cut_and_turned(image: Image.Image, scale: float, angle: float) -> Image.Image:
@@ -83,15 +86,26 @@ def _spectra(images: list[Image.Image]) -> Spectra:
     return np.asarray(np.fft.rfft2(fine / np.maximum(lengths, 1e-6)), np.complex64)
 
 
-def _best_fit(one: Spectra, others: Spectra) -> tuple[float, float]:
-    """The highest correlation over all variants and shifts within reach, and that of the part that fits worst there."""
-    fits = np.fft.irfft2(one.conj() * others, (SIDE, SIDE))
-    near = np.r_[-REACH : REACH + 1]
-    window = fits[:, near[:, None], near]
+@dataclass(frozen=True)
+class Fit:
+    """How well two structures correlate where they fit best: spectra (32, 17), the second rolled by ``shift``."""
+
+    whole: float
+    one: Spectra
+    other: Spectra
+    shift: tuple[int, int]
+
+    def worst_part(self) -> float:
+        """The correlation of the part that fits worst there."""
+        a, b = (np.fft.irfft2(spectrum, (SIDE, SIDE)) for spectrum in (self.one, self.other))
+        return _worst_part(a, np.roll(b, self.shift, (0, 1)))
+
+
+def _best_fit(one: Spectra, others: Spectra) -> Fit:
+    """Over all variants and shifts within reach, which is all of the inverse Fourier transform that is computed."""
+    window = (DOWN @ (one.conj() * others) @ ACROSS).real
     variant, down, across = np.unravel_index(window.argmax(), window.shape)
-    a = np.fft.irfft2(one[0], (SIDE, SIDE))
-    b = np.roll(np.fft.irfft2(others[variant], (SIDE, SIDE)), (-near[down], -near[across]), (0, 1))
-    return float(window.max()), _worst_part(a, b)
+    return Fit(float(window.max()), one[0], others[variant], (REACH - int(down), REACH - int(across)))
 
 
 def _worst_part(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
@@ -105,3 +119,8 @@ def _worst_part(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float
 
 _window = np.sqrt(np.hanning(SIDE + 2)[1:-1])
 FADING = np.outer(_window, _window).astype(np.float32)
+_shifts, _waves = np.arange(-REACH, REACH + 1), np.arange(SIDE)
+_half = np.where((_waves[: SIDE // 2 + 1] % (SIDE // 2)) == 0, 1, 2)  # the other half is the conjugate of this one
+DOWN = (np.exp(2j * np.pi * np.outer(_shifts, _waves) / SIDE) / SIDE).astype(np.complex64)
+ACROSS = np.exp(2j * np.pi * np.outer(_waves[: SIDE // 2 + 1], _shifts) / SIDE) / SIDE
+ACROSS = (ACROSS * _half[:, None]).astype(np.complex64)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
 from retrieval.background import FEWEST, Background, measure_background
-from retrieval.likeness import ALIKE, Look, likeness, look
+from retrieval.likeness import ALIKE, Look, likeness
 from train.copies import ALTERATIONS
 
 COUNT = 240
@@ -162,9 +162,9 @@ def test_groups_do_not_chain(samples: np.ndarray, tmp_path: Path) -> None:
         plan = find_copies(retriever, threshold=10.0, keep=["path"], workers=1)
     assert len(plan.groups) >= 2
     for group in plan.groups:
-        kept = look(np.asarray(Image.open(group.keep).resize((64, 64), Image.Resampling.BICUBIC)))
+        kept = Look(np.asarray(Image.open(group.keep).resize((64, 64), Image.Resampling.BICUBIC)))
         for path in group.remove:
-            assert likeness(kept, look(np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BICUBIC)))) > 0.8
+            assert likeness(kept, Look(np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BICUBIC)))) > 0.8
     gone = [path for group in plan.groups for path in group.remove]
     assert len(gone) == len(set(gone)) and not {group.keep for group in plan.groups} & set(gone)
 
@@ -249,11 +249,41 @@ def test_the_background_tells_how_many_pairs_lie_within() -> None:
     background = measure_background(points, lambda pairs: [0.0] * len(pairs))
     assert background is not None and 2.6 < background.exponent < 3.3
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(len(points), 1)]
-    for t in (0.01, 0.02, 0.03):
-        expected = Background(**{**vars(background), "passing": 1.0}).expected(t)
-        assert 0.6 * (distances < t).sum() - 3 < expected < 1.6 * (distances < t).sum() + 3
-    within = background.threshold(5.0)
-    assert within == background.reach or background.expected(within) == pytest.approx(5.0)
+    for t in (0.01, 0.02, 0.03, 0.05, 0.08):  # beyond the nearest 300 they are counted
+        assert 0.6 * (distances < t).sum() - 3 < background.within(t) < 1.6 * (distances < t).sum() + 3
+
+
+@pytest.mark.parametrize("false_pairs", [0.1, 1.0, 20.0])
+def test_a_rule_lets_no_more_pass_than_it_promises(false_pairs: float) -> None:
+    """Pairs whose likeness falls off exponentially, drawn in great number: those that it lets pass are counted."""
+    rng = np.random.default_rng(0)
+    background = Background(
+        20_000, distances=(5.0,), counts=(2e4,), exponent=8.0, start=0.5, excess=0.12, reach=9.0, looked_at=300
+    )
+    rule = background.rule_for(false_pairs)
+    assert rule.expected == pytest.approx(false_pairs, rel=1e-3) and rule.near <= rule.threshold <= 9.0
+    assert background.within(rule.threshold) >= 19_999  # as many as there are pictures
+    repeats = 2000 if false_pairs < 10 else 200
+    passed = 0
+    for _ in range(repeats):
+        count = rng.poisson(background.within(rule.threshold))
+        distances = rule.threshold * rng.random(count) ** (1 / background.exponent)
+        z = np.where(rng.random(count) < 0.2, 0.5 + rng.exponential(0.12, count), 0.0)
+        strong = z > np.arctanh(ALIKE)
+        passed += sum(np.tanh(z) >= rule.needed(t) for t, z in zip(distances[strong], z[strong], strict=True))
+    assert passed / repeats == pytest.approx(false_pairs, rel=0.2)
+    needed = [rule.needed(t) for t in np.linspace(0.1, rule.threshold, 50)]
+    assert needed == sorted(needed) and needed[0] == ALIKE and (needed[-1] > ALIKE) == (false_pairs < 10)
+
+
+def test_where_likenesses_tell_everything_distance_hardly_matters() -> None:
+    background = Background(
+        2000, distances=(5.0,), counts=(2e2,), exponent=8.0, start=0.1, excess=0.02, reach=9.0, looked_at=300
+    )
+    rule = background.rule_for(1.0)
+    assert rule.near == rule.threshold == 9.0 and rule.expected is not None and rule.expected < 1e-4
+    fixed = background.rule_within(4.0)
+    assert fixed.needed(4.0) == ALIKE and fixed.expected == background.within(4.0) * background.passing(ALIKE)
 
 
 def test_copies_are_no_part_of_the_background() -> None:
@@ -264,7 +294,7 @@ def test_copies_are_no_part_of_the_background() -> None:
     alike = lambda pairs: [1.0 if abs(a - b) == 1000 else 0.1 for a, b in pairs]  # noqa: E731
     with_copies, without = measure_background(both, alike), measure_background(points, alike)
     assert with_copies is not None and without is not None
-    assert with_copies.threshold(1.0) == pytest.approx(without.threshold(1.0), rel=0.25)
+    assert with_copies.rule_for(1.0).near == pytest.approx(without.rule_for(1.0).near, rel=0.25)
 
 
 # The second look
@@ -273,9 +303,9 @@ def test_copies_are_no_part_of_the_background() -> None:
 @pytest.mark.parametrize("name", [name for name in ALTERATIONS if name != "mirrored"])
 def test_altered_copies_are_alike_and_others_are_not(samples: np.ndarray, name: str) -> None:
     squares = [Image.fromarray(one) for one in samples[:12]]
-    small = [look(np.asarray(one.resize((64, 64), Image.Resampling.BICUBIC))) for one in squares]
+    small = [Look(np.asarray(one.resize((64, 64), Image.Resampling.BICUBIC))) for one in squares]
     copies = [
-        look(np.asarray(ALTERATIONS[name](one).resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")))
+        Look(np.asarray(ALTERATIONS[name](one).resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")))
         for one in squares
     ]
     fits = np.array([[likeness(a, b) for b in copies] for a in small])
@@ -285,8 +315,8 @@ def test_altered_copies_are_alike_and_others_are_not(samples: np.ndarray, name: 
 
 
 def test_pictures_without_structure() -> None:
-    white, black = look(np.full((64, 64, 3), 255, np.uint8)), look(np.zeros((64, 64, 3), np.uint8))
-    noise = look(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    white, black = Look(np.full((64, 64, 3), 255, np.uint8)), Look(np.zeros((64, 64, 3), np.uint8))
+    noise = Look(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     assert likeness(white, white) == likeness(black, black) == 1.0
     assert likeness(white, black) == likeness(white, noise) == 0.0
 
@@ -428,7 +458,7 @@ def test_what_lies_beside_the_central_square_counts(samples: np.ndarray, tmp_pat
 
 def test_a_part_that_differs_makes_another_picture(samples: np.ndarray) -> None:
     def of(pixels: np.ndarray) -> Look:
-        return look(np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)))
+        return Look(np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)))
 
     blotted, banded = samples[5].copy(), samples[5].copy()
     blotted[60:100, 60:100] = 0
