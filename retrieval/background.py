@@ -25,6 +25,7 @@ SAMPLE = 2000  # pictures whose neighbours are looked at
 NEIGHBOURS = 100  # of each: of nearest pairs beyond, in very dense places, some are not counted
 WANTED, FEWEST = 300, 10  # background pairs: enough, and too few to say anything
 AT_ONCE = 256
+LOOKS = 20_000  # pairs that may be looked at a second time in any collection: some seconds
 SURELY = 1e-9  # no tail is believed beyond
 UPPER = 0.8  # quantile of likenesses above which their tail is fitted
 UNCALIBRATED = 0.5  # of two random codes' distance, where a collection is too small to be asked
@@ -104,10 +105,10 @@ class Background:
     def rule_for(self, false_pairs: float) -> Rule:
         """The rule by which so many wrong pairs are to be expected, or fewer.
 
-        It looks no farther than there are as many pairs that are no copies as there are pictures, since each is looked
-        at; but always as far as it is enough to be ``ALIKE``.
+        It looks no farther than there are as many pairs that are no copies as there are pictures (of few pictures, as
+        ``LOOKS``), since each is looked at; but always as far as it is enough to be ``ALIKE``.
         """
-        most = max(self.pictures, false_pairs / self.passing(ALIKE))
+        most = max(self.pictures, LOOKS, false_pairs / self.passing(ALIKE))
         threshold, share = min(self.reach, self._distance_of(most)), false_pairs
         for _ in range(50):  # share (1 + ln(far / near)) = false_pairs, where near = share / passing
             share = false_pairs / (1 + math.log(max(1.0, self.within(threshold) * self.passing(ALIKE) / share)))
