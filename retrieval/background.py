@@ -105,10 +105,10 @@ class Background:
     def rule_for(self, false_pairs: float) -> Rule:
         """The rule by which so many wrong pairs are to be expected, or fewer.
 
-        It looks no farther than there are as many pairs that are no copies as there are pictures (of few pictures, as
-        ``LOOKS``), since each is looked at; but always as far as it is enough to be ``ALIKE``.
+        It looks no farther than there are twice as many pairs that are no copies as pictures (of few, as ``LOOKS``),
+        since each of them is looked at.
         """
-        most = max(self.pictures, LOOKS, false_pairs / self.passing(ALIKE))
+        most = max(2 * self.pictures, LOOKS)
         threshold, share = min(self.reach, self._distance_of(most)), false_pairs
         for _ in range(50):  # share (1 + ln(far / near)) = false_pairs, where near = share / passing
             share = false_pairs / (1 + math.log(max(1.0, self.within(threshold) * self.passing(ALIKE) / share)))
