@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import Finite, bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from cli.speech import FiniteRange, bar, counted, device_option, index_option, say, shown_path, size, workers_option
 from retrieval.names import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ Examples:
 @index_option
 @click.option(
     "--false-matches",
-    type=Finite(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
     help="So many wrong pairs may be expected in this collection.",
 )
-@click.option("--threshold", type=Finite(min=0), help="A distance of codes instead, for those who know.")
+@click.option("--threshold", type=FiniteRange(min=0), help="A distance of codes instead, for those who know.")
 @invariant_option
 @click.option(
     "--against",

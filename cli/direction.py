@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import Finite, counted, device_option, index_option, png_only, say, shown_path, workers_option
+from cli.speech import FiniteRange, counted, device_option, index_option, png_only, say, shown_path, workers_option
 from retrieval.names import Device
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Examples:
 )
 @click.option("--along", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE", help="Paint a way through it.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png")
-@click.option("--reach", type=Finite(min=0, min_open=True), default=2.0, show_default=True)
+@click.option("--reach", type=FiniteRange(min=0, min_open=True), default=2.0, show_default=True)
 @click.option("--steps", type=click.IntRange(2, 64), default=9, show_default=True, help="Paintings along the way.")
 @click.option("--forget", is_flag=True, help="Forget it.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)

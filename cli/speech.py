@@ -17,14 +17,26 @@ from retrieval.names import printable
 Command = Callable[..., Any]
 
 
-class Finite(click.FloatRange):
+class FiniteRange(click.FloatRange):
     """A number that is one: click's own takes nan, which is neither below nor above any bound, and inf."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number", param, ctx)
-        return number
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+class Finite(click.types.FloatParamType):
+    """The same without bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+def _finite(
+    kind: click.ParamType[Any], number: float, param: click.Parameter | None, ctx: click.Context | None
+) -> float:
+    if not math.isfinite(number):
+        kind.fail(f"{number} is not a finite number", param, ctx)
+    return number
 
 
 index_option = click.option(

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cli.speech import Finite, bar, say, shown_path, size, workers_option
+from cli.speech import Finite, FiniteRange, bar, say, shown_path, size, workers_option
 from retrieval.errors import MissingExtra
 from train.recipe import CHOICES, METHOD_NAMES, VIEWS
 
@@ -52,7 +52,7 @@ Examples:
     "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
 )
 @click.option("--preset", "preset_name", metavar="NAME", help="slim-SIZE (default) or paper-SIZE.")
-@click.option("--minutes", type=Finite(min=0, min_open=True), help="Train so long, over all resumed sessions,")
+@click.option("--minutes", type=FiniteRange(min=0, min_open=True), help="Train so long, over all resumed sessions,")
 @click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: 60 minutes].")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
 @click.option(
@@ -89,7 +89,9 @@ Examples:
 @click.option(
     "--cache", "cache_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decoded pictures [RUN/cache]."
 )
-@click.option("--cache-budget", type=Finite(min=0), default=16.0, metavar="GB", help="Beyond it, stream [default: 16].")
+@click.option(
+    "--cache-budget", type=FiniteRange(min=0), default=16.0, metavar="GB", help="Beyond, stream [default: 16]."
+)
 @click.option("--data-name", help="What the pictures are, for the model's card.")
 @click.option("--data-licence", help="Their licence, for the model's card.")
 @workers_option
