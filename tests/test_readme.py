@@ -70,14 +70,12 @@ def test_the_python_runs(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 8
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/architecture.md", "docs/figures.md", "docs/methods.md", "docs/recipe.md"]
-)
-def test_links_lead_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith("http"):
-            assert (ROOT / page).parent.joinpath(target).exists(), target
+            assert page.parent.joinpath(target).exists(), target
 
 
 def test_make_targets_exist() -> None:
