@@ -41,6 +41,8 @@ from index.schema import (
     Picture,
     Status,
     codes,
+    directions,
+    distinct,
     generations,
     meta,
     pictures,
@@ -71,7 +73,7 @@ class Catalog:
         self._snapshot = threading.local()  # connection, and what was read through it
         if writing:
             with self.transaction() as connection:
-                tables.create_all(connection)  # those of notes are younger than the rest
+                tables.create_all(connection, [distinct, directions])  # younger than the rest
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> Catalog:

@@ -84,11 +84,7 @@ class Background:
 
     def within(self, distance: float) -> float:
         """Pairs that are no copies and lie within ``distance``."""
-        place = int(np.searchsorted(self.distances, distance))
-        if 0 < place < len(self.distances):
-            return math.exp(float(np.interp(math.log(distance), np.log(self.distances), np.log(self.counts))))
-        end = 0 if place == 0 else -1
-        return float(self.counts[end] * (distance / self.distances[end]) ** self.exponent)
+        return _along(self.distances, self.counts, distance, self.exponent)
 
     def passing(self, alike: float) -> float:
         """The share of them that is ``alike`` or more."""
@@ -109,17 +105,23 @@ class Background:
         since each of them is looked at.
         """
         most = max(2 * self.pictures, LOOKS)
-        threshold, share = min(self.reach, self._distance_of(most)), false_pairs
+        threshold, passing, share = min(self.reach, self._distance_of(most)), self.passing(ALIKE), false_pairs
+        far = self.within(threshold)
         for _ in range(50):  # share (1 + ln(far / near)) = false_pairs, where near = share / passing
-            share = false_pairs / (1 + math.log(max(1.0, self.within(threshold) * self.passing(ALIKE) / share)))
-        return Rule(threshold, min(threshold, self._distance_of(share / self.passing(ALIKE))), self, share)
+            share = false_pairs / (1 + math.log(max(1.0, far * passing / share)))
+        return Rule(threshold, min(threshold, self._distance_of(share / passing)), self, share)
 
     def _distance_of(self, pairs: float) -> float:
-        place = int(np.searchsorted(self.counts, pairs))
-        if 0 < place < len(self.counts):
-            return math.exp(float(np.interp(math.log(pairs), np.log(self.counts), np.log(self.distances))))
-        end = 0 if place == 0 else -1
-        return float(self.distances[end] * (pairs / self.counts[end]) ** (1 / self.exponent))
+        return _along(self.counts, self.distances, pairs, 1 / self.exponent)
+
+
+def _along(xs: Sequence[float], ys: Sequence[float], x: float, exponent: float) -> float:
+    """y at ``x``: between the points, both ascending, straight in logarithms; beyond them by a power of x."""
+    place = int(np.searchsorted(xs, x))
+    if 0 < place < len(xs):
+        return math.exp(float(np.interp(math.log(x), np.log(xs), np.log(ys))))
+    end = 0 if place == 0 else -1
+    return float(ys[end] * (x / xs[end]) ** exponent)
 
 
 def measure_background(codes: Floats, likenesses: Likenesses) -> Background | None:

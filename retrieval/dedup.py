@@ -20,7 +20,8 @@ import numpy as np
 from index.joins import Pairs, close_pairs, cross_pairs
 from retrieval.background import UNCALIBRATED, Background, Rule, measure_background
 from retrieval.errors import LatentError, PathError
-from retrieval.images import Pixels, read_image, squeezed
+from retrieval.images import Pixels, read_image
+from retrieval.ingest import Report
 from retrieval.likeness import ALIKE, Look, likeness
 from retrieval.model import Floats, Model
 from retrieval.names import KEEP
@@ -48,8 +49,6 @@ def _as_it_is(pixels: Pixels) -> Pixels:
 
 BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
 SCHEMA = 1
-
-Report = Callable[[int, int], None]
 
 
 class Member(NamedTuple):  # there may be millions
@@ -375,7 +374,7 @@ def compare_pictures(
         ValueError: an invariance that does not exist.
     """
     _check(1.0, None, invariant, ())
-    frames = [squeezed(model.picture(path), model.image_size) for path in (a, b)]
+    frames = [model.square(path, whole=True) for path in (a, b)]
     turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
     there = Look(frames[1])
     fits = [(likeness(Look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
@@ -18,13 +18,11 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import MissingExtra, PathError
+from retrieval.ingest import Report
 from retrieval.model import Floats
 from retrieval.retriever import Retriever
 
 SUFFIXES = (".parquet", ".csv", ".npz")
-
-Report = Callable[[int, int], None]
-"""Called with (rows written, rows in all)."""
 
 
 @dataclass(frozen=True)

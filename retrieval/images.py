@@ -162,7 +162,7 @@ def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
 
 
 def read_square(image: Image.Image, size_px: int, whole: bool = False) -> Picture:
-    """As ``read_pixels`` and ``square`` (``squeezed`` where ``whole``), without a copy of all pixels in between.
+    """As ``read_pixels`` and ``square``, or all of it squeezed where ``whole``, without a copy of all pixels between.
 
     What such copies cost is less the copying than the pages of fresh memory: half of the time of a PNG.
     """
@@ -299,11 +299,6 @@ def square(pixels: Pixels, size_px: int) -> Pixels:
     return _squared(Image.fromarray(pixels), size_px)
 
 
-def squeezed(pixels: Pixels, size_px: int) -> Pixels:
-    """Scale all of ``pixels`` (h, w, 3) to (size_px, size_px, 3), whatever that does to its proportions."""
-    return _squeezed(Image.fromarray(pixels), size_px)
-
-
 def _squared(image: Image.Image, size_px: int) -> Pixels:
     width, height = image.size
     if height == width == size_px:
@@ -320,6 +315,7 @@ def _squared(image: Image.Image, size_px: int) -> Pixels:
 
 
 def _squeezed(image: Image.Image, size_px: int) -> Pixels:
+    """All of a picture scaled to (size_px, size_px, 3), whatever that does to its proportions."""
     scaled = image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(scaled)
 

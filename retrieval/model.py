@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrieval.errors import ModelError, PictureRefused
-from retrieval.images import Pixels, read_image, square
+from retrieval.images import Pixels, identified, read_square, square
 from retrieval.names import DECODE_SCALE, DEFAULT_MODEL, Device
 
 Floats = npt.NDArray[np.float32]
@@ -256,16 +256,16 @@ class Model:
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
-    def square(self, path: str | os.PathLike[str] | Pixels) -> Pixels:
-        """A picture as this model sees it: uint8 (s, s, 3); raises as ``encode`` does."""
+    def square(self, path: str | os.PathLike[str] | Pixels, whole: bool = False) -> Pixels:
+        """A picture as this model sees it, or ``whole``, squeezed into the square: uint8 (s, s, 3).
+
+        Raises as ``encode`` does.
+        """
         if isinstance(path, np.ndarray):
             return square(_checked(path[None])[0], self.image_size)
-        return square(self.picture(path), self.image_size)
-
-    def picture(self, path: str | os.PathLike[str]) -> Pixels:
-        """A whole picture, not much larger than this model needs: uint8 (h, w, 3); raises as ``encode`` does."""
         try:
-            return read_image(path, cover_px=self.image_size).pixels
+            with identified(path) as image:
+                return read_square(image, self.image_size, whole).pixels
         except PictureRefused as refusal:
             raise PictureRefused(f"{os.fspath(path)}: {refusal}") from refusal
         except OSError as error:

@@ -261,7 +261,12 @@ class Retriever:
 
         None where the collection is too small to tell.
         """
-        return strangeness(self._store.catalog.some_looks(SAMPLE), seen.realism, seen.spread)
+        return strangeness(self._looks, seen.realism, seen.spread)
+
+    @cached_property
+    def _looks(self) -> Floats:
+        """Realism and spread (n, 2) of some of the collection: read once, however many pictures are held against it."""
+        return self._store.catalog.some_looks(SAMPLE)
 
     def directions(self) -> dict[str, Direction]:
         """The directions that ``keep_direction`` was given, by name."""
@@ -374,6 +379,7 @@ class Retriever:
         return retriever
 
     def _refresh(self, summary: Summary | None) -> None:
+        self.__dict__.pop("_looks", None)
         self._store.close()
         self._store = Store.open(self.folder, on_gpu=self.device == "cuda")
         self.last_summary = summary
