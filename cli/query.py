@@ -41,11 +41,12 @@ FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"
 
 @dataclass
 class Answer:
-    """A question with its code (d,), how strange its picture is, its hits as plain records, and the hits themselves."""
+    """A question with its code (d,), what the critic says of its picture, its hits as plain records, and the hits."""
 
     query: str
     terms: list[Term]
     code: Floats
+    realism: float | None
     strangeness: float | None
     records: list[dict[str, Any]]
     hits: list[Hit]
@@ -151,10 +152,11 @@ def _questions(images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus
 def _answer(retriever: Retriever, terms: list[Term], k: int, metric: Metric) -> Answer:
     from retrieval.arithmetic import combined
 
-    strangeness = None
+    realism = strangeness = None
     if len(terms) == 1:
         seen = retriever.look_at(terms[0].name)
-        code, own, strangeness = seen.code, seen.ids, retriever.strangeness(seen)
+        code, own = seen.code, seen.ids
+        realism, strangeness = seen.realism, retriever.strangeness(seen)
     else:
         try:
             code, own = combined(retriever, terms)
@@ -167,7 +169,7 @@ def _answer(retriever: Retriever, terms: list[Term], k: int, metric: Metric) -> 
             "such pictures the model may not know, and its hits mean less"
         )
     hits = retriever.query_codes(code[None], k, metric, [own])[0]
-    return Answer(title, terms, code, strangeness, [_record(hit) for hit in hits], hits)
+    return Answer(title, terms, code, realism, strangeness, [_record(hit) for hit in hits], hits)
 
 
 def _preview(retriever: Retriever, answers: list[Answer], path: str, scale: float | None) -> None:
@@ -224,8 +226,10 @@ def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: boo
 
     asked = thumbnail(answer.query) if len(answer.terms) == 1 else None  # a sum is no file
     heading = "query"
-    if explain and answer.strangeness is not None:
-        heading = f"stranger than {100 * answer.strangeness:.0f}%"
+    if explain and answer.realism is not None:
+        heading = f"realism {answer.realism:.2f}"
+        if answer.strangeness is not None:
+            heading += f"   > {100 * answer.strangeness:.0f}%"
     words = (heading, os.path.basename(answer.query))
     return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.query)
 
@@ -233,7 +237,13 @@ def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: boo
 def _print(answers: list[Answer], form: str, metric: str, null: bool) -> None:
     if form == "json":
         queries = [
-            {"query": answer.query, "strangeness": answer.strangeness, "hits": answer.records} for answer in answers
+            {
+                "query": answer.query,
+                "realism": answer.realism,
+                "strangeness": answer.strangeness,
+                "hits": answer.records,
+            }
+            for answer in answers
         ]
         click.echo(json.dumps({"schema": 1, "metric": metric, "queries": queries}, indent=2))
     elif form == "jsonl":

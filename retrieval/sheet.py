@@ -22,7 +22,10 @@ GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
 ABOUT = "Above: the picture. Below: what the generator paints for its code, which is how the index sees it."
-ABOUT_HEAT = " Below that: where it differs from what is painted for the query; black nowhere, white most."
+ABOUT_HEAT = (
+    " Below that: where it differs from what is painted for the query; black nowhere, white most. "
+    "Under the query stands its realism, and what share of the collection is less strange than it."
+)
 INK, PAPER, FAINT = "#1c1c1e", "#ffffff", "#77777c"
 
 

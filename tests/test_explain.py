@@ -61,7 +61,9 @@ def test_a_strange_query_is_warned_of(sampled: Path, latent: Run) -> None:
     words = ("--index", sampled / "index", "-k", 2, "--format", "json")
     strange = latent("query", noise, *words)
     assert "stranger than 99%" in strange.stderr
-    assert json.loads(strange.stdout)["queries"][0]["strangeness"] == 1.0
+    (answer,) = json.loads(strange.stdout)["queries"]
+    assert answer["strangeness"] == 1.0
+    assert answer["realism"] == pytest.approx(float(load_model("faces-64").encode_fully([noise]).realism[0]), abs=1e-4)
     with Retriever.open(sampled / "index") as retriever:
         values = {path: retriever.strangeness(retriever.look_at(path)) for path in (sampled / "photos").iterdir()}
     usual = latent("query", min(values, key=lambda path: values[path] or 0), *words)
@@ -90,7 +92,8 @@ def test_explain_draws_a_third_row(sampled: Path, latent: Run, tmp_path: Path) -
         assert plain.width == explained.width and explained.height == plain.height + 128
         hit = np.asarray(explained.crop((160, 128 * 2 + 8, 280, 128 * 3 + 8)))
     assert hit.std() > 10 and (hit[..., 0] >= hit[..., 1]).mean() > 0.95  # red before anything else
-    assert (tmp_path / "why.html").read_text().count("<img") == 2 + 3 * 3
+    page = (tmp_path / "why.html").read_text()
+    assert page.count("<img") == 2 + 3 * 3 and "<figcaption>realism -" in page
     assert "--sheet" in latent("query", photo, "--explain", "--index", sampled / "index", code=2).stderr
 
 
@@ -129,7 +132,7 @@ def test_the_index_keeps_directions_and_queries_go_along_them(tmp_path: Path, ti
     with Image.open(tmp_path / "strip.png") as strip:
         assert strip.size == (6 * 128 + 3 * 8, 128 + 16)
     title = json.loads(latent("query", start, "--plus", "0.5*above", "--format", "json").stdout)["queries"][0]
-    assert title["query"].endswith("00.png + 0.5*above") and title["strangeness"] is None
+    assert title["query"].endswith("00.png + 0.5*above") and title["strangeness"] is title["realism"] is None
     assert "knows no direction 'smile'; it knows above" in latent("query", start, "--plus", "smile", code=1).stderr
     latent("direction", "above", "--forget")
     assert "knows none" in latent("direction", "above", code=1).stderr
