@@ -42,8 +42,9 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
     paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
     originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
     codes = model.encode(originals)
-    pairs = [Cell(real, [made], ()) for real, made in zip(originals, model.decode(codes), strict=True)]
-    draw_png([Row(pairs[0], pairs[1:])], target / "reconstructions.png")
+    painted = zip(originals, model.decode(codes, corrections=0), model.decode(codes), strict=True)
+    columns = [Cell(real, [first, corrected], ()) for real, first, corrected in painted]
+    draw_png([Row(columns[0], columns[1:])], target / "reconstructions.png")
     way = model.interpolate(codes[0], codes[1], 8)
     draw_strip([[thumbnail(paths[0])], way, [thumbnail(paths[1])]], target / "interpolation.png")
     with (

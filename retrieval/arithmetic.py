@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.model import Floats
+from retrieval.model import Floats, standardize
 from retrieval.retriever import Retriever
 
 SIGNS = {"+": 1.0, "-": -1.0}
@@ -85,7 +85,6 @@ def added_up(vectors: Floats, weights: Sequence[float], standardized: bool) -> F
     total: Floats = np.asarray(weights, np.float32) @ vectors
     if not standardized:
         return total
-    spread = float(total.std())
-    if spread < 1e-4:
+    if total.std() < 1e-4:
         raise ValueError("these pictures cancel out, and nothing is left to look for")
-    return np.asarray((total - total.mean()) / spread, np.float32)
+    return standardize(total[None])[0]

@@ -132,8 +132,8 @@ def _clusters(retriever: Retriever, codes: Floats, positions: Floats, count: int
     members = [np.flatnonzero(nearest[:, 0] == number) for number in range(len(means.centroids))]
     members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))
     averages = np.stack([_average(codes[its], retriever.model.standardized) for its in members])
-    scale = TYPICAL * retriever.model.decode_scale
-    painted = retriever.decode(averages, scale) if retriever.model.has_generator else [None] * len(members)
+    model = retriever.model
+    painted = model.paint(TYPICAL * model.decode_scale * averages) if model.has_generator else [None] * len(members)
     middles = [positions[its].mean(0) for its in members]
     return [
         Cluster((float(x), float(y)), len(its), pixels)

@@ -27,6 +27,7 @@ from retrieval import (
     PictureRefused,
     Retriever,
     load_model,
+    shipped_models,
 )
 from retrieval.retriever import locate_index
 
@@ -75,6 +76,29 @@ def test_the_exporters_batch_size_does_not_matter(tiny_bundle: Path) -> None:
     together = model.encode(pictures)
     alone = np.concatenate([model.encode(pictures[i : i + 1]) for i in range(70)])
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_painting_is_corrected_until_its_own_code_is_nearer(name: str) -> None:
+    """The iteration written out once more, and what it is for: closer to the code asked for, and to the picture."""
+    model = load_model(name)
+    originals = model.sample(32, seed=3)
+    codes = model.encode(originals)
+    z, painted = model.decode_scale * codes, []
+    for _ in range(4):
+        painted.append(model.paint(z))
+        z = z + 0.4 * (codes - model.encode(painted[-1]))
+    assert np.array_equal(model.decode(codes, corrections=0), painted[0])
+    for corrections, expected in ((1, painted[1]), (None, painted[3])):  # of 255: rounding tips eight-bit sums
+        found = model.decode(codes, corrections=corrections).astype(float)
+        assert np.abs(found - expected).mean() < 0.5 < np.abs(found - painted[2]).mean()
+    agreement = [(codes * model.encode(pixels)).mean() for pixels in painted]
+    errors = [((pixels.astype(float) - originals) ** 2).mean() for pixels in painted]
+    assert agreement == sorted(agreement) and agreement[3] > agreement[0] + 0.05
+    assert errors[3] < errors[0]
+    halfway = (codes[:1] + codes[1:2]) / 2  # its length has no say in what the paintings' codes are held against
+    longer, shorter = model.decode(3 * halfway, 0.3, 2).astype(float), model.decode(halfway, 0.9, 2)
+    assert np.abs(longer - shorter).mean() < 0.5
 
 
 def test_build_query_decode(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:

@@ -581,7 +581,7 @@ def test_an_encoder_that_eight_bits_would_spoil_stays_as_it_is(learnt: Learnt, t
 
 def test_the_bundle_paints_what_torch_paints(learnt: Learnt) -> None:
     z = np.random.default_rng(4).standard_normal((70, 32), dtype=np.float32)
-    painted = learnt.model.decode(z, scale=1.0)
+    painted = learnt.model.paint(z)
     with torch.no_grad():
         expected = to_pixels(learnt.state.average.generator(torch.from_numpy(z)))
     assert painted.shape == (70, 32, 32, 3) and painted.dtype == np.uint8

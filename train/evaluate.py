@@ -16,7 +16,7 @@ import numpy as np
 
 from retrieval.errors import MissingExtra, TrainingError
 from retrieval.images import Pixels
-from retrieval.model import Model
+from retrieval.model import Model, standardize
 from train.controls import HASH, Describe, controls
 from train.copies import ALTERATIONS, altered, original
 from train.labelled import Labelled, as_numbers
@@ -159,7 +159,7 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
     """Samples against pictures that were not learnt from, repainting of these, their codes against the prior."""
     count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
-    samples = model.decode(z, scale=1.0)
+    samples = model.paint(z)
     figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, queries).items()}
     some = gallery[np.random.default_rng(1).permutation(len(gallery))[:count]]
     for px, distance in sliced_wasserstein(np.asarray(some), queries).items():
@@ -169,10 +169,11 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
     real, fake = model.encode_squares(queries[:count]).codes, model.encode_squares(samples).codes
     figures["density"], figures["coverage"] = density_and_coverage(real, fake)
     figures["cycle correlation rho(z, E(G(z)))"] = mean_correlation(z, fake)
-    repainted = model.decode(real)
-    errors = (repainted.astype(np.float32) - queries[:count]) / 255
-    figures["reconstruction: mean squared error, of 1"] = float(np.square(errors).mean())
-    figures["reconstruction: correlation of its code"] = mean_correlation(real, model.encode_squares(repainted).codes)
+    figures |= _fidelity("reconstruction", queries[:count], real, model, model.decode(real))
+    if model.standardized:
+        figures |= _fidelity(
+            "uncorrected reconstruction", queries[:count], real, model, model.decode(real, corrections=0)
+        )
     values = np.linalg.eigvalsh(np.cov(real.T))
     figures["real codes: root mean square of their mean"] = float(np.sqrt((real.mean(0) ** 2).mean()))
     figures["real codes: largest eigenvalue of covariance"] = float(values[-1])
@@ -180,7 +181,15 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
     return figures
 
 
+def _fidelity(what: str, originals: Pixels, codes: Array, model: Model, painted: Pixels) -> dict[str, float]:
+    """How near paintings (n, s, s, 3) come to their originals, in pixels and in the codes that they were painted of."""
+    errors = (painted.astype(np.float32) - originals) / 255
+    return {
+        f"{what}: mean squared error, of 1": float(np.square(errors).mean()),
+        f"{what}: correlation of its code": mean_correlation(codes, model.encode_squares(painted).codes),
+    }
+
+
 def mean_correlation(a: Array, b: Array) -> float:
     """rho of each two rows, (n, d) twice, on the mean."""
-    a, b = ((v - v.mean(1, keepdims=True)) / np.maximum(v.std(1, keepdims=True), 1e-8) for v in (a, b))
-    return float((a * b).mean())
+    return float((standardize(a) * standardize(b)).mean())
