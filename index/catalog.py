@@ -53,7 +53,7 @@ from index.schema import (
 T = TypeVar("T")
 
 FILE_NAME = "catalog.db"
-VARIABLES = 500  # values in one IN (...)
+VARIABLES = 500  # hashes in one IN (...): JSON knows no bytes
 ROW = [pictures.c[name] for name in Picture._fields]
 NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # as many ids as there are
 PICTURES_OF = select(*ROW).where(pictures.c.id.in_(NAMED))
@@ -202,7 +202,7 @@ class Catalog:
 
     def pictures(self, ids: Sequence[int]) -> dict[int, Picture]:
         with self.transaction() as connection:
-            rows = connection.execute(PICTURES_OF, {"ids": json.dumps(ids)}).all()
+            rows = connection.execute(PICTURES_OF, _naming(ids)).all()
         return {row.id: Picture._make(row) for row in rows}
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
@@ -222,7 +222,9 @@ class Catalog:
         """For each of these contents that is coded, the row with the lowest id, and its code."""
         known: dict[bytes, tuple[Picture, Floats]] = {}
         with self.transaction() as connection:
-            for part in _parts(sorted(set(hashes))):
+            wanted = sorted(set(hashes))
+            for start in range(0, len(wanted), VARIABLES):
+                part = wanted[start : start + VARIABLES]
                 query = select(*ROW, codes.c.code).select_from(pictures).join(codes)
                 query = query.where(pictures.c.content_hash.in_(part)).order_by(pictures.c.id.desc())
                 for *row, code in connection.execute(query):
@@ -237,27 +239,27 @@ class Catalog:
     def codes_of(self, ids: Sequence[int]) -> tuple[Ids, Floats]:
         """As ``codes``, as arrays: ids (n,) ascending and codes (n, d)."""
         with self.transaction() as connection:
-            rows = connection.execute(CODES_OF, {"ids": json.dumps(ids)}).all()
+            rows = connection.execute(CODES_OF, _naming(ids)).all()
             return _matrix(sorted(map(tuple, rows)), self.meta(connection).latent_dim)
 
     def some_codes(self, connection: Connection, count: int, dim: int) -> Floats:
         """About ``count`` codes (n, d) of what can be found, or all; drawn at random, and always the same."""
         query = CODES_OF.join(pictures).where(pictures.c.status == "found")
-        rows = connection.execute(query, {"ids": self._drawn_ids(connection, count)}).all()
+        rows = connection.execute(query, _naming(self._drawn_ids(connection, count))).all()
         _, matrix = _matrix(sorted(map(tuple, rows)), dim)
         return matrix[np.random.default_rng(0).permutation(len(matrix))[:count]]
 
     def some_looks(self, count: int) -> Floats:
         """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found, always the same ones."""
         with self.transaction() as connection:
-            rows = connection.execute(LOOKS_OF, {"ids": self._drawn_ids(connection, count)}).all()
+            rows = connection.execute(LOOKS_OF, _naming(self._drawn_ids(connection, count))).all()
         return np.array([tuple(row) for row in rows], np.float32).reshape(-1, 2)
 
-    def _drawn_ids(self, connection: Connection, count: int) -> str:
-        """Ids for ``NAMED``, so many that about ``count`` of them can be found."""
+    def _drawn_ids(self, connection: Connection, count: int) -> list[int]:
+        """So many ids that about ``count`` of them can be found."""
         last, found = connection.scalar(select(func.max(pictures.c.id))) or 0, self.meta(connection).found
         wanted = min(last, count * math.ceil(last / max(1, found)))
-        return json.dumps((np.random.default_rng(0).choice(last, wanted, replace=False) + 1).tolist() if last else [])
+        return (np.random.default_rng(0).choice(last, wanted, replace=False) + 1).tolist() if last else []
 
     def found_codes(self, connection: Connection, dim: int, batch: int = 10_000) -> Iterator[tuple[Ids, Floats]]:
         """Ids (b,) and codes (b, d) of everything that can be found, in the order of the ids."""
@@ -295,12 +297,11 @@ class Catalog:
         with self.transaction() as connection:
             facts = self.meta(connection)
             before = _count_found(connection, ids)
-            for part in _parts(ids):
-                values: dict[str, Any] = {"status": status, "generation": facts.generation + 1}
-                if forget_codes:
-                    values |= {"content_hash": None, "realism": None, "spread": None}
-                    connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
-                connection.execute(update(pictures).where(pictures.c.id.in_(part)).values(values))
+            values: dict[str, Any] = {"status": status, "generation": facts.generation + 1}
+            if forget_codes:
+                values |= {"content_hash": None, "realism": None, "spread": None}
+                _delete_codes(connection, ids)
+            connection.execute(update(pictures).where(pictures.c.id.in_(NAMED)).values(values), _naming(ids))
             digest = f"{status} {forget_codes} {sorted(ids)}".encode()
             _finish(connection, facts, digest, (len(ids) if status == "found" else 0) - before)
 
@@ -353,8 +354,13 @@ class Catalog:
 
 
 def _count_found(connection: Connection, ids: Sequence[int]) -> int:
-    query = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
-    return sum(connection.scalar(query.where(pictures.c.id.in_(part))) or 0 for part in _parts(ids))
+    query = select(func.count()).select_from(pictures)
+    query = query.where(pictures.c.status == "found", pictures.c.id.in_(NAMED))
+    return connection.scalar(query, _naming(ids)) or 0
+
+
+def _delete_codes(connection: Connection, ids: Sequence[int]) -> None:
+    connection.execute(delete(codes).where(codes.c.picture_id.in_(NAMED)), _naming(ids))
 
 
 def _finish(connection: Connection, facts: Meta, change: bytes, found_more: int, rebuild: bool = False) -> None:
@@ -383,8 +389,7 @@ def _write(connection: Connection, changes: Sequence[Change], generation: int) -
             coded.append({"picture_id": values["id"], "code": np.ascontiguousarray(change.code, "<f4").tobytes()})
             digest.update(coded[-1]["code"])
         digest.update(f"{values['id']} {values['status']}".encode())
-    for part in _parts([values["id"] for values in old]):
-        connection.execute(delete(codes).where(codes.c.picture_id.in_(part)))
+    _delete_codes(connection, [values["id"] for values in old])
     if new:
         connection.execute(insert(pictures), new)
     if old:
@@ -407,7 +412,6 @@ def _matrix(rows: list[tuple[int, bytes]], dim: int) -> tuple[Ids, Floats]:
     return ids, np.frombuffer(blob, "<f4").reshape(-1, dim)
 
 
-def _parts(values: Sequence[Any]) -> Iterator[list[Any]]:
-    """Slices short enough for one IN (...)."""
-    for start in range(0, len(values), VARIABLES):
-        yield list(values[start : start + VARIABLES])
+def _naming(ids: Sequence[int]) -> dict[str, str]:
+    """The parameter that ``NAMED`` stands for."""
+    return {"ids": json.dumps(list(ids))}
