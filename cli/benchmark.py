@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli.speech import bar, say, shown_path, workers_option
-from cli.train import stop_flag, training_bar
+from cli.train import require_torch, stop_flag, training_bar
 from train.recipe import METHOD_NAMES, NEED_LABELS
 
 ENCODERS = tuple(name for name in METHOD_NAMES if name not in ("gan-qp", "pixelcnn", *NEED_LABELS))
@@ -48,6 +48,7 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
     A tenth of PHOTOS is held out and asked for. DIR receives report.md, report.json, sheets of samples and of
     reconstructions, and each method's run; the same command again goes on where it was stopped.
     """
+    require_torch()
     import json
 
     from train.compare import as_markdown, columns_of, entry, mean_marks

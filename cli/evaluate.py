@@ -15,7 +15,7 @@ from retrieval.names import Device
 if TYPE_CHECKING:
     from train.evaluate import Cell, Report
 
-NAME_WIDTH = 46
+NAME_WIDTH = 54
 
 
 @click.command(
@@ -57,8 +57,8 @@ def evaluate(
 ) -> None:
     """Measure how well MODEL's codes retrieve, beside pixels, whitened pixels, a random encoder and a hash.
 
-    Gallery and queries are folders or .tar archives of different pictures; both options can be repeated. Every
-    figure comes with its 95% interval.
+    Gallery and queries are folders or .tar archives of different pictures; both options can be repeated. Figures of
+    retrieval come with their 95% intervals.
     """
     from retrieval import load_model
     from retrieval.model import seal

@@ -88,7 +88,7 @@ def sample(
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
-@click.option("--scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
+@click.option("--scale", type=Finite(), help="Paint G(SCALE x code) as it comes, uncorrected (the paper: 0.9).")
 @sheet_option
 @null_option
 @device_option
@@ -152,7 +152,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 @click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
 @model_option
-@click.option("--scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
+@click.option("--scale", type=Finite(), help="Paint G(SCALE x code) as it comes, uncorrected (the paper: 0.9).")
 @device_option
 def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
     """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""

@@ -80,7 +80,7 @@ Examples:
 @click.option(
     "--explain", is_flag=True, help="With --sheet or --html: where each hit's painting differs from the query's."
 )
-@click.option("--decode-scale", type=Finite(), help="Codes are multiplied by it [default: the model's].")
+@click.option("--decode-scale", type=Finite(), help="Paint G(SCALE x code), uncorrected (the paper: 0.9).")
 @sheet_option
 @click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -101,10 +102,9 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
     The finished model is RUN/bundle, for `latent index build --model RUN/bundle`. RUN also receives stats.jsonl,
     grids of samples and reconstructions, and a checkpoint. Ctrl-C saves and leaves; --resume goes on.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingExtra(TORCH_LINE) from error
+    require_torch()
+    import torch
+
     from train import devices
 
     budget = _budget(options)
@@ -120,6 +120,12 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
         _dry_run(photos, asked_for, options, setting, budget)
     else:
         _run(photos, asked_for, options, setting, budget, label_of)
+
+
+def require_torch() -> None:
+    """Raises MissingExtra where torch is not installed; finding it takes no time, importing it does."""
+    if find_spec("torch") is None:
+        raise MissingExtra(TORCH_LINE)
 
 
 def _setting(run: Path, options: dict[str, Any], device: Any, precision: str, processes: Any) -> Any:
@@ -160,9 +166,9 @@ def _recipe(preset_name: str | None, asked_for: dict[str, Any]) -> Any:
 def _dry_run(
     photos: tuple[str, ...], asked_for: dict[str, Any], options: dict[str, Any], setting: Any, budget: Any
 ) -> None:
-    from train.data import find_sources
     from train.plan import plan
     from train.session import resumed_run
+    from train.sources import find_sources
 
     resumed = resumed_run(asked_for, setting).recipe if options["resume"] else None
     recipe = resumed or _recipe(options["preset_name"], asked_for)

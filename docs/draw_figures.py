@@ -42,7 +42,7 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
     paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
     originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
     codes = model.encode(originals)
-    painted = zip(originals, model.decode(codes, corrections=0), model.decode(codes), strict=True)
+    painted = zip(originals, model.decode(codes, model.decode_scale), model.decode(codes), strict=True)
     columns = [Cell(real, [first, corrected], ()) for real, first, corrected in painted]
     draw_png([Row(columns[0], columns[1:])], target / "reconstructions.png")
     way = model.interpolate(codes[0], codes[1], 8)

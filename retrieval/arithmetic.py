@@ -87,4 +87,4 @@ def added_up(vectors: Floats, weights: Sequence[float], standardized: bool) -> F
         return total
     if total.std() < 1e-4:
         raise ValueError("these pictures cancel out, and nothing is left to look for")
-    return np.asarray(standardize(total[None])[0])
+    return standardize(total)

@@ -35,7 +35,7 @@ def answer_row(
         asked: the query's picture; None where it has none, and its painting stands for it.
         words: what stands below it, in two lines at most.
         code: float32 (d,).
-        scale: codes are multiplied by it before they are painted, by the model's own number by default.
+        scale: as in ``Model.decode``.
         source: where the query's picture lies.
     """
     painted: list[Pixels] = []

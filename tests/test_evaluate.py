@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +18,11 @@ from conftest import Run, draw_shapes
 from PIL import Image
 
 from retrieval.errors import TrainingError
+from retrieval.workers import Task
+from train.controls import controls
 from train.copies import ALTERATIONS, altered, difference_hash
-from train.labelled import as_numbers, label_reader, read_labelled
+from train.evaluate import Exam
+from train.labelled import Labelled, as_numbers, label_reader, read_labelled
 from train.measures import (
     average_precision_at_r,
     class_outcomes,
@@ -123,7 +131,8 @@ def test_sliced_wasserstein_grows_with_the_difference() -> None:
 def test_alterations_do_what_they_say() -> None:
     pictures = draw_shapes(4, 0, 64)[0]
     images = [Image.fromarray(one) for one in pictures]
-    copies = {name: altered(images, alter, 64) for name, alter in ALTERATIONS.items()}
+    each = [altered(image, 64) for image in images]
+    copies = {name: np.stack([its[name] for its in each]) for name in ALTERATIONS}
     assert all(one.shape == pictures.shape and one.dtype == np.uint8 for one in copies.values())
     np.testing.assert_array_equal(copies["mirrored"], pictures[:, :, ::-1])
     assert (copies["grey"] == copies["grey"][..., :1]).all()
@@ -194,3 +203,61 @@ def test_the_command(tmp_path: Path, tiny_bundle: Path, latent: Run) -> None:
     assert "no such label" in latent(*base, "--labels", "folder", "--numeric", "age", code=1).stderr
     text = latent(*base, "--labels", r"filename:(?P<n>.*)", "--numeric", "n", code=1).stderr
     assert "--numeric n: could not convert" in text
+    shutil.copytree(tmp_path / "queries", tmp_path / "gallery" / "queries")
+    latent(*base, "--labels", "folder", "--copies", 0)  # the same pictures, but other files
+    os.rename(tmp_path / "gallery" / "queries", tmp_path / "inside")
+    (tmp_path / "linked").symlink_to(tmp_path / "gallery")
+    shared = latent(*base[:2], "--gallery", "gallery", "--queries", "linked/0", "--labels", "folder", code=1).stderr
+    assert "of the queries lie in the gallery too" in shared
+
+
+def test_the_command_needs_no_torch(tmp_path: Path, tiny_bundle: Path) -> None:
+    labelled_folder(tmp_path / "gallery", 40, 0)
+    labelled_folder(tmp_path / "queries", 20, 1)
+    code = (
+        "from importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *rest: None if name == 'torch' else find(name, *rest)\n"
+        "from cli.main import main\nmain()"
+    )
+    words = ["evaluate", str(tiny_bundle), "--gallery", "gallery", "--queries", "queries", "--labels", "folder"]
+    run = partial(subprocess.run, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = run([sys.executable, "-c", code, *words, "--copies", "4", "-o", "r.json"])
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "r.json").read_text())["table"]
+    assert "code" in table and "raw pixels" in table and "random encoder" not in table
+    for words in (["train", "gallery", "-o", "r"], ["benchmark", "gallery", "--labels", "folder", "-o", "b"]):
+        done = run([sys.executable, "-c", code, *words])
+        assert done.returncode == 1 and "pip install 'latent[train]'" in done.stderr, done.stderr
+
+
+def some(count: int, first: int = 0) -> Labelled:
+    pixels, kinds = draw_shapes(count, first)
+    sources = [Task(f"{number}.png") for number in range(first, first + count)]
+    return Labelled(pixels, sources, {"label": kinds.astype(str)})
+
+
+def test_an_exam_that_says_nothing_is_refused() -> None:
+    with pytest.raises(TrainingError, match="5 queries and 40 pictures to find say nothing; 10 of each"):
+        Exam(some(40), some(5, 100))
+    with pytest.raises(TrainingError, match="20 of the queries lie in the gallery too"):
+        Exam(some(40), some(30, 20))
+    unlike = replace(some(40, 100), columns={"kind": np.array(["x"] * 40)})
+    with pytest.raises(TrainingError, match="different labels: kind, label in one part alone"):
+        Exam(some(40), unlike)
+
+
+def test_blank_labels_are_none(tmp_path: Path) -> None:
+    labelled_folder(tmp_path / "photos", 8, 0)
+    names = sorted(str(path.relative_to(tmp_path)) for path in (tmp_path / "photos").rglob("*.png"))
+    cells = ["a", "b", "", "a", "b", "b", "", "a"]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(map("{},{}\n".format, names, cells)))
+    found = read_labelled([tmp_path / "photos"], 32, label_reader(str(tmp_path / "labels.csv")), workers=1)
+    assert sorted(found.columns["label"]) == ["a", "a", "a", "b", "b", "b"]
+
+
+def test_as_many_components_as_there_can_be(tmp_path: Path) -> None:
+    """Of 12 pictures the twelfth component is rounding: divided by next to nothing it would decide all."""
+    gallery, queries = draw_shapes(12, 0)[0], draw_shapes(30, 1)[0]
+    described = {name: describe(queries) for name, describe in controls(gallery, 16, None).items()}
+    whitened = described["PCA-11 of pixels, whitened (ranks as ZCA)"]
+    assert whitened.shape == (30, 11) and np.abs(whitened).max() < 100

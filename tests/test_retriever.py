@@ -88,17 +88,16 @@ def test_a_painting_is_corrected_until_its_own_code_is_nearer(name: str) -> None
     for _ in range(4):
         painted.append(model.paint(z))
         z = z + 0.4 * (codes - model.encode(painted[-1]))
-    assert np.array_equal(model.decode(codes, corrections=0), painted[0])
-    for corrections, expected in ((1, painted[1]), (None, painted[3])):  # of 255: rounding tips eight-bit sums
-        found = model.decode(codes, corrections=corrections).astype(float)
-        assert np.abs(found - expected).mean() < 0.5 < np.abs(found - painted[2]).mean()
-    agreement = [(codes * model.encode(pixels)).mean() for pixels in painted]
+    agreement = np.stack([(codes * model.encode(pixels)).mean(1) for pixels in painted])
+    best = np.stack([painted[turn][row] for row, turn in enumerate(agreement.argmax(0))]).astype(float)
     errors = [((pixels.astype(float) - originals) ** 2).mean() for pixels in painted]
-    assert agreement == sorted(agreement) and agreement[3] > agreement[0] + 0.05
+    assert agreement[3].mean() > agreement[0].mean() + 0.05
     assert errors[3] < errors[0]
-    halfway = (codes[:1] + codes[1:2]) / 2  # its length has no say in what the paintings' codes are held against
-    longer, shorter = model.decode(3 * halfway, 0.3, 2).astype(float), model.decode(halfway, 0.9, 2)
-    assert np.abs(longer - shorter).mean() < 0.5
+
+    found = model.decode(codes)
+    assert np.abs(found - best).mean() < 0.5 < np.abs(found.astype(float) - painted[2]).mean()  # rounding tips sums
+    assert ((codes * model.encode(found)).mean(1) >= agreement[0] - 0.01).all()  # none is worse than the first attempt
+    assert np.array_equal(model.decode(codes, model.decode_scale), painted[0])  # the paper's
 
 
 def test_build_query_decode(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:

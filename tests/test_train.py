@@ -37,7 +37,6 @@ from train.data import (
     Pictures,
     StreamedPictures,
     brought_near,
-    find_sources,
     latents,
     mirrored,
     open_pictures,
@@ -51,6 +50,7 @@ from train.loop import Budget, Hooks, Pace, learning_rate
 from train.quantize import quantize
 from train.recipe import Recipe
 from train.session import Setting, new_run, resumed_run, run_session
+from train.sources import find_sources
 from train.step import Trainer
 
 CPU = torch.device("cpu")

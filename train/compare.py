@@ -19,7 +19,7 @@ from retrieval.sheet import Cell, Row, draw_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
 from train.evaluate import Cell as Interval
-from train.evaluate import Exam, generation, marks_of_controls
+from train.evaluate import Exam, at_random, generation, marks_of_controls
 from train.labelled import Labelled
 from train.loop import Budget, Hooks
 from train.measures import density_and_coverage
@@ -172,7 +172,7 @@ def seen_by_another(model: Model, queries: Pixels) -> Marks:
     """Density and coverage of a model's samples in the space of one that took no part: the same for all methods."""
     judge, count = load_model(DEFAULT_MODEL, "cpu"), min(len(queries), JUDGED)
     density, coverage = density_and_coverage(
-        judge.encode(queries[:count]), judge.encode(model.sample(count, seed=12345))
+        judge.encode(at_random(queries, count)), judge.encode(model.sample(count, seed=12345))
     )
     return {f"density, seen by {DEFAULT_MODEL}": density, f"coverage, seen by {DEFAULT_MODEL}": coverage}
 

@@ -34,12 +34,14 @@ def _flat(pictures: Pixels) -> Array:
 def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
     """PCA of pixels, each number divided by the root of its standard deviation, or by all of it.
 
-    Whitened fully it ranks as ZCA does, which is the same but for a rotation.
+    Whitened fully it ranks as ZCA cut to as many components does, which is the same but for a rotation. Fitted on 5,000
+    pictures. Of n pictures the n-th component is rounding alone.
     """
     from sklearn.decomposition import PCA
 
     sample = gallery[np.random.default_rng(0).permutation(len(gallery))[:5000]]
-    pca = PCA(min(dim, *_flat(sample).shape), svd_solver="randomized", random_state=0).fit(_flat(sample))
+    dim = min(dim, len(sample) - 1, sample[0].size)
+    pca = PCA(dim, svd_solver="randomized", random_state=0).fit(_flat(sample))
     scales = np.sqrt(pca.explained_variance_)
 
     def describe(pictures: Pixels, power: float) -> Array:

@@ -57,9 +57,9 @@ def original(task: Task) -> Image.Image:
     return Image.fromarray(read_image(content).pixels)
 
 
-def altered(originals: list[Image.Image], alter: Alteration, size_px: int) -> Pixels:
-    """Each picture altered in its own size, then cut and scaled as every picture is: uint8 (n, s, s, 3)."""
-    return np.stack([square(np.asarray(alter(image)), size_px) for image in originals])
+def altered(picture: Image.Image, size_px: int) -> dict[str, Pixels]:
+    """A picture altered in each way in its own size, then cut and scaled as every picture is: uint8 (s, s, 3) each."""
+    return {name: square(np.asarray(alter(picture)), size_px) for name, alter in ALTERATIONS.items()}
 
 
 def difference_hash(pictures: Pixels) -> npt.NDArray[np.float32]:

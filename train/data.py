@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -22,9 +21,10 @@ import torch
 from torch import Tensor
 
 from retrieval.errors import TrainingError
-from retrieval.images import JUNK_NAMES, Pixels, find_images
+from retrieval.images import Pixels
 from retrieval.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
+from train.sources import Report, find_sources
 
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
 GPU_SHARE = 0.3  # of a GPU's free memory that pictures may take
@@ -32,44 +32,6 @@ MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # indepe
 
 Labels = npt.NDArray[np.int64]
 LabelOf = Callable[[Task], int]
-Report = Callable[[int, int], None]
-"""Called with (done, total)."""
-
-
-def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> list[Task]:
-    """List every file of the folders and every member of the ``.tar`` archives in ``paths``.
-
-    What lies below ``left_out``, a run's own folder, is not learnt from.
-
-    Raises:
-        TrainingError: a path is neither, an archive is damaged, or nothing was found.
-    """
-    sources: list[Task] = []
-    for path in paths:
-        if os.path.isdir(path):
-            sources += [Task(found.path) for found in find_images(path, left_out=[left_out] if left_out else [])]
-        elif os.path.isfile(path):
-            sources += _members(path)
-        else:
-            raise TrainingError(f"{path}: no such folder or .tar archive")
-    if not sources:
-        raise TrainingError(f"no files in {', '.join(map(str, paths))}")
-    return sources
-
-
-def _members(archive: str | Path) -> list[Task]:
-    """Where the bytes of each member lie, so that workers read them without unpacking."""
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            return [Task(str(archive), m.offset_data, m.size) for m in tar if m.isfile() and not _is_junk(m.name)]
-    except (tarfile.TarError, OSError) as error:
-        raise TrainingError(f"{archive}: neither a folder nor an uncompressed .tar archive ({error})") from error
-
-
-def _is_junk(name: str) -> bool:
-    """Hidden, or in a hidden folder, or litter; archives made of ``.`` begin every name with it."""
-    parts = [part for part in name.split("/") if part != "."]
-    return any(part.startswith(".") for part in parts) or parts[-1].lower() in JUNK_NAMES
 
 
 @dataclass(frozen=True)

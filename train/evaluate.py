@@ -1,11 +1,12 @@
 """How good a model's codes are, always beside controls that cost nothing, in one table.
 
-Gallery and queries are different pictures. Without torch, but for the randomly initialised encoder.
+Without torch, but for the randomly initialised encoder.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +37,7 @@ from train.measures import (
 )
 
 CODE = "code"
+FEWEST = 10  # pictures of each part: the densest measure looks at the tenth nearest
 PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
 GENERATED, SLOWLY = 2000, 64  # samples; of models that paint pixel by pixel
 
@@ -57,6 +59,12 @@ class Report:
         return {"schema": 1, **dataclasses.asdict(self)}
 
 
+def _places(pictures: Labelled) -> set[tuple[str, int]]:
+    """Where the pictures lie: the file, whatever its name, and the place in it."""
+    files = {task.path: os.path.realpath(task.path) for task in pictures.sources}
+    return {(files[task.path], task.offset) for task in pictures.sources}
+
+
 @dataclass(frozen=True)
 class Exam:
     """The questions that every descriptor is asked.
@@ -66,7 +74,8 @@ class Exam:
 
     Raises:
         MissingExtra: scikit-learn is not installed.
-        TrainingError: labels that do not fit: of one class, missing in one part, no numbers.
+        TrainingError: fewer than ``FEWEST`` pictures in one part, a picture in both, or labels that do not fit: of one
+            class, missing in one part, no numbers.
     """
 
     gallery: Labelled
@@ -77,6 +86,15 @@ class Exam:
     def __post_init__(self) -> None:
         if find_spec("sklearn") is None:
             raise MissingExtra("evaluating needs scikit-learn: pip install 'latent[evaluate]'")
+        if min(len(self.gallery), len(self.queries)) < FEWEST:
+            counts = f"{len(self.queries)} queries and {len(self.gallery)} pictures to find"
+            raise TrainingError(f"{counts} say nothing; {FEWEST} of each at least")
+        if shared := _places(self.gallery) & _places(self.queries):
+            where = f"{len(shared)} of the queries lie in the gallery too, in {os.path.dirname(min(shared)[0])}"
+            raise TrainingError(f"{where}; they must be other pictures")
+        if self.gallery.columns.keys() != self.queries.columns.keys():
+            kinds = sorted(self.gallery.columns.keys() ^ self.queries.columns.keys())
+            raise TrainingError(f"gallery and queries have different labels: {', '.join(kinds)} in one part alone")
         for kind in self.numeric:
             if kind not in self.gallery.columns:
                 known = ", ".join(self.gallery.columns)
@@ -121,9 +139,9 @@ class Exam:
     def _copied(self) -> tuple[np.ndarray, dict[str, Pixels]]:
         """Rows of the gallery, and each of them altered in every way."""
         rows = np.random.default_rng(0).permutation(len(self.gallery))[: self.copies]
-        originals = [original(self.gallery.sources[row]) for row in rows]
         side = self.gallery.pixels.shape[1]
-        return rows, {name: altered(originals, alter, side) for name, alter in ALTERATIONS.items()} if len(rows) else {}
+        copies = [altered(original(self.gallery.sources[row]), side) for row in rows]
+        return rows, {name: np.stack([its[name] for its in copies]) for name in ALTERATIONS} if copies else {}
 
     def _of_copies(self, xb: Array, describe: Describe) -> dict[str, Outcomes]:
         rows, copies = self._copied
@@ -160,25 +178,28 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
     count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
     samples = model.paint(z)
-    figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, queries).items()}
-    some = gallery[np.random.default_rng(1).permutation(len(gallery))[:count]]
-    for px, distance in sliced_wasserstein(np.asarray(some), queries).items():
+    shown = at_random(queries, count)
+    figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, shown).items()}
+    for px, distance in sliced_wasserstein(at_random(gallery, count), shown).items():
         figures[f"the same of training pictures, {px} px"] = distance
     if not model.has_encoder:
         return figures
-    real, fake = model.encode_squares(queries[:count]).codes, model.encode_squares(samples).codes
+    real, fake = model.encode_squares(shown).codes, model.encode_squares(samples).codes
     figures["density"], figures["coverage"] = density_and_coverage(real, fake)
     figures["cycle correlation rho(z, E(G(z)))"] = mean_correlation(z, fake)
-    figures |= _fidelity("reconstruction", queries[:count], real, model, model.decode(real))
+    figures |= _fidelity("reconstruction", shown, real, model, model.decode(real, model.decode_scale))
     if model.standardized:
-        figures |= _fidelity(
-            "uncorrected reconstruction", queries[:count], real, model, model.decode(real, corrections=0)
-        )
+        figures |= _fidelity("corrected reconstruction", shown, real, model, model.decode(real))
     values = np.linalg.eigvalsh(np.cov(real.T))
     figures["real codes: root mean square of their mean"] = float(np.sqrt((real.mean(0) ** 2).mean()))
     figures["real codes: largest eigenvalue of covariance"] = float(values[-1])
     figures["real codes: effective dimension"] = float(values.sum() ** 2 / (values**2).sum())
     return figures
+
+
+def at_random(pictures: Pixels, count: int) -> Pixels:
+    """``count`` pictures at random, always the same ones: archives lie in the order of their labels."""
+    return np.asarray(pictures[np.random.default_rng(1).permutation(len(pictures))[:count]])
 
 
 def _fidelity(what: str, originals: Pixels, codes: Array, model: Model, painted: Pixels) -> dict[str, float]:

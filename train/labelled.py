@@ -16,7 +16,7 @@ import numpy.typing as npt
 from retrieval.errors import TrainingError
 from retrieval.images import Pixels
 from retrieval.workers import DecoderPool, Task, stack
-from train.data import Report, find_sources
+from train.sources import Report, find_sources
 
 LabelOf = Callable[[str], dict[str, str] | None]
 ClassOf = Callable[[Task], int]
@@ -129,14 +129,14 @@ def read_labelled(
     workers: int | None = None,
     report: Report | None = None,
 ) -> Labelled:
-    """Decode the pictures of folders and archives that have labels; the others are left out.
+    """Decode the pictures of folders and archives that have all their labels; the others are left out.
 
     Raises:
-        TrainingError: none has one, or a kind of label has a single value.
+        TrainingError: none has them, or fewer than two of these can be decoded.
     """
     names = _names(paths)
     labelled = [(task, label_of(names.get((task.path, task.offset), task.path))) for task in find_sources(paths)]
-    wanted = [(task, labels) for task, labels in labelled if labels is not None]
+    wanted = [(task, labels) for task, labels in labelled if labels and all(labels.values())]
     if not wanted:
         raise TrainingError(f"none of {len(labelled)} files in {', '.join(map(str, paths))} has a label")
     good, labels_of_good = [], []

@@ -15,11 +15,12 @@ from retrieval.errors import TrainingError
 from retrieval.model import Model
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State
-from train.data import LabelOf, Pictures, Report, open_pictures
+from train.data import LabelOf, Pictures, open_pictures
 from train.devices import Processes
 from train.export import export
 from train.loop import RECIPE, Budget, Hooks, train
 from train.recipe import NEED_LABELS, Recipe
+from train.sources import Report
 
 BUNDLE = "bundle"
 
