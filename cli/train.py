@@ -14,9 +14,10 @@ from typing import Any
 import click
 
 from cli.speech import Finite, FiniteRange, bar, say, shown_path, size, workers_option
-from retrieval.errors import MissingExtra
+from retrieval.errors import MissingExtra, TrainingError
 from train.recipe import CHOICES, METHOD_NAMES, VIEWS
 
+MINUTES = 60.0  # where nothing is said, and the run has no budget of its own
 TORCH_LINE = "training needs torch: pip install 'latent[train]'"
 
 
@@ -54,7 +55,7 @@ Examples:
 )
 @click.option("--preset", "preset_name", metavar="NAME", help="slim-SIZE (default) or paper-SIZE.")
 @click.option("--minutes", type=FiniteRange(min=0, min_open=True), help="Train so long, over all resumed sessions,")
-@click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: 60 minutes].")
+@click.option("--steps", type=click.IntRange(min=1), help="or so many steps [default: the run's, 60 minutes].")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
 @click.option(
     "--settings",
@@ -167,17 +168,21 @@ def _dry_run(
     photos: tuple[str, ...], asked_for: dict[str, Any], options: dict[str, Any], setting: Any, budget: Any
 ) -> None:
     from train.plan import plan
-    from train.session import resumed_run
+    from train.recipe import Budget
     from train.sources import find_sources
 
-    resumed = resumed_run(asked_for, setting).recipe if options["resume"] else None
-    recipe = resumed or _recipe(options["preset_name"], asked_for)
+    if options["resume"]:
+        state = _resumed(asked_for, options, setting)
+        recipe, budget = state.recipe, budget or state.budget
+    else:
+        recipe = _recipe(options["preset_name"], asked_for)
     found = len(find_sources(photos, setting.run))
-    _print_plan(plan(recipe, found, setting.device, setting.precision), recipe, budget)
+    _print_plan(plan(recipe, found, setting.device, setting.precision), recipe, budget or Budget(minutes=MINUTES))
 
 
 def _budget(options: dict[str, Any]) -> Any:
-    from train.loop import Budget
+    """What the command line says of when to stop; None where it says nothing."""
+    from train.recipe import Budget
 
     if options["steps"] and options["minutes"]:
         raise click.UsageError("--steps and --minutes exclude each other")
@@ -185,7 +190,20 @@ def _budget(options: dict[str, Any]) -> Any:
         raise click.UsageError("--deterministic needs --steps: a clock is not deterministic")
     if options["steps"]:
         return Budget(steps=options["steps"])
-    return Budget(minutes=options["minutes"] or 60.0)
+    return Budget(minutes=options["minutes"]) if options["minutes"] else None
+
+
+def _resumed(asked_for: dict[str, Any], options: dict[str, Any], setting: Any) -> Any:
+    """The run's last state. What a preset decides is asked for as well, but the rate, which a run may have changed."""
+    from train.recipe import chosen_by
+    from train.session import resumed_run
+
+    chosen = chosen_by(options["preset_name"]) if options["preset_name"] else {}
+    chosen |= {name: value for name, value in asked_for.items() if value is not None or name == "learning_rate"}
+    state = resumed_run(chosen, setting)
+    if options["precision"] not in ("auto", state.precision):
+        raise TrainingError(f"{setting.run} was begun in {state.precision}; leave --precision away to go on")
+    return state
 
 
 def _run(
@@ -200,17 +218,21 @@ def _run(
     from train.devices import leave_processes
     from train.loop import Hooks
     from train.networks import count_parameters
+    from train.recipe import Budget
 
     if options["resume"]:
-        state = session.resumed_run(asked_for, setting)
+        state = _resumed(asked_for, options, setting)
     else:
         state = session.new_run(_recipe(options["preset_name"], asked_for), setting)
+    begun, budget = state.budget, budget or state.budget or Budget(minutes=MINUTES)
     is_first = setting.processes.is_first
     with bar("file", "decoding") as report:
         pictures = session.open_together(photos, state.recipe, setting, report, label_of)
     if is_first:
         networks = " + ".join(f"{name} {count_parameters(net):,}" for name, net in state.model.named_children())
         where = f"{setting.device}, {state.precision}"
+        if begun not in (None, budget):
+            say(f"to end after {budget}, in place of {begun}: the learning rate follows from here on")
         say(f"{len(pictures):,} pictures at {state.recipe.image_size} px; {networks} parameters; {where}")
     with stop_flag() as stopped, training_bar(is_first) as report_progress:
         hooks = Hooks(report_progress, lambda: bool(stopped))
@@ -239,7 +261,7 @@ def stop_flag() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        say("\nStopping: saving a checkpoint ...")
+        say("\nStopping as soon as nothing is lost ...")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -21,10 +21,10 @@ from train.data import CachedPictures, no_labels, shuffled, to_signed
 from train.devices import Processes
 from train.export import export
 from train.grid import to_pixels
-from train.loop import Budget, Hooks
+from train.loop import Hooks
 from train.measures import sliced_wasserstein
 from train.methods.pixelcnn import draw
-from train.recipe import METHOD_NAMES, Recipe
+from train.recipe import METHOD_NAMES, Budget, Recipe
 from train.session import Setting, new_run, run_session
 from train.step import Trainer
 

@@ -46,9 +46,9 @@ from train.data import (
 from train.devices import Processes, join_processes
 from train.export import EncoderGraph, export, re_estimate
 from train.grid import to_pixels
-from train.loop import Budget, Hooks, Pace, learning_rate
+from train.loop import Hooks, Pace, learning_rate
 from train.quantize import quantize
-from train.recipe import Recipe
+from train.recipe import Budget, Recipe
 from train.session import Setting, new_run, resumed_run, run_session
 from train.sources import find_sources
 from train.step import Trainer
@@ -713,7 +713,28 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(shape_fold
     assert over.exit_code == 1 and "holds a training already" in over.stderr and "--resume" in over.stderr
     other = spoken(shape_folder, "-o", run, "--steps", 5, "--resume", "--size", 32, "--dim", 16)
     assert other.exit_code == 1 and "was begun with latent_dim 8, not 16" in other.stderr
+    for words, message in (
+        (["--preset", "slim-64"], "was begun with image_size 32, not 64"),
+        (["--preset", "paper-32"], "was begun with width 4, not 64"),
+        (["--preset", "huge"], "no preset 'huge'"),
+        (["--precision", "bfloat16"], "was begun in float32"),
+    ):
+        other = spoken(shape_folder, "-o", run, "--steps", 5, "--resume", *words)
+        assert other.exit_code == 1 and message in other.stderr, other.stderr
     assert (run / CHECKPOINT).read_bytes() == before
+
+
+def test_a_resumed_run_keeps_its_budget(shape_folder: Path, tmp_path: Path) -> None:
+    state, run = new_state(SMALL, CPU, "float32"), tmp_path / "run"
+    assert not train_small(state, run, 30, hooks=Hooks(should_stop=lambda: state.step >= 10))
+    plan = spoken(shape_folder, "-o", run, "--resume", "--dry-run")
+    assert "30 of 8 pictures" in plan.stdout, plan.output
+    done = spoken(shape_folder, "-o", run, "--resume")
+    assert done.exit_code == 0 and "Done after 30 steps" in done.stderr and "in place of" not in done.stderr, (
+        done.output
+    )
+    more = spoken(shape_folder, "-o", run, "--resume", "--steps", 40)
+    assert "Done after 40 steps" in more.stderr and "to end after 40 steps, in place of 30 steps" in more.stderr
 
 
 def test_the_learning_rate_alone_may_change(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from retrieval.errors import TrainingError
 from train.method import Method
 from train.methods import new_method
-from train.recipe import Recipe
+from train.recipe import Budget, Recipe
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -32,6 +32,7 @@ class State:
     precision: str
     step: int = 0
     elapsed_s: float = 0.0
+    budget: Budget | None = None  # of the last session
 
     def follow(self) -> None:
         """One update of the average: of weights and of BatchNorm's statistics, debiased by a warm-up of its decay.
@@ -70,6 +71,7 @@ def save(state: State, run: Path) -> None:
         "precision": state.precision,
         "step": state.step,
         "elapsed_s": state.elapsed_s,
+        "budget": dataclasses.asdict(state.budget) if state.budget else None,
         "model": state.model.state_dict(),
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
@@ -102,4 +104,5 @@ def load(run: Path, device: torch.device) -> State:
     except Exception as error:  # a damaged file surfaces as anything, from zip errors to KeyError
         raise TrainingError(f"{path} cannot be read ({error}); start again with another -o, or restore it") from error
     state.step, state.elapsed_s = content["step"], content["elapsed_s"]
+    state.budget = Budget(**content["budget"]) if content.get("budget") else None  # older checkpoints have none
     return state

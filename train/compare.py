@@ -21,10 +21,10 @@ from train.data import CachedPictures
 from train.evaluate import Cell as Interval
 from train.evaluate import Exam, at_random, generation, marks_of_controls
 from train.labelled import Labelled
-from train.loop import Budget, Hooks
+from train.loop import Hooks
 from train.measures import density_and_coverage
 from train.networks import count_parameters
-from train.recipe import NEED_LABELS, Recipe, changed
+from train.recipe import NEED_LABELS, Budget, Recipe, changed
 from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
 
 RESULT = "result.json"

@@ -18,26 +18,12 @@ from train.checkpoint import State
 from train.data import Pictures, brought_near, shuffled, taken
 from train.devices import Processes, agree, agree_on_time
 from train.grid import save_grids
-from train.recipe import Recipe
+from train.recipe import Budget, Recipe
 from train.step import Trainer
 
 LOOK_EVERY = 20  # steps between two looks at the figures: each look waits for the device
 RECIPE = "recipe.json"
 STATS_EVERY = 100  # steps between two lines of stats.jsonl; a multiple of LOOK_EVERY
-
-
-@dataclass(frozen=True)
-class Budget:
-    """When to stop: after ``steps``, or after ``minutes`` of training, over all sessions of the run."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def share_done(self, step: int, elapsed_s: float) -> float:
-        if self.steps is not None:
-            return min(1.0, step / self.steps)
-        assert self.minutes is not None
-        return min(1.0, elapsed_s / (60 * self.minutes))
 
 
 @dataclass(frozen=True)
@@ -93,6 +79,7 @@ def train(
         TrainingError: the pictures cannot be read.
     """
     processes, hooks, pace = processes or Processes(), hooks or Hooks(), pace or Pace()
+    state.budget = budget
     recipe, first_step, first_elapsed_s = state.recipe, state.step, state.elapsed_s
     if recipe.batch_size % processes.world:
         raise TrainingError(f"a batch of {recipe.batch_size} cannot be shared by {processes.world} processes")

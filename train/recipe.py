@@ -142,6 +142,23 @@ class Recipe:
             raise TrainingError(f"method {self.method} draws pictures of a class: it needs --labels")
 
 
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: after ``steps``, or after ``minutes`` of training, over all sessions of the run."""
+
+    steps: int | None = None
+    minutes: float | None = None
+
+    def share_done(self, step: int, elapsed_s: float) -> float:
+        if self.steps is not None:
+            return min(1.0, step / self.steps)
+        assert self.minutes is not None
+        return min(1.0, elapsed_s / (60 * self.minutes))
+
+    def __str__(self) -> str:
+        return f"{self.minutes:g} minutes" if self.steps is None else f"{self.steps:,} steps"
+
+
 def _slim(size: int, **changes: object) -> Recipe:
     return dataclasses.replace(Recipe(image_size=size), **changes)  # type: ignore[arg-type]
 
@@ -172,6 +189,16 @@ PRESETS = {
     "paper-128": _paper(128),
     "paper-256": _paper(256, latent_dim=256, batch_size=48, correlation_weight=1.0, ema_decay=0.999),
 }
+
+
+def chosen_by(name: str) -> dict[str, Any]:
+    """The settings that the preset ``name`` decides: its size, and where it differs from what is usual.
+
+    Raises:
+        TrainingError: there is no such preset.
+    """
+    own, usual = vars(preset(name)), vars(Recipe())
+    return {setting: value for setting, value in own.items() if setting == "image_size" or value != usual[setting]}
 
 
 def preset(name: str, **changes: object) -> Recipe:

@@ -18,8 +18,8 @@ from train.checkpoint import CHECKPOINT, State
 from train.data import LabelOf, Pictures, open_pictures
 from train.devices import Processes
 from train.export import export
-from train.loop import RECIPE, Budget, Hooks, train
-from train.recipe import NEED_LABELS, Recipe
+from train.loop import RECIPE, Hooks, train
+from train.recipe import NEED_LABELS, Budget, Recipe
 from train.sources import Report
 
 BUNDLE = "bundle"
@@ -27,7 +27,7 @@ BUNDLE = "bundle"
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a session runs, none of which changes what is learnt."""
+    """Where and how a session runs; of it only ``precision`` has a part in what is learnt, and a run keeps its own."""
 
     run: Path
     device: torch.device
