@@ -19,7 +19,8 @@ WIDE = 78
     epilog="""\b
 Examples:
   latent benchmark flowers --labels folder -o runs/flowers --steps 5000
-  latent benchmark flowers --labels folder -o runs/flowers --method ogan --method ogan:adversary=hinge --method vae
+  latent benchmark flowers --labels folder -o runs/flowers --method ogan --method vae
+  latent benchmark flowers --labels folder -o runs/games --method ogan:adversary=ls
 """
 )
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True), metavar="PHOTOS...")

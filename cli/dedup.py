@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import FiniteRange, bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from cli.speech import (
+    FiniteRange,
+    OutputFile,
+    bar,
+    counted,
+    device_option,
+    index_option,
+    say,
+    shown_path,
+    size,
+    workers_option,
+)
 from retrieval.names import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
@@ -34,9 +45,9 @@ def dedup() -> None:
 @dedup.command(
     epilog="""\b
 Examples:
-  latent dedup find -o plan.json --html plan.html      all copies, to read and to look at
-  latent dedup find --against archive -o plan.json     only what is not in the archive may go
-  latent dedup find --folders across --against train   do test pictures leak into train?
+  latent dedup find -o plan.json --html plan.html      all, to read and look at
+  latent dedup find --against archive -o plan.json     what is in the archive stays
+  latent dedup find --folders across --against train   do tests leak into train?
 """
 )
 @index_option
@@ -64,9 +75,9 @@ Examples:
     metavar="RULES",
     help="Which one to keep: resolution, size, oldest, newest, path; the first that tells decides.",
 )
-@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write the plan.")
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as a table.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as a page.")
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE.json", help="Write the plan.")
+@click.option("--csv", "csv_file", type=OutputFile(), metavar="FILE", help="Write it as a table.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write it as a page.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @workers_option
 def find(
@@ -107,6 +118,7 @@ def find(
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
+        click.echo(plan.as_json()) if form == "json" else _print(plan)
         if output:
             plan.save(output)
         if csv_file:
@@ -115,7 +127,6 @@ def find(
             from retrieval.plan_sheet import draw_plan
 
             draw_plan(plan, retriever, html_file)
-    click.echo(plan.as_json()) if form == "json" else _print(plan)
     for path in filter(None, (output, csv_file, html_file)):
         say(f"wrote {shown_path(path)}")
 
@@ -140,9 +151,9 @@ def ignore(pictures: tuple[str, ...], index_folder: str | None) -> None:
 @dedup.command(
     epilog="""\b
 Examples:
-  latent dedup apply plan.json --action move --to aside          tells what it would do
-  latent dedup apply plan.json --action move --to aside --yes    does it
-  latent dedup undo plan.json.journal                            takes it back
+  latent dedup apply plan.json --action move --to aside         tells what it would do
+  latent dedup apply plan.json --action move --to aside --yes   does it
+  latent dedup undo plan.json.journal                           takes it back
 """
 )
 @click.argument("plan_file", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json")

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import FiniteRange, counted, device_option, index_option, png_only, say, shown_path, workers_option
+from cli.speech import (
+    FiniteRange,
+    OutputFile,
+    counted,
+    device_option,
+    index_option,
+    png_only,
+    say,
+    shown_path,
+    workers_option,
+)
 from retrieval.names import Device
 
 if TYPE_CHECKING:
@@ -19,10 +29,10 @@ POOR = 0.6  # of two folders alike in everything else, half is told apart by cha
 @click.command(
     epilog="""\b
 Examples:
-  latent direction smile --with smiling --without serious       learn it
-  latent direction smile --along face.jpg -o strip.png          see it
-  latent query face.jpg --plus smile --minus 0.5*glasses        use it
-  latent direction                                              list what was learnt
+  latent direction smile --with smiling --without serious     learn it
+  latent direction smile --along face.jpg -o strip.png        see it
+  latent query face.jpg --plus smile --minus 0.5*glasses      use it
+  latent direction                                            list them
 """
 )
 @click.argument("name", required=False)
@@ -37,7 +47,7 @@ Examples:
     help="Pictures that lack it, alike in everything else.",
 )
 @click.option("--along", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE", help="Paint a way through it.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png")
+@click.option("-o", "--output", type=OutputFile(), callback=png_only, metavar="FILE.png")
 @click.option("--reach", type=FiniteRange(min=0, min_open=True), default=2.0, show_default=True)
 @click.option("--steps", type=click.IntRange(2, 64), default=9, show_default=True, help="Paintings along the way.")
 @click.option("--forget", is_flag=True, help="Forget it.")

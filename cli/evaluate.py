@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import bar, device_option, say, shown_path, workers_option
+from cli.speech import OutputFile, bar, device_option, say, shown_path, workers_option
 from retrieval.names import Device
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ Examples:
 @click.option("--labels", required=True, metavar="SPEC", help="folder, filename:REGEX, or a CSV with a column path.")
 @click.option("--numeric", multiple=True, metavar="NAME", help="A label that is a number. Repeatable.")
 @click.option("--copies", type=click.IntRange(min=0), default=1000, show_default=True, help="Copies to look for.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE.json", help="Write the report as JSON.")
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE.json", help="Write the report as JSON.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--record", is_flag=True, help="Write the code's figures into the bundle's model.json.")
 @workers_option
 @device_option

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import click
 
-from cli.speech import bar, counted, device_option, index_option, say, shown_path, workers_option
+from cli.speech import OutputFile, bar, counted, device_option, index_option, say, shown_path, workers_option
 from retrieval.names import DEFAULT_MODEL, Device
 
 
 @click.command(
     epilog="""\b
 Examples:
-  latent features -o codes.parquet                  of everything in the index at hand
+  latent features -o codes.parquet                  of all in the index at hand
   latent features ~/Pictures -o codes.csv --model runs/mine/bundle
   latent features flowers -o flowers.npz
 """
@@ -24,7 +26,7 @@ Examples:
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False),
+    type=OutputFile(),
     metavar="FILE",
     help="FILE.parquet, FILE.csv or FILE.npz.",
 )
@@ -56,7 +58,7 @@ def features(
         raise click.UsageError("name PHOTOS or an --index, not both")
     if model and not photos:
         raise click.UsageError("--model goes with PHOTOS: an index has its own model")
-    scratch = Path(output + ".latent")
+    scratch = _scratch(output, photos, model)
     if photos:
         with bar("file", "encoding") as progress:
             retriever = Retriever.build(photos, scratch, model, workers, device, progress)
@@ -70,3 +72,9 @@ def features(
         shutil.rmtree(scratch)
     click.echo(shown_path(output))
     say(f"{counted(count, 'picture')}, {dim} numbers each")
+
+
+def _scratch(output: str, photos: tuple[str, ...], model: str | None) -> Path:
+    """An index that the same command finds again when it was stopped, and another one does not."""
+    about = "\0".join([model or "", *sorted(map(os.path.realpath, photos))])
+    return Path(f"{output}.{hashlib.sha256(os.fsencode(about)).hexdigest()[:8]}.latent")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import device_option, index_option, say, shown_path, workers_option
+from cli.speech import OutputFile, device_option, index_option, say, shown_path, workers_option
 from retrieval.names import Device
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ def _html_or_png(ctx: click.Context, parameter: click.Parameter, value: str) -> 
 Examples:
   latent map -o map.html                   to zoom and move in
   latent map -o map.png --clusters 24      to print
-  latent map -o map.html --layout umap     neighbourhoods kept, slower (needs the extra map)
+  latent map -o map.html --layout umap     keeps neighbourhoods (the extra map)
 """,
 )
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(dir_okay=False),
+    type=OutputFile(),
     callback=_html_or_png,
     metavar="FILE",
     help="FILE.html or FILE.png.",
@@ -44,7 +44,9 @@ Examples:
 @click.option(
     "--clusters", type=click.IntRange(1, 1000), default=12, show_default=True, help="Groups whose average is painted."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same map.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="The same seed, the same map."
+)
 @index_option
 @workers_option
 @device_option

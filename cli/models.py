@@ -11,6 +11,7 @@ import click
 
 from cli.speech import (
     Finite,
+    OutputFile,
     device_option,
     file_stem,
     listed_paths,
@@ -131,7 +132,7 @@ def reconstruct(
 @click.command(epilog="\b\nExample:\n  latent swap cat.jpg --class dog --model runs/pets/bundle -o dog.png")
 @click.argument("image", type=click.Path(), metavar="IMAGE")
 @click.option("--class", "to_class", required=True, metavar="C", help="The class to paint it in.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
+@click.option("-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png")
 @click.option("--model", required=True, metavar="NAME|DIR", help="A model that learnt from labels (cvae-gan, aae).")
 @device_option
 def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
@@ -150,7 +151,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 @click.argument("start", type=click.Path(), metavar="A")
 @click.argument("end", type=click.Path(), metavar="B")
 @click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, callback=png_only, metavar="FILE.png")
+@click.option("-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png")
 @model_option
 @click.option("--scale", type=Finite(), help="Paint G(SCALE x code) as it comes, uncorrected (the paper: 0.9).")
 @device_option

@@ -15,6 +15,7 @@ import click
 
 from cli.speech import (
     Finite,
+    OutputFile,
     device_option,
     file_stem,
     index_option,
@@ -56,7 +57,7 @@ class Answer:
     epilog="""\b
 Examples:
   latent query face.jpg                       ten pictures that look like it
-  latent query a.jpg b.jpg --sheet hits.png   as one picture, with what G paints
+  latent query a.jpg b.jpg --sheet hits.png   as a picture, with what G paints
   latent query face.jpg + smile.jpg - 0.5*frown.jpg --preview sum.png
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
   latent query face.jpg --plus smile --explain --html why.html
@@ -70,9 +71,7 @@ Examples:
 @click.option(
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
 )
-@click.option(
-    "--preview", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png", help="Paint what is asked for."
-)
+@click.option("--preview", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Paint what is asked for.")
 @click.option(
     "--plus", multiple=True, metavar="[W*]NAME", help="Go along a direction that latent direction learnt. Repeatable."
 )
@@ -82,7 +81,7 @@ Examples:
 )
 @click.option("--decode-scale", type=Finite(), help="Paint G(SCALE x code), uncorrected (the paper: 0.9).")
 @sheet_option
-@click.option("--html", "html_file", type=click.Path(dir_okay=False), metavar="FILE", help="Write it as one HTML page.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write it as one HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @null_option
 @device_option

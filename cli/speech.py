@@ -69,6 +69,8 @@ def listed_paths(words: Iterable[str], null: bool) -> list[str]:
     for word in words:
         if word == "-":
             text = sys.stdin.buffer.read()
+            if not null and b"\0" in text:
+                raise click.UsageError("the paths on standard input end with NUL: -0 reads them so")
             entries = text.split(b"\0") if null else text.splitlines()
             paths += [os.fsdecode(entry) for entry in entries if entry]
         else:
@@ -82,6 +84,22 @@ def file_stem(path: str) -> str:
     return stem.encode()[:120].decode(errors="ignore")
 
 
+class OutputFile(click.Path):
+    """A file that is to be written: that it can be is known before any work is done for it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        folder = os.path.dirname(os.fsdecode(path)) or os.curdir
+        if not os.path.isdir(folder):
+            self.fail(f"{shown_path(folder)} is no folder; make it first", param, ctx)
+        if not os.access(folder, os.W_OK):
+            self.fail(f"{shown_path(folder)} cannot be written", param, ctx)
+        return path
+
+
 def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A click callback: refuse a file that is not called .png, since that is what it will be."""
     if value is not None and not value.lower().endswith(".png"):
@@ -90,7 +108,7 @@ def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 sheet_option = click.option(
-    "--sheet", type=click.Path(dir_okay=False), callback=png_only, metavar="FILE.png", help="Draw it all on one sheet."
+    "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Draw it all on one sheet."
 )
 
 

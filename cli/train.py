@@ -40,9 +40,9 @@ def _print_settings(ctx: click.Context, param: click.Parameter, value: bool) -> 
     epilog="""\b
 Examples:
   latent train ~/Pictures -o runs/mine --minutes 60
-  latent train faces.tar -o runs/faces --preset paper-128 --steps 100000 --device cuda
+  latent train faces.tar -o runs/faces --preset paper-128 --steps 100000
   latent train faces.tar -o runs/faces --steps 100000 --resume
-  torchrun --nproc-per-node 4 --no-python latent train faces.tar -o runs/faces --steps 100000
+  torchrun --nproc-per-node 4 --no-python latent train faces.tar -o runs/faces
 """
 )
 @click.argument("photos", nargs=-1, required=True, type=click.Path(), metavar="PHOTOS...")

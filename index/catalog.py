@@ -269,6 +269,18 @@ class Catalog:
         for rows in connection.execute(query).partitions(batch):
             yield _matrix([(row.id, row.code) for row in rows], dim)
 
+    def found_page(self, after: int, count: int) -> tuple[list[Picture], Floats]:
+        """The next ``count`` pictures that can be found, by id, behind the id ``after``; and their codes (n, d).
+
+        A page is a state of its own, so that who takes long with it keeps no writer waiting.
+        """
+        query = select(*ROW, codes.c.code).select_from(pictures).join(codes).order_by(pictures.c.id).limit(count)
+        query = query.where(pictures.c.status == "found", pictures.c.id > after)
+        with self.transaction() as connection:
+            rows = connection.execute(query).all()
+            dim = self.meta(connection).latent_dim
+        return [Picture._make(row[:-1]) for row in rows], _matrix([(row.id, row.code) for row in rows], dim)[1]
+
     def changed_since(self, connection: Connection, generation: int, dim: int) -> tuple[Ids, Ids, Floats]:
         """Ids whose code changed, came or went after ``generation``; and ids and codes of those to be found now."""
         later = select(pictures.c.id).where(pictures.c.generation > generation).order_by(pictures.c.id)

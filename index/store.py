@@ -15,10 +15,11 @@ from index.catalog import FILE_NAME, Catalog
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
 from index.notes import Notes
 from index.schema import Floats, Ids, Meta
-from index.structures import EXACT, Budget, Structure, choose
+from index.structures import BUDGET_NAME, EXACT, Budget, Structure, choose
 from index.vectors import PART, CacheUnusable, Metric, Quality, Truth, VectorCache, check_faiss, check_gpu, layout_of
 
 LOCK_NAME = "lock"
+KINDS: tuple[Metric, ...] = ("cosine", "euclidean")
 QUERIES_AT_ONCE = 1024
 CODES_AT_ONCE = 200_000  # candidates of all these queries together
 QUESTIONS = 200  # codes that a new cache is tried on
@@ -63,17 +64,21 @@ class Store:
 
     @classmethod
     @contextmanager
-    def writing(cls, folder: Path, create: Meta | None = None) -> Iterator[Store]:
+    def writing(cls, folder: Path, create: Meta | None = None, beside: Collection[str] = ()) -> Iterator[Store]:
         """Open an index for writing, alone; with ``create``, make it where there is none.
+
+        ``beside`` are names that the layer above gives to what it keeps there.
 
         Raises:
             IndexBusy: another process is writing.
             IndexUnwritable: the folder cannot be written.
             NoIndex: there is none, and ``create`` was not given.
+            IndexUnwritable: there is none, and the folder holds other files than an index would.
         """
         if create is None and not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
         check_faiss()
+        _check_it_is_ours(folder, beside)
         with _locked(folder):
             is_new = not (folder / FILE_NAME).is_file()
             catalog = Catalog.create(folder, create) if is_new and create else Catalog(folder, writing=True)
@@ -123,9 +128,8 @@ class Store:
             for at, row in enumerate(open_rows):
                 left = places[at, is_known[at] & ~np.isin(proposed[at], list(unwanted[row]))]
                 found[row] = _ranked(xq[row], known[left], codes[left], metric, most)
-            # Where the last candidate ties with the k-th, others like it may lie behind it.
-            ties = [row for row in open_rows if len(found[row]) > k and _tie(found[row][k - 1], found[row][-1])]
-            open_rows, most, wanted = ties if wanted < len(cache) else [], 4 * most, 4 * wanted
+            open_rows = [row for row in open_rows if wanted < len(cache) and _is_open(found[row], k)]
+            most, wanted = 4 * most, 4 * wanted
         return [found[row][:k] for row in range(len(xq))]
 
     def cache(self, metric: Metric, must_save: bool = False) -> VectorCache:
@@ -183,8 +187,9 @@ class Store:
         Raises:
             IndexUnwritable: they cannot be written; the catalog is whole all the same.
         """
-        for leftover in self.folder.glob("*" + PART):  # of processes that were killed
-            leftover.unlink(missing_ok=True)
+        for kind in KINDS:
+            for leftover in self.folder.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
+                leftover.unlink(missing_ok=True)
         facts = self.catalog.meta()
         for metric in self._metrics_in_use():
             if self.cache(metric, must_save=True).is_outgrown(facts.found, self._structure(facts)):
@@ -195,14 +200,16 @@ class Store:
     def drop_caches(self) -> None:
         """Delete every cache file; they are rebuilt when next asked for."""
         self._caches.clear()
-        for path in self.folder.glob("*.faiss"):
-            path.unlink(missing_ok=True)
+        for kind in KINDS:
+            self.cache_path(kind).unlink(missing_ok=True)
 
     def cache_faults(self) -> list[str]:
         """What is wrong with the cache files, in words. One that is merely behind is no fault."""
         facts, found = self.catalog.meta(), []
-        for path in sorted(self.folder.glob("*.faiss")):
-            kind: Metric = "euclidean" if path.stem == "euclidean" else "cosine"
+        for kind in KINDS:
+            path = self.cache_path(kind)
+            if not path.exists():
+                continue
             try:
                 cache = VectorCache.load(path, kind, facts.latent_dim)
             except CacheUnusable as error:
@@ -260,8 +267,7 @@ class Store:
     def _metrics_in_use(self) -> list[Metric]:
         facts = self.catalog.meta()
         first: Metric = cache_kind("euclidean", facts)
-        kinds: tuple[Metric, ...] = ("euclidean", "cosine")
-        return [kind for kind in kinds if kind == first or self.cache_path(kind).exists()]
+        return [kind for kind in KINDS if kind == first or self.cache_path(kind).exists()]
 
 
 def cache_kind(metric: Metric, facts: Meta) -> Metric:
@@ -282,9 +288,26 @@ def _ranked(xq: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -> l
     return [Neighbour(int(ids[i]), float(distances[i]), float(similarities[i])) for i in order]
 
 
-def _tie(a: Neighbour, b: Neighbour) -> bool:
-    """Too close for float32 to have told apart."""
+def _is_open(found: list[Neighbour], k: int) -> bool:
+    """Whether too few were found, or the last ties with the k-th, so that others like it may lie behind it.
+
+    A tie is what float32 cannot have told apart.
+    """
+    if len(found) <= k:
+        return len(found) < k
+    a, b = found[k - 1], found[-1]
     return abs(a.similarity - b.similarity) < 1e-6 or abs(a.distance - b.distance) < 1e-6 * max(1.0, b.distance)
+
+
+def _check_it_is_ours(folder: Path, beside: Collection[str]) -> None:
+    """A new index wants a folder of its own: what lies in one is the index's to replace and to delete."""
+    if (folder / FILE_NAME).is_file() or not folder.is_dir():
+        return
+    own = {LOCK_NAME, BUDGET_NAME, FILE_NAME + ".part", *(f"{kind}.faiss" for kind in KINDS), *beside}
+    strange = sorted(one.name for one in folder.iterdir() if one.name not in own)
+    if strange:
+        where = folder / "photos.latent"
+        raise IndexUnwritable(f"{folder} is no index and holds other files, such as {strange[0]}; try --index {where}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 
 BUDGET_NAME = "budget.json"
 EXACT_MOST = 300_000  # codes; more are searched exactly only where a budget has room for it
+FEWEST = 1000  # codes that tables can be learnt from; fewer are always searched exactly
 PATIENCE_S = 0.1  # for one query, where no other latency was asked for
 SCAN_BYTES_PER_S = 8e9  # one core reading codes: a cautious figure, see docs/performance.md
 RANKING_S = 0.004  # ranking candidates by their codes in the catalog
@@ -101,6 +102,8 @@ EXACT, QUANTIZED = Structure(), Structure(quantized=True)
 
 def choose(count: int, dim: int, budget: Budget) -> Structure:
     """The structure that loses least among those within ``budget``; where none is, the nearest to it."""
+    if count < FEWEST:
+        return EXACT
     exact = [EXACT] if budget != Budget() or count <= EXACT_MOST else []
     lists = min(LISTS_MOST, 2 ** max(4, round(math.log2(4 * math.sqrt(max(count, 1))))))
     inverted = [Structure(True, lists, math.ceil(share * lists)) for share in SHARES]

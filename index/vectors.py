@@ -165,6 +165,8 @@ class VectorCache:
             return np.empty((len(xq), 0), dtype=np.int64)
         if self._packed is None and self.structure.quantized:
             self._pack()
+        if self.structure.lists and self._packed is not None:
+            self._packed.nprobe = self.structure.lists if k == len(self) else self.structure.probes
         _, found = (self._packed or self.faiss_index).search(self.stored_form(xq), k)
         if self._packed is None or self.structure.lists:
             return np.asarray(found, dtype=np.int64)
@@ -191,7 +193,6 @@ class VectorCache:
         faiss, inner = import_faiss(), self._inner()
         if self.structure.lists:
             self._packed = faiss.IndexIVFPQFastScan(inner)
-            self._packed.nprobe = inner.nprobe
         else:
             self._packed = faiss.IndexPQFastScan(inner)
             self._ids = np.array(faiss.vector_to_array(self.faiss_index.id_map), dtype=np.int64)
@@ -207,9 +208,7 @@ class VectorCache:
 
     def proposals_for(self, k: int) -> int:
         """How many candidates to rank for the ``k`` nearest."""
-        return (
-            k if not self.quality.candidates else math.ceil(self.quality.candidates * math.sqrt(max(1.0, k / NEAREST)))
-        )
+        return max(k, math.ceil(self.quality.candidates * math.sqrt(max(1.0, k / NEAREST))))
 
     def is_outgrown(self, count: int, wanted: Structure) -> bool:
         """Whether ``count`` codes are better searched by ``wanted``, or by tables learnt anew."""

@@ -63,6 +63,8 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         raise PlanError(f"{os.fspath(path)} is no plan of latent dedup find ({error})") from error
     going = Counter(one for group in groups for one in group.remove)
     for name in (*going, *(group.keep for group in groups)):
+        if "\0" in name:
+            raise PlanError(f"{os.fspath(path)} has a name with a NUL character, which no file has")
         if name not in files:
             raise PlanError(f"{os.fspath(path)} says nothing of what {name} was; make the plan again")
         if going[name] > 1 or (name in going and any(group.keep == name for group in groups)):
@@ -94,6 +96,8 @@ def apply_plan(
     target = _target(plan, action, to)
     with contextlib.ExitStack() as stack:
         log = None if dry_run else stack.enter_context(open(journal, "a", encoding="utf-8", errors="surrogateescape"))
+        if log is not None and log.tell() and Path(journal).read_bytes()[-1:] != b"\n":
+            log.write("\n")  # a full disk cut the last line off
         for group in plan.groups:
             for path in group.remove:
                 facts = plan.files[path]
@@ -118,20 +122,29 @@ def undo(journal: str | os.PathLike[str]) -> Iterator[Act]:
         PlanError: it is no journal.
     """
     try:
-        lines = Path(journal).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        # The last line may have been cut off with its process; its act was not begun then.
-        entries = [Entry(**json.loads(line)) for line in lines if line.endswith("}")]
-    except (OSError, ValueError, TypeError) as error:
-        raise PlanError(f"{os.fspath(journal)} is no journal of latent dedup apply ({error})") from error
+        lines = Path(journal).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{os.fspath(journal)} cannot be read: {error}") from error
+    entries = [entry for line in lines if (entry := _entry(line))]
+    if not entries:
+        raise PlanError(f"{os.fspath(journal)} is no journal of latent dedup apply, or none of an act")
     for entry in reversed(list(dict.fromkeys(entries))):
         yield Act("undo", entry.path, entry.to, _bring_back(entry))
+
+
+def _entry(line: str) -> Entry | None:
+    """A line of the journal; none where it was cut off with its process or by a full disk: its act was not begun."""
+    try:
+        return Entry(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
 
 
 def _bring_back(entry: Entry) -> str:
     """Why not, or nothing."""
     if entry.action not in ("move", "trash"):
         return f"what was done by {entry.action} cannot be undone"
-    place = entry.to if entry.action == "move" else _in_trash(entry.path)
+    place, note = (entry.to, "") if entry.action == "move" else _in_trash(entry.path)
     is_there = _holds(entry.path, entry.content_hash)
     if not place or not os.path.lexists(place):
         return "" if is_there else "it is no longer where it was put"
@@ -145,6 +158,8 @@ def _bring_back(entry: Entry) -> str:
         else:
             os.makedirs(os.path.dirname(entry.path), exist_ok=True)
             _carry(place, entry.path)
+        if note:
+            os.unlink(note)  # or the desktop shows what is no longer there
     except OSError as error:
         return f"cannot be done: {error.strerror or error}"
     return ""
@@ -152,6 +167,8 @@ def _bring_back(entry: Entry) -> str:
 
 def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> str | None:
     if action != "move":
+        if to is not None:
+            raise PlanError(f"--to is where move puts files; {action} has no use for it")
         return None
     if to is None:
         raise PlanError("to move files, name the folder that takes them: --to DIR")
@@ -170,6 +187,8 @@ def _place(path: str, target: str) -> str:
 def _reason_to_leave(plan: Plan, keep: str, path: str) -> str:
     """Why ``path`` must not be touched now, or nothing."""
     reason = _change(keep, plan.files[keep], "the kept one") or _change(path, plan.files[path], "it")
+    if not reason and os.path.islink(path):
+        return "it is a link, which takes no room"
     if not reason and os.path.samefile(keep, path):
         return "it is the kept file under another name"
     if not reason and not os.access(os.path.dirname(path), os.W_OK):
@@ -236,20 +255,21 @@ def _trash(entry: Entry) -> None:
     send2trash(entry.path)
 
 
-def _in_trash(path: str) -> str:
-    """Where a freedesktop.org trash holds what was at ``path``, the newest such file; nothing where it does not."""
-    from urllib.parse import unquote
+def _in_trash(path: str) -> tuple[str, str]:
+    """Where a freedesktop.org trash holds what was at ``path``, the newest such file, and its note; or ""."""
+    from urllib.parse import unquote_to_bytes
 
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "Trash"
-    trashes = [home, *(Path(top) / f".Trash-{os.getuid()}" for top in _tops(path))]
+    names = (f".Trash-{os.getuid()}", f".Trash/{os.getuid()}")
+    trashes = [home, *(Path(top) / name for top in _tops(path) for name in names)]
     found = []
     for trash in trashes:
         for info in trash.glob("info/*.trashinfo"):
             lines = info.read_text(errors="replace").splitlines()
-            named = next((unquote(line[5:]) for line in lines if line.startswith("Path=")), "")
-            if os.path.join(trash.parent, named) == path or named == path:
-                found.append((info.stat().st_mtime_ns, str(trash / "files" / info.stem)))
-    return max(found)[1] if found else ""
+            named = next((os.fsdecode(unquote_to_bytes(line[5:])) for line in lines if line.startswith("Path=")), "")
+            if path in (named, *(os.path.join(top, named) for top in _tops(path))):
+                found.append((info.stat().st_mtime_ns, str(trash / "files" / info.stem), str(info)))
+    return max(found)[1:] if found else ("", "")
 
 
 def _tops(path: str) -> Iterator[str]:
@@ -262,7 +282,7 @@ def _tops(path: str) -> Iterator[str]:
 _DO: dict[Action, Callable[[Entry], None]] = {
     "move": _move,
     "trash": _trash,
-    "hardlink": lambda entry: _replace_by_link(entry, os.link),
+    "hardlink": lambda entry: _replace_by_link(entry, lambda keep, part: os.link(os.path.realpath(keep), part)),
     "symlink": lambda entry: _replace_by_link(entry, os.symlink),
     "delete": lambda entry: os.unlink(entry.path),
 }

@@ -82,7 +82,9 @@ def added_up(vectors: Floats, weights: Sequence[float], standardized: bool) -> F
     Raises:
         ValueError: they cancel out.
     """
-    total: Floats = np.asarray(weights, np.float32) @ vectors
+    total: Floats = np.asarray(np.asarray(weights) @ vectors, np.float32)
+    if not np.isfinite(total @ total):
+        raise ValueError("the weights are too large to add up")
     if not standardized:
         return total
     if total.std() < 1e-4:

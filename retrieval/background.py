@@ -137,6 +137,9 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
     if len(found) < FEWEST:
         return None
     t, alike = np.array(found).T
+    spread = float(np.log(t[-1] / t).sum())
+    if spread < 1e-3 * len(t):  # all as far: of blank frames, say, from which nothing can be continued
+        return None
     sampled = len(rows) * (count - len(rows)) + len(rows) * (len(rows) - 1) / 2
     beyond = np.array([distance for distance, _, _ in nearest if distance > t[-1]])
     ranks = [0, *(2**power for power in range(6, 40) if 2**power <= len(beyond))]  # copies are few among so many
@@ -145,7 +148,7 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
         pictures=count,
         distances=tuple(float(t[-1] if rank == 0 else beyond[rank - 1]) for rank in ranks),
         counts=tuple((len(t) + rank) * count * (count - 1) / 2 / sampled for rank in ranks),
-        exponent=len(t) / float(np.log(t[-1] / t).sum()),
+        exponent=len(t) / spread,
         start=start,
         excess=excess,
         reach=float(np.median(distances[:, min(10, distances.shape[1] - 1)])),

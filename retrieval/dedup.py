@@ -49,6 +49,7 @@ def _as_it_is(pixels: Pixels) -> Pixels:
 
 BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
 SCHEMA = 1
+FARTHEST = 1e6  # a distance beyond all codes, whose square is a number still
 
 
 class Member(NamedTuple):  # there may be millions
@@ -221,14 +222,22 @@ class _Archive:
 
     def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
         self._folders = [os.path.join(os.path.realpath(folder), "") for folder in folders]
+        self._places: dict[str, str] = {}
 
     def check(self, members: Sequence[Member]) -> None:
         for folder in self._folders:
-            if not any(one.path.startswith(folder) for one in members):
+            if not any(self._place(one.path).startswith(folder) for one in members):
                 raise PathError(f"no picture of {folder} is in this index; latent index build {folder}")
 
     def __contains__(self, path: str) -> bool:
-        return any(path.startswith(folder) for folder in self._folders)
+        return any(self._place(path).startswith(folder) for folder in self._folders)
+
+    def _place(self, path: str) -> str:
+        """Where a file lies, whatever links led to it; what a file that is a link leads to does not matter."""
+        folder, name = os.path.split(path)
+        if folder not in self._places:
+            self._places[folder] = os.path.realpath(folder)
+        return os.path.join(self._places[folder], name)
 
 
 class _Copies:
@@ -256,8 +265,8 @@ class _Copies:
 def _check(false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str]) -> None:
     if not false_matches > 0:
         raise ValueError(f"false_matches must be above 0, not {false_matches}")
-    if threshold is not None and not 0 <= threshold < np.inf:
-        raise ValueError(f"threshold must be a distance, 0 or more, not {threshold}")
+    if threshold is not None and not 0 <= threshold <= FARTHEST:
+        raise ValueError(f"threshold must be a distance, 0 to {FARTHEST:g}, not {threshold}")
     for name, known, given in (("invariant", TURNS, invariant), ("keep", RULES, keep)):
         for word in given:
             if word not in known:

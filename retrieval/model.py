@@ -8,6 +8,7 @@ A bundle is a folder of ``model.json``, ``encoder.onnx`` and, unless it was left
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -243,9 +244,12 @@ class Model:
 
         Raises:
             ModelError: the bundle is damaged.
-            OSError: ``folder`` cannot be written.
+            OSError: ``folder`` cannot be written, or holds something else than a bundle.
         """
         part = folder.with_name(folder.name + ".part")
+        for place in (folder, part):
+            if strange := _strange_to_a_bundle(place):
+                raise FileExistsError(errno.EEXIST, f"it holds {strange}, which belongs to no model")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         contents = {name: self._verified(name) for name in self.facts["files"] if generator or name != GENERATOR}
@@ -344,6 +348,13 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
     part = folder / (DESCRIPTION + ".part")
     part.write_text(text + "\n", encoding="utf-8")
     os.replace(part, folder / DESCRIPTION)
+
+
+def _strange_to_a_bundle(folder: Path) -> str:
+    """A name in ``folder`` that no bundle has, or nothing."""
+    own = {DESCRIPTION, DESCRIPTION + ".part", ENCODER, GENERATOR, "CARD.md"}
+    names = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if name not in own), "")
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
 
 from retrieval.dedup import Evidence, Group, Plan
+from retrieval.errors import PictureRefused
 from retrieval.explain import heat_maps
 from retrieval.images import Pixels
 from retrieval.retriever import Retriever
@@ -40,5 +42,8 @@ def _copy(kept: Pixels, evidence: Evidence) -> Cell:
 def _prototype(group: Group, retriever: Retriever) -> list[Pixels]:
     if not retriever.model.has_generator:
         return []
-    codes = np.stack([retriever.look_at(path).code for path in (group.keep, *group.remove)])
-    return list(retriever.decode(codes.mean(0, keepdims=True)))
+    codes = []
+    for path in (group.keep, *group.remove):
+        with contextlib.suppress(PictureRefused):  # gone since it was indexed
+            codes.append(retriever.look_at(path).code)
+    return list(retriever.decode(np.mean(codes, axis=0, keepdims=True))) if codes else []

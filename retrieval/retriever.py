@@ -29,6 +29,8 @@ from retrieval.strangeness import SAMPLE, strangeness
 from retrieval.verify import all_faults, repair_index
 from retrieval.workers import DecoderPool
 
+PAGE = 5000  # pictures read from the catalog at once
+
 Query = str | os.PathLike[str] | Pixels
 
 
@@ -118,7 +120,7 @@ class Retriever:
                 raise PathError(f"{os.fspath(path)} is not a folder of pictures")
         folder = locate_index(index)
         chosen = model_for(folder, model, device)
-        with Store.writing(folder, create=_facts(chosen)) as store:
+        with Store.writing(folder, create=_facts(chosen), beside=[MODEL_FOLDER]) as store:
             check_model(store.catalog.meta(), chosen)
             provide_model(chosen, folder / MODEL_FOLDER, generator)
             if budget is not None:
@@ -171,10 +173,12 @@ class Retriever:
         What is remembered are their contents, so it holds when they are renamed, and no longer when they are changed.
 
         Raises:
-            PathError: a path is not in this index.
+            PathError: a path is not in this index, or two hold the same bytes.
             IndexBusy, IndexUnwritable: it cannot be written now, or here.
         """
         hashes = [self._content(path) for path in paths]
+        if len(set(hashes)) < len(hashes):
+            raise PathError("two of these hold the same bytes; they are copies, whatever is said")
         with Store.writing(self.folder) as store:
             store.notes.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
         self._refresh(None)
@@ -316,13 +320,18 @@ class Retriever:
         return self.model.decode(matrix, scale)
 
     def found(self) -> Iterator[tuple[list[tuple[str, Row]], Floats]]:
-        """Everything that can be found, some thousand at a time: absolute paths with their rows, and codes (b, d)."""
-        catalog = self._store.catalog
-        roots = catalog.roots()
-        with catalog.transaction() as connection:
-            for ids, codes in catalog.found_codes(connection, self.latent_dim):
-                rows = catalog.pictures(ids.tolist())
-                yield [(absolute(rows[i], roots), rows[i]) for i in ids.tolist()], codes
+        """Everything that can be found, some thousand at a time: absolute paths with their rows, and codes (b, d).
+
+        Writers need not wait for whoever reads slowly: what changes meanwhile is seen as it is when its turn comes.
+        """
+        catalog, last = self._store.catalog, 0
+        while True:
+            rows, codes = catalog.found_page(last, PAGE)
+            if not rows:
+                return
+            roots = catalog.roots()
+            yield [(absolute(row, roots), row) for row in rows], codes
+            last = rows[-1].id or 0
 
     @property
     def latent_dim(self) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from retrieval.errors import PictureRefused
+from retrieval.errors import PathError, PictureRefused
 from retrieval.images import Pixels, read_image
 from retrieval.names import printable
 
@@ -21,6 +21,7 @@ CELL_PX = 128
 GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
+LINES_MOST = 400  # of a PNG: some hundred megabytes in memory
 ABOUT = "Above: the picture. Below: what the generator paints for its code, which is how the index sees it."
 ABOUT_HEAT = (
     " Below that: where it differs from what is painted for the query; black nowhere, white most. "
@@ -74,6 +75,8 @@ def draw_png(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
         for row in rows
         for start in range(0, max(1, len(row.hits)), PER_LINE)
     ]
+    if len(lines) > LINES_MOST:
+        raise PathError(f"{os.fspath(path)}: {len(lines):,} lines do not fit one sheet, which takes {LINES_MOST:,}")
     columns = 1 + max((len(hits) for _, hits in lines), default=0)
     deep = 1 + max((len(cell.under) for query, hits in lines for cell in (query, *hits) if cell), default=0)
     line_px = CELL_PX * deep + CAPTION_PX + 2 * GAP_PX

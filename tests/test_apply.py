@@ -266,6 +266,50 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_whole(planned: Path, case:
     assert tree(planned / "photos") == before
 
 
+def test_links_are_left_alone_and_led_to_their_end(planned: Path) -> None:
+    """A hard link to a link would be a link that leads nowhere from another folder."""
+    photos, plan = planned / "photos", load_plan(planned / "plan.json")
+    keep, going_to_be_linked, left = plan.groups[0].keep, plan.groups[0].remove[0], plan.groups[1].remove[0]
+    for path in (keep, left):
+        real = photos / f"real-{Path(path).name}"
+        Path(path).rename(real)
+        Path(path).symlink_to(os.path.relpath(real, Path(path).parent))
+    acts = {act.path: act.left for act in run(planned, "hardlink")}
+    assert not acts[going_to_be_linked] and acts[left] == "it is a link, which takes no room"
+    assert not os.path.islink(going_to_be_linked) and os.path.samefile(going_to_be_linked, keep)
+    assert os.path.islink(left) and os.path.exists(left)
+
+
+def test_a_journal_that_a_full_disk_cut_off_is_still_a_journal(planned: Path) -> None:
+    before, journal = tree(planned / "photos"), planned / "plan.json.journal"
+    acts = apply_plan(load_plan(planned / "plan.json"), "move", journal, planned / "aside", dry_run=False)
+    for _ in range(5):
+        next(acts)
+    acts.close()  # type: ignore[attr-defined]
+    with open(journal, "ab") as file:
+        file.write(journal.read_bytes().splitlines()[-1][:-30])  # of the next act, which was not begun
+    run(planned, "move")
+    assert not any(act.left for act in undo(journal))
+    assert tree(planned / "photos") == before
+
+
+def test_a_name_that_is_no_utf8_comes_back_from_the_trash(tmp_path: Path, tiny_bundle: Path) -> None:
+    photos = tmp_path / "photos"
+    write_shapes(photos, 3)
+    copy = photos / os.fsdecode(b"caf\xe9 100%.png")
+    copy.write_bytes(sorted(photos.iterdir())[0].read_bytes())
+    os.utime(copy, (0, 0))
+    with Retriever.build(photos, tmp_path / ".latent", model=tiny_bundle, workers=1) as retriever:
+        find_copies(retriever, keep=["newest"], threshold=0.0, workers=1).save(tmp_path / "plan.json")
+    assert going(tmp_path) == [str(copy)]
+    before, notes = tree(photos), set(Path(os.environ["XDG_DATA_HOME"]).rglob("*.trashinfo"))
+    run(tmp_path, "trash")
+    assert len(tree(photos)) == len(before) - 1
+    assert not any(act.left for act in undo(tmp_path / "plan.json.journal"))
+    assert tree(photos) == before
+    assert set(Path(os.environ["XDG_DATA_HOME"]).rglob("*.trashinfo")) == notes  # no ghost in the desktop's trash
+
+
 def test_an_edited_plan_does_what_is_left_in_it(planned: Path) -> None:
     edit(lambda facts: facts.update(groups=facts["groups"][:2]))(planned / "plan.json")
     before = len(tree(planned / "photos"))
@@ -278,6 +322,8 @@ def test_moving_needs_a_folder_that_is_not_among_the_pictures(planned: Path) -> 
     for to, message in ((None, "--to DIR"), (planned / "photos", "another folder")):
         with pytest.raises(PlanError, match=message):
             list(apply_plan(plan, "move", planned / "j", to, dry_run=False))
+    with pytest.raises(PlanError, match="trash has no use for it"):
+        list(apply_plan(plan, "trash", planned / "j", planned / "aside"))
     with pytest.raises(ValueError, match="no action"):
         list(apply_plan(plan, "burn", planned / "j"))  # type: ignore[arg-type]
 
@@ -290,7 +336,7 @@ def test_without_a_journal_nothing_is_done(planned: Path) -> None:
     assert tree(planned / "photos") == before
 
 
-@pytest.mark.parametrize("text", ["no journal", '{"action": "move"}', "[]"])
+@pytest.mark.parametrize("text", ["", "no journal", '{"action": "move"}', "[]"])
 def test_what_is_no_journal(tmp_path: Path, text: str) -> None:
     (tmp_path / "j").write_text(text + "}\n" if not text.endswith("}") else text)
     with pytest.raises(PlanError, match="is no journal"):

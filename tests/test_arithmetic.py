@@ -67,4 +67,5 @@ def test_the_command_adds_up_previews_and_leaves_its_terms_out(
     assert query(a, "--preview", "one.png").returncode == 0 and (tmp_path / "one.png").exists()
     assert query(a, "+", "+", b).returncode == 2
     assert "cancel out" in query(a, "-", a).stderr
+    assert "too large to add up" in query(a, "+", f"{9 * 10**40}*{a}").stderr
     assert query(a, "+", "missing.jpg").returncode == 1

@@ -284,13 +284,16 @@ def test_nobody_reads_on(indexed: Path, tmp_path: Path) -> None:
 
 
 def test_a_sheet_that_cannot_be_written(indexed: Path, latent: Run) -> None:
-    done = latent("query", "photos/shape-0-001.png", "--sheet", "no/such/folder/s.png", code=1)
-    assert "Error: No such file or directory" in done.stderr and "Traceback" not in done.stderr
+    for words in (["query", "photos/shape-0-001.png", "--sheet"], ["map", "-o"], ["dedup", "find", "--html"]):
+        done = latent(*words, "no/such/folder/s.png", code=2)  # before any work
+        assert "no/such/folder is no folder; make it first" in done.stderr and not done.stdout
 
 
-def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run) -> None:
+def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run, tmp_path: Path) -> None:
     words = ("query", "photos/shape-0-001.png", "--format", "json")
-    done = latent(*words, "--sheet", "no/such/folder/s.png", code=1)
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    done = latent(*words, "--sheet", "full.png", code=1)
+    assert "No space left" in done.stderr
     assert len(json.loads(done.stdout)["queries"][0]["hits"]) == 10
     assert "does not end with .png" in latent(*words, "--sheet", "s.jpg", code=2).stderr
 

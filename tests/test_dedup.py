@@ -182,6 +182,21 @@ def test_an_archive_loses_nothing(planted: tuple[Path, dict[str, str]]) -> None:
     assert pairs_of(kept) == pairs_of(turned) and len(pairs_of(kept)) > 10
 
 
+def test_an_archive_loses_nothing_through_a_link_either(samples: np.ndarray, tmp_path: Path) -> None:
+    photos, archive = tmp_path / "photos", tmp_path / "archive"
+    photos.mkdir()
+    archive.mkdir()
+    (photos / "link").symlink_to(archive)
+    for number in range(3):
+        Image.fromarray(samples[number]).save(archive / f"{number}.png")
+        (archive / f"{number} again.png").write_bytes((archive / f"{number}.png").read_bytes())
+        (photos / f"{number}.png").write_bytes((archive / f"{number}.png").read_bytes())
+    with Retriever.build([photos, archive], tmp_path / "i", model="faces-64", workers=1) as retriever:
+        plan = find_copies(retriever, against=[archive], workers=1)
+    gone = {path for group in plan.groups for path in group.remove}
+    assert gone == {str(photos / f"{number}.png") for number in range(3)}
+
+
 def test_within_folders_and_across(planted: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     folder, _ = planted
     with Retriever.open(folder / "index") as retriever:
@@ -235,7 +250,14 @@ def test_few_pictures_are_too_few_to_tell(samples: np.ndarray, tmp_path: Path, c
 
 def test_arguments_that_make_no_sense(planted: tuple[Path, dict[str, str]]) -> None:
     with Retriever.open(planted[0] / "index") as retriever:
-        for arguments in ({"false_matches": 0}, {"threshold": -1.0}, {"invariant": ["shear"]}, {"keep": ["best"]}):
+        wrong = (
+            {"false_matches": 0},
+            {"threshold": -1.0},
+            {"threshold": 1e200},
+            {"invariant": ["shear"]},
+            {"keep": ["best"]},
+        )
+        for arguments in wrong:
             with pytest.raises(ValueError, match=next(iter(arguments))):
                 find_copies(retriever, **arguments)  # type: ignore[arg-type]
 
@@ -251,6 +273,11 @@ def test_the_background_tells_how_many_pairs_lie_within() -> None:
     distances = np.linalg.norm(points[:, None] - points[None], axis=2)[np.triu_indices(len(points), 1)]
     for t in (0.01, 0.02, 0.03, 0.05, 0.08):  # beyond the nearest 300 they are counted
         assert 0.6 * (distances < t).sum() - 3 < background.within(t) < 1.6 * (distances < t).sum() + 3
+
+
+def test_pairs_that_are_all_as_far_tell_nothing() -> None:
+    corners = np.repeat(np.eye(2, dtype=np.float32), 8, axis=0)  # blank frames of two colours
+    assert measure_background(corners, lambda pairs: [0.0] * len(pairs)) is None
 
 
 @pytest.mark.parametrize("false_pairs", [0.1, 1.0, 20.0])
@@ -362,6 +389,20 @@ def test_the_command_writes_a_plan_a_table_and_a_page(planted: tuple[Path, dict[
     assert json.loads(as_json.stdout) == facts
 
 
+def test_the_page_is_drawn_without_what_is_gone(samples: np.ndarray, tmp_path: Path) -> None:
+    for number in range(4):
+        for name in ("a", "b"):
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(samples[number]).save(tmp_path / "photos" / name / f"{number}.png")
+    build(tmp_path / "photos", tmp_path / "i").close()
+    os.unlink(tmp_path / "photos" / "b" / "2.png")
+    for name in ("a", "b"):
+        os.unlink(tmp_path / "photos" / name / "3.png")
+    words = ["dedup", "find", "--index", str(tmp_path / "i"), "--html", str(tmp_path / "plan.html")]
+    done = CliRunner().invoke(latent, words)
+    assert done.exit_code == 0 and (tmp_path / "plan.html").read_text().count("<section>") == 4, done.output
+
+
 def test_compare_answers_by_its_exit_code(samples: np.ndarray, tmp_path: Path) -> None:
     for name, pixels in (("a", samples[0]), ("b", samples[1]), ("m", samples[0][:, ::-1])):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
@@ -410,6 +451,10 @@ def test_what_is_no_copy_is_remembered_by_content(samples: np.ndarray, tmp_path:
     Image.fromarray(samples[0]).save(photos / "renamed.jpg", quality=80)
     build(photos, tmp_path / "i").close()
     assert found() == {frozenset(("00.png", "renamed.jpg")), *others}
+    (photos / "twin.png").write_bytes((photos / "05.png").read_bytes())
+    build(photos, tmp_path / "i").close()
+    twins = [str(photos / name) for name in ("05.png", "twin.png")]
+    assert "the same bytes" in CliRunner().invoke(latent, ["dedup", "ignore", *twins, *words[4:]]).output
     (photos / "new.png").write_bytes(b"not in the index")
     two = [str(photos / name) for name in ("00.png", "new.png")]
     assert "not in this index" in CliRunner().invoke(latent, ["dedup", "ignore", *two, *words[4:]]).output

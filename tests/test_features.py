@@ -21,6 +21,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks as checks
 
+from cli.features import _scratch
 from retrieval import CodeTransformer, PictureRefused, Retriever, load_model, write_features
 from retrieval.errors import PathError
 
@@ -108,6 +109,13 @@ def test_the_command(latent: Run, indexed: Retriever, shape_folder: Path, tiny_b
     assert done.stdout == "all.npz\n" and "24 pictures, 16 numbers each" in done.stderr
     done = latent("features", "photos", "-o", "some.csv", "--model", tiny_bundle, "--workers", 1)
     assert "broken.jpg" in done.stderr and not (tmp_path / "some.csv.latent").exists()
+    assert np.array_equal(read_back(tmp_path / "some.csv")[1], read_back(tmp_path / "all.npz")[1])
+    write_shapes(tmp_path / "others", 3)
+    begun = _scratch("some.csv", ("others",), str(tiny_bundle))
+    Retriever.build(
+        tmp_path / "others", tmp_path / begun, model=tiny_bundle, workers=1
+    ).close()  # stopped before its end
+    latent("features", "photos", "-o", "some.csv", "--model", tiny_bundle, "--workers", 1)
     assert np.array_equal(read_back(tmp_path / "some.csv")[1], read_back(tmp_path / "all.npz")[1])
     assert "parquet" in latent("features", "photos", "-o", "x.txt", code=1).stderr
     latent("features", "photos", "-o", "x.csv", "--index", "index", code=2)

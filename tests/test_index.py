@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from index.catalog import Catalog
-from index.errors import IndexBusy, IndexDamaged, NoIndex
+from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
 from index.schema import Change, Meta, Picture
 from index.store import Store
 from index.vectors import CacheUnusable, VectorCache
@@ -203,6 +203,41 @@ def test_no_index_and_no_database(tmp_path: Path) -> None:
     (tmp_path / "bad" / "catalog.db").write_bytes(b"not a database, certainly not" * 100)
     with pytest.raises(IndexDamaged, match=r"catalog\.db"):
         Store.open(tmp_path / "bad")
+
+
+def test_a_folder_of_other_files_becomes_no_index_and_loses_nothing(tmp_path: Path) -> None:
+    """Whatever is called like the index's own would be replaced or deleted there."""
+    for name in ("movie.part", "mine.faiss", "euclidean.faiss"):
+        (tmp_path / name).write_text("somebody's")
+    with (
+        pytest.raises(IndexUnwritable, match=r"holds other files, such as mine\.faiss"),
+        Store.writing(tmp_path, create=Meta("m", "digest", DIM, True)),
+    ):
+        raise AssertionError
+    assert {path.name for path in tmp_path.iterdir()} == {"movie.part", "mine.faiss", "euclidean.faiss"}
+    folder = tmp_path / "i"
+    make_store(folder, random_codes(20, 0, True), True)
+    for name in ("movie.part", "mine.faiss"):
+        (folder / name).write_text("put there later")
+    with Store.writing(folder) as store:
+        store.refresh_caches()
+        assert not store.cache_faults()
+        store.drop_caches()
+    assert (folder / "movie.part").exists() and (folder / "mine.faiss").exists()
+
+
+def test_who_reads_slowly_keeps_no_writer_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, codes = tmp_path / "i", random_codes(30, 0, True)
+    make_store(folder, codes, True)
+    monkeypatch.setattr("index.database.BUSY_TIMEOUT_S", 0.2)
+    with Store.open(folder) as store:
+        rows, page = store.catalog.found_page(0, 10)
+        assert [picture.id for picture in rows] == list(range(1, 11)) and np.array_equal(page, codes[:10])
+        with Store.writing(folder) as other:
+            other.catalog.mark([11, 30], "vanished")
+        rows, page = store.catalog.found_page(10, 100)
+        assert [picture.id for picture in rows] == list(range(12, 30)) and np.array_equal(page, codes[11:29])
+        assert store.catalog.found_page(30, 10)[0] == []
 
 
 def test_counting_along_equals_counting(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_what_is_lost_grows_with_the_collection_and_shrinks_with_the_budget() ->
     for count in (10, 10_000, 10_000_000):
         for budget in (Budget(memory_bytes=800 * MB), Budget(latency_s=0.02), Budget(900 * MB, 0.05)):
             assert choose(count, 128, budget).fits(count, 128, budget)
+    assert choose(7, 128, Budget(memory_bytes=1000)) == EXACT  # tables cannot be learnt from so few
     impossible = choose(10_000_000, 128, Budget(memory_bytes=1000))
     assert impossible == QUANTIZED and not impossible.fits(10_000_000, 128, Budget(memory_bytes=1000))
 
@@ -84,7 +85,10 @@ def test_the_nearest_are_found_in_their_exact_order(tmp_path: Path, kind: str, s
         assert structure.memory_bytes(COUNT, DIM) < 0.3 * EXACT.memory_bytes(COUNT, DIM)
         if kind == "quantized":
             assert quality.recall >= 0.99
-        assert store.search(queries[:1], 2 * COUNT, "cosine")[0][0].similarity <= 1  # more than there are
+        for k in (COUNT - 1, COUNT, 2 * COUNT):  # as many as are wanted, or as there are
+            (hits,) = store.search(queries[:1], k, "cosine")
+            assert len(hits) == min(k, COUNT) and hits[0].similarity <= 1
+            assert [one.id for one in hits] == brute_force(codes, queries[0], k, "cosine", set())
 
 
 def test_it_is_caught_up_and_not_built_again(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
