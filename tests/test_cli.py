@@ -298,6 +298,11 @@ def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run,
     assert "does not end with .png" in latent(*words, "--sheet", "s.jpg", code=2).stderr
 
 
+def test_a_list_that_ends_with_nul_is_told_from_one_of_lines(indexed: Path, latent: Run) -> None:
+    done = latent("query", "-", code=2, stdin=None, input="photos/shape-0-001.png\0photos/shape-0-002.png\0")
+    assert "end with NUL: -0 reads them so" in done.stderr
+
+
 def test_json_is_an_object_even_without_queries(indexed: Path, latent: Run) -> None:
     done = latent("query", "-", "--format", "json", stdin=None, input="")
     assert json.loads(done.stdout) == {"schema": 1, "metric": "euclidean", "queries": []}

@@ -22,6 +22,7 @@ import retrieval
 from retrieval import (
     IndexBusy,
     IndexMismatch,
+    IndexUnwritable,
     ModelError,
     PathError,
     PictureRefused,
@@ -98,6 +99,26 @@ def test_a_painting_is_corrected_until_its_own_code_is_nearer(name: str) -> None
     assert np.abs(found - best).mean() < 0.5 < np.abs(found.astype(float) - painted[2]).mean()  # rounding tips sums
     assert ((codes * model.encode(found)).mean(1) >= agreement[0] - 0.01).all()  # none is worse than the first attempt
     assert np.array_equal(model.decode(codes, model.decode_scale), painted[0])  # the paper's
+
+
+def test_an_index_takes_no_other_files_in_its_model_folder_for_its_own(
+    shape_folder: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    folder = tmp_path / "project"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "weights.bin").write_text("a week of training")
+    with pytest.raises(IndexUnwritable, match=r"holds weights\.bin, which belongs to no model"):
+        Retriever.build(shape_folder, folder, model=tiny_bundle, workers=1)
+    assert (folder / "model" / "weights.bin").read_text() == "a week of training"
+
+
+def test_what_a_killed_copy_of_the_model_left_hinders_nobody(
+    shape_folder: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    with Retriever.build(shape_folder, tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
+        (tmp_path / "i" / "model.part").mkdir()
+        (tmp_path / "i" / "model.part" / "encoder.onnx").write_text("half")
+        assert retriever.update(workers=1).unchanged
 
 
 def test_build_query_decode(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
