@@ -94,5 +94,7 @@ def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -
     for name in ("samples", "reconstructions"):
         with Image.open(tmp_path / "out" / f"{name}.png") as sheet:
             assert sheet.width > 1000
+    said = latent(*words, "--steps", 3, "--method", "gan-qp", "--copies", 7, code=1).stderr
+    assert "compares other pictures or sizes" in said
     said = latent(*words, "--steps", 4, "--method", "gan-qp", code=1).stderr
     assert "was made with other settings" in said

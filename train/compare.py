@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,11 +90,28 @@ class Comparison:
         Raises:
             TrainingError: a run with other settings lies in the folder, or a training failed.
         """
+        self._check_it_is_the_same(entries[0].recipe)
         table = {name: [marks] for name, marks in self._of_controls(entries[0].recipe).items()}
         for seed in seeds:
             for one in entries:
                 table.setdefault(one.name, []).append(self._marks(one, seed, hooks))
         return table
+
+    def _check_it_is_the_same(self, recipe: Recipe) -> None:
+        """Whether what lies in the folder already answers the same questions about the same pictures."""
+        exam, digest = self.exam, hashlib.sha256()
+        for part in (exam.gallery, exam.queries):
+            digest.update(repr(sorted((task.path, task.offset) for task in part.sources)).encode(errors="replace"))
+        about = {
+            "pictures": digest.hexdigest(),
+            "labels": sorted(exam.gallery.columns),
+            "copies": exam.copies,
+            "size and dimension": [recipe.image_size, recipe.latent_dim],
+        }
+        path = self.folder / "exam.json"
+        if path.exists() and json.loads(path.read_text()) != about:
+            raise TrainingError(f"{self.folder} compares other pictures or sizes; choose another -o, or delete it")
+        _write_whole(path, about)
 
     def _marks(self, one: Entry, seed: int, hooks: Hooks) -> Marks:
         run = self.folder / run_name(one.name, seed)
