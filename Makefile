@@ -9,12 +9,15 @@ HELD_OUT ?= held-out.tar
 FACE_LABELS := --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
 METHODS := ogan ogan-views ogan:head=linear ogan:adversary=ns ogan:adversary=ls ogan:adversary=hinge \
   ogan:adversary=wgan-gp ogan:reconstruction=mse ogan:reconstruction=none gan-qp bigan-qp bigan ali ae vae aae cvae-gan
+ABLATION := ogan-views $(addprefix ogan-views:,correlation_weight=0.25 correlation_weight=1 self_modulated=no kernel=5 \
+  ema_decay=0 decay_share=0 learning_rate=0.0004 learning_rate=0.0001) ogan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench train-faces train-photos quality-faces quality-photos compare figures clean
+.PHONY: help demo test lint bench train-faces train-faces-64 train-photos quality-faces \
+  quality-photos ablation compare figures clean
 
 help:  ## print this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 $(BIN)/python:
 	@echo "== creating the environment $(VENV)"
@@ -58,21 +61,29 @@ bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of do
 	@$(BIN)/python benchmarks/training.py --page
 	@$(BIN)/python benchmarks/training.py --preset slim-128 --batch 32 --rounds 3 --steps 6 --page
 
-train-faces: $(VENV)/.tests  ## train the faces-64 model: make train-faces FACES="a.tar b.tar"
-	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --minutes 90 \
+train-faces: $(VENV)/.tests  ## train the faces-128 model: make train-faces FACES="a.tar b.tar"
+	@$(BIN)/latent train $(FACES) -o runs/faces-128 --size 128 --method ogan-views --steps 11000 \
+	  $$(test -e runs/faces-128/checkpoint.pt && echo --resume)
+
+train-faces-64: $(VENV)/.tests  ## train the faces-64 model
+	@$(BIN)/latent train $(FACES) -o runs/faces-64 --width 48 --max-width 384 --steps 18000 \
 	  $$(test -e runs/faces-64/checkpoint.pt && echo --resume)
 
 train-photos: $(VENV)/.tests  ## train the photos-64 model: make train-photos PHOTOS="a.tar b.tar"
 	@$(BIN)/latent train $(PHOTOS) -o runs/photos-64 --method ogan-views --views strong \
 	  --width 48 --max-width 384 --minutes 80 $$(test -e runs/photos-64/checkpoint.pt && echo --resume)
 
-quality-faces: $(VENV)/.tests  ## write docs/reports/faces-64.json: make quality-faces FACES="a.tar b.tar" HELD_OUT=c.tar
-	@$(BIN)/latent evaluate faces-64 $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) \
-	  $(FACE_LABELS) -o docs/reports/faces-64.json
+quality-faces: $(VENV)/.tests  ## write docs/reports/faces-*.json: make quality-faces FACES="a.tar b.tar" HELD_OUT=c.tar
+	@for model in faces-128 faces-64; do $(BIN)/latent evaluate $$model $(FACE_LABELS) -o docs/reports/$$model.json \
+	  $(foreach part,$(FACES),--gallery $(part)) --queries $(HELD_OUT) || exit 1; done
 
 quality-photos: $(VENV)/.tests  ## write docs/reports/photos-64.json: make quality-photos PHOTOS="a.tar b.tar" HELD_OUT=c.tar
-	@$(BIN)/latent evaluate photos-64 $(foreach part,$(PHOTOS),--gallery $(part)) --queries $(HELD_OUT) \
-	  --labels folder -o docs/reports/photos-64.json
+	@$(BIN)/latent evaluate photos-64 --labels folder -o docs/reports/photos-64.json \
+	  $(foreach part,$(PHOTOS),--gallery $(part)) --queries $(HELD_OUT)
+
+ablation: $(VENV)/.tests  ## what each part of the recipe gives (docs/recipe.md): make ablation FACES="a.tar b.tar"
+	@$(BIN)/latent benchmark $(FACES) $(FACE_LABELS) -o runs/ablation --preset slim-32 --steps 1500 \
+	  $(foreach method,$(ABLATION),--method $(method))
 
 compare: $(VENV)/.tests  ## train and compare all methods: make compare FACES="a.tar b.tar" HELD_OUT=c.tar
 	@$(BIN)/latent benchmark $(FACES) --queries $(HELD_OUT) $(FACE_LABELS) -o runs/compared --preset slim-32 \
