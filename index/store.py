@@ -71,9 +71,8 @@ class Store:
 
         Raises:
             IndexBusy: another process is writing.
-            IndexUnwritable: the folder cannot be written.
+            IndexUnwritable: the folder cannot be written, or holds other files and no index.
             NoIndex: there is none, and ``create`` was not given.
-            IndexUnwritable: there is none, and the folder holds other files than an index would.
         """
         if create is None and not (folder / FILE_NAME).is_file():
             raise NoIndex(f"no index at {folder}; make one with: latent index build PHOTOS")
@@ -303,8 +302,9 @@ def _check_it_is_ours(folder: Path, beside: Collection[str]) -> None:
     """A new index wants a folder of its own: what lies in one is the index's to replace and to delete."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
-    own = {LOCK_NAME, BUDGET_NAME, FILE_NAME + ".part", *(f"{kind}.faiss" for kind in KINDS), *beside}
-    strange = sorted(one.name for one in folder.iterdir() if one.name not in own)
+    own = {LOCK_NAME, BUDGET_NAME, *(f"{kind}.faiss" for kind in KINDS), *beside}
+    names = [one.name for one in folder.iterdir()]
+    strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:
         where = folder / "photos.latent"
         raise IndexUnwritable(f"{folder} is no index and holds other files, such as {strange[0]}; try --index {where}")

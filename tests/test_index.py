@@ -216,6 +216,9 @@ def test_a_folder_of_other_files_becomes_no_index_and_loses_nothing(tmp_path: Pa
         raise AssertionError
     assert {path.name for path in tmp_path.iterdir()} == {"movie.part", "mine.faiss", "euclidean.faiss"}
     folder = tmp_path / "i"
+    folder.mkdir()
+    for name in ("lock", "catalog.db.part", "catalog.db.part-journal"):  # of a process that was killed in its first act
+        (folder / name).write_bytes(b"")
     make_store(folder, random_codes(20, 0, True), True)
     for name in ("movie.part", "mine.faiss"):
         (folder / name).write_text("put there later")
