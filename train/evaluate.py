@@ -86,12 +86,18 @@ class Exam:
     def __post_init__(self) -> None:
         if find_spec("sklearn") is None:
             raise MissingExtra("evaluating needs scikit-learn: pip install 'latent[evaluate]'")
+        self._check_pictures()
+        self._check_labels()
+
+    def _check_pictures(self) -> None:
         if min(len(self.gallery), len(self.queries)) < FEWEST:
             counts = f"{len(self.queries)} queries and {len(self.gallery)} pictures to find"
             raise TrainingError(f"{counts} say nothing; {FEWEST} of each at least")
         if shared := _places(self.gallery) & _places(self.queries):
             where = f"{len(shared)} of the queries lie in the gallery too, in {os.path.dirname(min(shared)[0])}"
             raise TrainingError(f"{where}; they must be other pictures")
+
+    def _check_labels(self) -> None:
         if self.gallery.columns.keys() != self.queries.columns.keys():
             kinds = sorted(self.gallery.columns.keys() ^ self.queries.columns.keys())
             raise TrainingError(f"gallery and queries have different labels: {', '.join(kinds)} in one part alone")
