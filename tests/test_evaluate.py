@@ -237,7 +237,7 @@ def some(count: int, first: int = 0) -> Labelled:
 
 
 def test_an_exam_that_says_nothing_is_refused() -> None:
-    with pytest.raises(TrainingError, match="5 queries and 40 pictures to find say nothing; 10 of each"):
+    with pytest.raises(TrainingError, match="5 queries and 40 pictures to find say nothing; 6 of each"):
         Exam(some(40), some(5, 100))
     with pytest.raises(TrainingError, match="20 of the queries lie in the gallery too"):
         Exam(some(40), some(30, 20))

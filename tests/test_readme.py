@@ -70,12 +70,20 @@ def test_the_python_runs(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 8
 
 
+def headings(page: Path) -> set[str]:
+    """As links name them: small letters, hyphens for spaces, nothing else."""
+    found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)]+)\)", text):
         if not target.startswith("http"):
-            assert page.parent.joinpath(target).exists(), target
+            place, _, heading = target.partition("#")
+            assert page.parent.joinpath(place).exists(), target
+            assert not heading or heading in headings(page.parent / place), target
 
 
 def test_make_targets_exist() -> None:

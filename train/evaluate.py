@@ -37,7 +37,7 @@ from train.measures import (
 )
 
 CODE = "code"
-FEWEST = 10  # pictures of each part: the densest measure looks at the tenth nearest
+FEWEST = 6  # pictures of each part: density looks at the fifth nearest other
 PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
 GENERATED, SLOWLY = 2000, 64  # samples; of models that paint pixel by pixel
 
