@@ -166,7 +166,7 @@ class Model:
 
     def _corrected(self, z: Floats, wanted: Floats) -> Pixels:
         """Paintings whose codes come near ``wanted`` (n, d), from first latents ``z`` (n, d)."""
-        best, agreement = np.empty((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
+        best, agreement = np.zeros((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
         for _ in range(1 + CORRECTIONS):
             painted = self.paint(z)
             seen = self.encode_squares(painted).codes
