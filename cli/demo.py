@@ -11,7 +11,7 @@ import click
 from cli.speech import say, shown_path
 
 LIBRARY, SMALL_LIBRARY = 500, 60
-MODEL = "faces-64"  # its samples are worth looking at
+MODEL = "faces-128"  # its samples are worth looking at
 SEED = 2026
 CHOSEN = 42  # the picture that is altered and looked for
 
