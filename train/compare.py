@@ -178,7 +178,8 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
         drawn = [Cell(pixels, (), caption if not n else ()) for n, pixels in enumerate(model.sample(len(originals)))]
         samples.append(Row(drawn[0], drawn[1:]))
         if model.has_encoder:
-            pairs = zip(originals, model.decode(model.encode_squares(originals).codes), strict=True)
+            codes = model.encode_squares(originals).codes
+            pairs = zip(originals, model.decode(codes, model.decode_scale), strict=True)  # as the table measures them
             cells = [Cell(real, [made], caption if not n else ()) for n, (real, made) in enumerate(pairs)]
             repainted.append(Row(cells[0], cells[1:]))
     for name, rows in (("samples", samples), ("reconstructions", repainted)):
