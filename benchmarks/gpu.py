@@ -13,8 +13,8 @@ import numpy as np
 from beside import Line, alternately, arguments_of, tell
 from structures import MODEL, Cloud
 
-from index.structures import EXACT
-from index.vectors import VectorCache
+from index.local.caches import VectorCache
+from index.local.structures import EXACT
 from retrieval import LatentError, load_model
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from beside import SIZES, Line, alternately, arguments_of, latent, make_photos, tell
 
-from retrieval.workers import DecoderPool, Task
+from retrieval.pictures.workers import DecoderPool, Task
 
 LEAST_INGEST, MOST_COLD = 0.2, 12.0
 

@@ -35,7 +35,7 @@ from beside import (
 from PIL import Image
 
 from retrieval import load_model
-from retrieval.workers import Task, decode
+from retrieval.pictures.workers import Task, decode
 
 MODEL = "photos-64"
 SHARE = {"0.1 MP": 10.0, "2 MP": 1.0, "12 MP": 0.2}  # of --pictures

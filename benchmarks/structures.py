@@ -23,10 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from beside import Line, arguments_of, tell
 
-from index.schema import Change, Meta, Picture
-from index.store import Store
-from index.structures import EXACT, QUANTIZED, Budget
-from index.vectors import Truth, VectorCache
+from index.local.caches import Truth, VectorCache
+from index.local.store import Store
+from index.local.structures import EXACT, QUANTIZED, Budget
+from index.records import Change, Meta, Row
 from retrieval import load_model
 
 Floats = npt.NDArray[np.float32]
@@ -54,9 +54,9 @@ class Cloud:
             yield np.arange(start + 1, start + 1 + len(codes)), codes
 
 
-def row(number: int) -> Picture:
+def row(number: int) -> Row:
     path = b"%09d.jpg" % number
-    return Picture(1, path, 1, number, "found", b"%016d" % number, 64, 64, 0.0, 1.0)
+    return Row(1, path, 1, number, "found", b"%016d" % number, 64, 64, 0.0, 1.0)
 
 
 def fill(store: Store, cloud: Cloud, count: int) -> None:

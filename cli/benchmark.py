@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.speech import bar, say, shown_path, workers_option
+from cli.console import bar, say, shown_path, workers_option
 from cli.train import require_torch, stop_flag, training_bar
 from train.recipe import METHOD_NAMES, NEED_LABELS
 

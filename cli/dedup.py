@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import (
+from cli.console import (
     FiniteRange,
     OutputFile,
     bar,
@@ -21,11 +21,11 @@ from cli.speech import (
     size,
     workers_option,
 )
-from retrieval.names import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
+from retrieval.defaults import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
     from retrieval import Plan
-    from retrieval.dedup import Folders
+    from retrieval.copies.find import Folders
 
 FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
 
@@ -124,7 +124,7 @@ def find(
         if csv_file:
             _write_csv(plan, csv_file)
         if html_file:
-            from retrieval.plan_sheet import draw_plan
+            from retrieval.pages.plan import draw_plan
 
             draw_plan(plan, retriever, html_file)
     for path in filter(None, (output, csv_file, html_file)):
@@ -229,7 +229,7 @@ def _words(text: str) -> list[str]:
 
 
 def _print(plan: Plan) -> None:
-    from retrieval.likeness import ALIKE
+    from retrieval.copies.similarity import ALIKE
 
     for group in plan.groups:
         click.echo(shown_path(group.keep))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.speech import say, shown_path
+from cli.console import say, shown_path
 
 LIBRARY, SMALL_LIBRARY = 500, 60
 MODEL = "faces-128"  # its samples are worth looking at

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import (
+from cli.console import (
     FiniteRange,
     OutputFile,
     counted,
@@ -18,7 +18,7 @@ from cli.speech import (
     shown_path,
     workers_option,
 )
-from retrieval.names import Device
+from retrieval.defaults import Device
 
 if TYPE_CHECKING:
     from retrieval import Direction, Retriever
@@ -122,8 +122,8 @@ def _learn(retriever: Retriever, name: str, with_folder: str, without_folder: st
 def _paint(retriever: Retriever, way: Direction, along: str, output: str, reach: float, steps: int) -> None:
     import numpy as np
 
-    from retrieval.arithmetic import added_up
-    from retrieval.sheet import draw_strip, thumbnail
+    from retrieval.ask import added_up
+    from retrieval.pages.sheet import draw_strip, thumbnail
 
     pair = np.stack([retriever.look_at(along).code, way.vector])
     codes = [added_up(pair, [1, step], retriever.model.standardized) for step in np.linspace(-reach, reach, steps)]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import OutputFile, bar, device_option, say, shown_path, workers_option
-from retrieval.names import Device
+from cli.console import OutputFile, bar, device_option, say, shown_path, workers_option
+from retrieval.defaults import Device
 
 if TYPE_CHECKING:
     from train.evaluate import Cell, Report
@@ -61,7 +61,7 @@ def evaluate(
     retrieval come with their 95% intervals.
     """
     from retrieval import load_model
-    from retrieval.model import seal
+    from retrieval.models.model import seal
     from train.evaluate import CODE, Exam
     from train.evaluate import evaluate as measure
     from train.labelled import label_reader, read_labelled

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from cli.speech import OutputFile, bar, counted, device_option, index_option, say, shown_path, workers_option
-from retrieval.names import DEFAULT_MODEL, Device
+from cli.console import OutputFile, bar, counted, device_option, index_option, say, shown_path, workers_option
+from retrieval.defaults import DEFAULT_MODEL, Device
 
 
 @click.command(
@@ -51,7 +51,7 @@ def features(
     goes on from there.
     """
     from retrieval import Retriever
-    from retrieval.features import check_target, write_features
+    from retrieval.explore.tables import check_target, write_features
 
     check_target(output)
     if photos and index_folder:

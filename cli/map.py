@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import OutputFile, device_option, index_option, say, shown_path, workers_option
-from retrieval.names import Device
+from cli.console import OutputFile, device_option, index_option, say, shown_path, workers_option
+from retrieval.defaults import Device
 
 if TYPE_CHECKING:
-    from retrieval.plane import Layout
+    from retrieval.explore.plane import Layout
 
 
 def _html_or_png(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -66,8 +66,8 @@ def map_(
     moves, a click on a painting goes to its cluster and one on a picture opens it.
     """
     from retrieval import Retriever
-    from retrieval.map_sheet import draw_map_html, draw_map_png
-    from retrieval.plane import lay_out, thumbnails
+    from retrieval.explore.plane import lay_out, thumbnails
+    from retrieval.pages.map import draw_map_html, draw_map_png
 
     with Retriever.open(index_folder, device) as retriever:
         plane = lay_out(retriever, layout, most, clusters, seed)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.speech import (
+from cli.console import (
     Finite,
     OutputFile,
     device_option,
@@ -21,10 +21,10 @@ from cli.speech import (
     sheet_option,
     shown_path,
 )
-from retrieval.names import DEFAULT_MODEL, Device, printable
+from retrieval.defaults import DEFAULT_MODEL, Device, printable
 
 if TYPE_CHECKING:
-    from retrieval.images import Pixels
+    from retrieval.arrays import Pixels
 
 model_option = click.option(
     "--model",
@@ -108,7 +108,7 @@ def reconstruct(
     from PIL import Image
 
     from retrieval import PictureRefused, load_model
-    from retrieval.sheet import thumbnail
+    from retrieval.pages.sheet import thumbnail
 
     painter, drawn = load_model(model, device), []
     paths, folder = listed_paths(images, null), Path(output)
@@ -138,7 +138,7 @@ def reconstruct(
 def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
     """Paint IMAGE with its class exchanged for C and the rest of its code kept: original, repainted, swapped."""
     from retrieval import load_model
-    from retrieval.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import draw_strip, thumbnail
 
     painter = load_model(model, device)
     painter.class_number(to_class)
@@ -158,7 +158,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
     """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""
     from retrieval import load_model
-    from retrieval.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import draw_strip, thumbnail
 
     painter = load_model(model, device)
     codes = painter.encode([start, end])
@@ -169,7 +169,7 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
 
 def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
     """Pictures, with what was painted for them below, each under its file's name."""
-    from retrieval.sheet import Cell, Row, draw_png
+    from retrieval.pages.sheet import Cell, Row, draw_png
 
     cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in drawn]
     draw_png([Row(cells[0], cells[1:])], sheet)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.speech import (
+from cli.console import (
     Finite,
     OutputFile,
     device_option,
@@ -27,14 +27,14 @@ from cli.speech import (
     short_path,
     shown_path,
 )
-from retrieval.names import STRANGE, Device, printable
+from retrieval.defaults import STRANGE, Device, printable
 
 if TYPE_CHECKING:
-    from index.vectors import Metric
+    from index.records import Metric
     from retrieval import Hit, Retriever
-    from retrieval.arithmetic import Term
-    from retrieval.model import Floats
-    from retrieval.sheet import Row
+    from retrieval.arrays import Floats
+    from retrieval.ask import Term
+    from retrieval.pages.sheet import Row
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
@@ -138,7 +138,7 @@ def query(
 
 def _questions(images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...]) -> list[list[Term]]:
     """Each as the terms that it adds up."""
-    from retrieval.arithmetic import Term, parse_directions, parse_terms
+    from retrieval.ask import Term, parse_directions, parse_terms
 
     try:
         terms = parse_terms(images)
@@ -149,7 +149,7 @@ def _questions(images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus
 
 
 def _answer(retriever: Retriever, terms: list[Term], k: int, metric: Metric) -> Answer:
-    from retrieval.arithmetic import combined
+    from retrieval.ask import combined
 
     realism = strangeness = None
     if len(terms) == 1:
@@ -175,7 +175,7 @@ def _preview(retriever: Retriever, answers: list[Answer], path: str, scale: floa
     """Of one sum its pictures and what G paints for it; of several questions what G paints for each."""
     import numpy as np
 
-    from retrieval.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import draw_strip, thumbnail
 
     painted = retriever.decode(np.stack([answer.code for answer in answers]), scale)
     summed = answers[0].terms if len(answers) == 1 and len(answers[0].terms) > 1 else []
@@ -208,7 +208,7 @@ def _draw(
     scale: float | None,
     explain: bool,
 ) -> None:
-    from retrieval.sheet import ABOUT, ABOUT_HEAT, draw_html, draw_png
+    from retrieval.pages.sheet import ABOUT, ABOUT_HEAT, draw_html, draw_png
 
     rows = [_row(retriever, answer, scale, explain) for answer in answers]
     if sheet:
@@ -220,8 +220,8 @@ def _draw(
 
 
 def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: bool) -> Row:
-    from retrieval.explain import answer_row
-    from retrieval.sheet import thumbnail
+    from retrieval.pages.explain import answer_row
+    from retrieval.pages.sheet import thumbnail
 
     asked = thumbnail(answer.query) if len(answer.terms) == 1 else None  # a sum is no file
     heading = "query"

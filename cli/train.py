@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from cli.speech import Finite, FiniteRange, bar, say, shown_path, size, workers_option
+from cli.console import Finite, FiniteRange, bar, say, shown_path, size, workers_option
 from retrieval.errors import MissingExtra, TrainingError
 from train.recipe import CHOICES, METHOD_NAMES, VIEWS
 

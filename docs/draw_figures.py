@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from index.vectors import Metric
+from index.records import Metric
 from retrieval import Model, Retriever, load_model, shipped_models
-from retrieval.explain import answer_row
-from retrieval.images import read_image, square
-from retrieval.map_sheet import draw_map_png
-from retrieval.plane import lay_out, thumbnails
-from retrieval.sheet import Cell, Row, draw_png, draw_strip, thumbnail
+from retrieval.explore.plane import lay_out, thumbnails
+from retrieval.pages.explain import answer_row
+from retrieval.pages.map import draw_map_png
+from retrieval.pages.sheet import Cell, Row, draw_png, draw_strip, thumbnail
+from retrieval.pictures.decode import read_image, square
 
 LIBRARY = 600
 QUERIES = 2

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from retrieval import load_model
-from retrieval.images import square
+from retrieval.pictures.decode import square
 from train.compare import SHOWN, draw_methods, run_name
 from train.session import BUNDLE
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.errors import JoinTooWide
-from index.schema import Floats, Ids
-from index.vectors import import_faiss
+from index.local.caches import import_faiss
+from index.records import Floats, Ids
 
 BLOCK = 4096  # rows that are held against all others at once
 PAIRS_MOST = 20_000_000  # found for one block: a quarter of a gigabyte

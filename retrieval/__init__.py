@@ -10,11 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index.schema import Direction
-    from index.structures import Budget
-    from retrieval.apply import Act, apply_plan, load_plan, undo
-    from retrieval.dedup import Compared, Evidence, Group, Plan, compare_pictures, find_copies
-    from retrieval.directions import learn_direction
+    from index.local.structures import Budget
+    from index.records import Direction
+    from retrieval.copies.apply import Act, apply_plan, load_plan, undo
+    from retrieval.copies.find import Compared, Evidence, Group, Plan, compare_pictures, find_copies
     from retrieval.errors import (
         Diverged,
         IndexBusy,
@@ -32,14 +31,16 @@ if TYPE_CHECKING:
         PlanError,
         TrainingError,
     )
-    from retrieval.features import write_features
-    from retrieval.images import find_images, read_image
-    from retrieval.ingest import Summary
-    from retrieval.model import Encoded, Model, load_model, shipped_models
+    from retrieval.explore.directions import learn_direction
+    from retrieval.explore.tables import write_features
+    from retrieval.ingest.commit import Summary
+    from retrieval.models.model import Encoded, Model, load_model, shipped_models
+    from retrieval.models.transformer import CodeTransformer
+    from retrieval.pictures.decode import read_image
+    from retrieval.pictures.files import find_images
     from retrieval.places import locate_index
     from retrieval.retriever import Hit, Retriever, Seen
     from retrieval.status import Status
-    from retrieval.transformer import CodeTransformer
 
 __all__ = [
     "Act",
@@ -87,16 +88,17 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "retrieval.images": ("find_images", "read_image"),
-    "retrieval.ingest": ("Summary",),
-    "index.structures": ("Budget",),
-    "retrieval.apply": ("Act", "apply_plan", "load_plan", "undo"),
-    "index.schema": ("Direction",),
-    "retrieval.directions": ("learn_direction",),
-    "retrieval.dedup": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
-    "retrieval.model": ("Encoded", "Model", "load_model", "shipped_models"),
-    "retrieval.transformer": ("CodeTransformer",),
-    "retrieval.features": ("write_features",),
+    "retrieval.pictures.decode": ("read_image",),
+    "retrieval.pictures.files": ("find_images",),
+    "retrieval.ingest.commit": ("Summary",),
+    "index.local.structures": ("Budget",),
+    "retrieval.copies.apply": ("Act", "apply_plan", "load_plan", "undo"),
+    "index.records": ("Direction",),
+    "retrieval.explore.directions": ("learn_direction",),
+    "retrieval.copies.find": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
+    "retrieval.models.model": ("Encoded", "Model", "load_model", "shipped_models"),
+    "retrieval.models.transformer": ("CodeTransformer",),
+    "retrieval.explore.tables": ("write_features",),
     "retrieval.places": ("locate_index",),
     "retrieval.retriever": ("Hit", "Retriever", "Seen"),
     "retrieval.status": ("Status",),

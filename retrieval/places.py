@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from index.catalog import Catalog
-from index.schema import Picture as Row
-from index.store import Store
+from index.local.catalog import Catalog
+from index.local.store import Store
+from index.records import Row
 from retrieval.errors import PathError
-from retrieval.ingest import Scope, is_below
+from retrieval.ingest.commit import Scope, is_below
 
 INDEX_NAME = ".latent"
 ENVIRONMENT = "LATENT_INDEX"

@@ -11,23 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import Catalog
-from index.schema import Direction, Meta
-from index.schema import Picture as Row
-from index.store import Store
-from index.structures import Budget
-from index.vectors import Metric
+from index.local.catalog import Catalog
+from index.local.store import Store
+from index.local.structures import Budget
+from index.records import Direction, Meta, Metric, Row
+from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import Device
 from retrieval.errors import NoDirection, PathError
-from retrieval.images import Pixels
-from retrieval.ingest import Report, Scope, Summary, ingest
-from retrieval.model import Floats, Model, load_model
-from retrieval.model_copy import MODEL_FOLDER, check_model, model_for, provide_model
-from retrieval.names import Device
+from retrieval.explore.novelty import SAMPLE, strangeness
+from retrieval.ingest.commit import Report, Scope, Summary, ingest
+from retrieval.models.kept import MODEL_FOLDER, check_model, model_for, provide_model
+from retrieval.models.model import Model, load_model
+from retrieval.pictures.workers import DecoderPool
 from retrieval.places import absolute, all_scopes, is_unchanged, locate_index, rows_at, rows_of_file, scopes_below
 from retrieval.status import Status, status_of
-from retrieval.strangeness import SAMPLE, strangeness
 from retrieval.verify import all_faults, repair_index
-from retrieval.workers import DecoderPool
 
 PAGE = 5000  # pictures read from the catalog at once
 
@@ -261,7 +259,7 @@ class Retriever:
         return Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]), ids)
 
     def strangeness(self, seen: Seen) -> float | None:
-        """How strange a picture is beside this collection: the share of it that is less so (``retrieval.strangeness``).
+        """How strange a picture is beside this collection: the share of it that is less so.
 
         None where the collection is too small to tell.
         """

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.store import Store
-from retrieval.model_copy import MODEL_FOLDER
+from index.local.store import Store
+from retrieval.models.kept import MODEL_FOLDER
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from index.catalog import Catalog
 from index.errors import IndexMismatch
-from index.schema import Meta
-from index.store import Store
+from index.local.catalog import Catalog
+from index.local.store import Store
+from index.records import Meta
 from retrieval.errors import ModelError
-from retrieval.model import load_model
-from retrieval.model_copy import MODEL_FOLDER, check_model, restore_model
+from retrieval.models.kept import MODEL_FOLDER, check_model, restore_model
+from retrieval.models.model import load_model
 from retrieval.places import is_unchanged
 
 

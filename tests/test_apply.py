@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from retrieval import PlanError, Retriever, apply_plan, find_copies, load_plan, undo
-from retrieval.apply import Act
-from retrieval.names import ACTIONS, Action
+from retrieval.copies.apply import Act
+from retrieval.defaults import ACTIONS, Action
 from tests.conftest import write_shapes
 
 COPIES = 60

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from retrieval import Retriever
-from retrieval.arithmetic import Term, combined, parse_terms
+from retrieval.ask import Term, combined, parse_terms
 
 
 @pytest.mark.parametrize(

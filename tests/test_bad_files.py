@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from retrieval import PictureRefused, find_images, read_image
-from retrieval.workers import TIME_LIMIT_S, Decoded, DecoderPool, Task, decode
+from retrieval.pictures.workers import TIME_LIMIT_S, Decoded, DecoderPool, Task, decode
 
 Image.init()  # fills Image.SAVE with what this Pillow can write
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cli.benchmark import ENCODERS
 from retrieval.errors import TrainingError
-from retrieval.workers import Task
+from retrieval.pictures.workers import Task
 from train.compare import as_markdown, entry, mean_marks, split
 from train.labelled import Labelled
 from train.recipe import preset

@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
-from retrieval.background import FEWEST, Background, measure_background
-from retrieval.likeness import ALIKE, Look, likeness
+from retrieval.copies.calibration import FEWEST, Background, measure_background
+from retrieval.copies.similarity import ALIKE, Look, likeness
 from train.copies import ALTERATIONS
 
 COUNT = 240

@@ -18,7 +18,7 @@ from conftest import Run, draw_shapes
 from PIL import Image
 
 from retrieval.errors import TrainingError
-from retrieval.workers import Task
+from retrieval.pictures.workers import Task
 from train.controls import controls
 from train.copies import ALTERATIONS, altered, difference_hash
 from train.evaluate import Exam

@@ -12,9 +12,9 @@ from conftest import Run, draw_shapes, write_shapes
 from PIL import Image
 
 from retrieval import NoDirection, PathError, Retriever, learn_direction, load_model
-from retrieval.arithmetic import parse_directions
-from retrieval.explain import heat_maps
-from retrieval.strangeness import FEWEST, strangeness
+from retrieval.ask import parse_directions
+from retrieval.explore.novelty import FEWEST, strangeness
+from retrieval.pages.explain import heat_maps
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from retrieval import Retriever
 from retrieval.errors import ModelError
-from retrieval.model import Model, load_model
+from retrieval.models.model import Model, load_model
 from train.checkpoint import new_state
 from train.data import CachedPictures, no_labels, shuffled, to_signed
 from train.devices import Processes

@@ -66,7 +66,7 @@ def test_tables_hold_every_picture_with_its_code(indexed: Retriever, tmp_path: P
 
 
 def test_more_rows_than_a_batch(indexed: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from index.catalog import Catalog
+    from index.local.catalog import Catalog
 
     whole = Catalog.found_codes
     monkeypatch.setattr(Catalog, "found_codes", lambda self, connection, dim: whole(self, connection, dim, batch=5))

@@ -19,8 +19,8 @@ import xxhash
 from PIL import Image, ImageDraw
 
 from retrieval import PictureRefused, find_images, load_model, read_image
-from retrieval.images import square
-from retrieval.workers import DecoderPool, Task, decode
+from retrieval.pictures.decode import square
+from retrieval.pictures.workers import DecoderPool, Task, decode
 
 Image.init()  # fills Image.SAVE with what this Pillow can write
 

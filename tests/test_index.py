@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalog import Catalog
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
-from index.schema import Change, Meta, Picture
-from index.store import Store
-from index.vectors import CacheUnusable, VectorCache
+from index.local.caches import CacheUnusable, VectorCache
+from index.local.catalog import Catalog
+from index.local.store import Store
+from index.records import Change, Meta, Row
 
 DIM = 24
 
@@ -30,9 +30,9 @@ def random_codes(count: int, seed: int, standardized: bool) -> np.ndarray:
     return standard(codes) if standardized else codes * np.linspace(0.2, 3, count, dtype=np.float32)[:, None]
 
 
-def row(number: int, **changes: object) -> Picture:
+def row(number: int, **changes: object) -> Row:
     facts = {"root_id": 1, "path": b"%05d.jpg" % number, "size_bytes": 1, "mtime_ns": number, "status": "found"}
-    return Picture(**{**facts, "realism": 0.0, "spread": 1.0, "width_px": 1, "height_px": 1, **changes})  # type: ignore[arg-type]
+    return Row(**{**facts, "realism": 0.0, "spread": 1.0, "width_px": 1, "height_px": 1, **changes})  # type: ignore[arg-type]
 
 
 def make_store(folder: Path, codes: np.ndarray, standardized: bool) -> None:
@@ -232,7 +232,7 @@ def test_a_folder_of_other_files_becomes_no_index_and_loses_nothing(tmp_path: Pa
 def test_who_reads_slowly_keeps_no_writer_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, codes = tmp_path / "i", random_codes(30, 0, True)
     make_store(folder, codes, True)
-    monkeypatch.setattr("index.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("index.local.database.BUSY_TIMEOUT_S", 0.2)
     with Store.open(folder) as store:
         rows, page = store.catalog.found_page(0, 10)
         assert [picture.id for picture in rows] == list(range(1, 11)) and np.array_equal(page, codes[:10])
@@ -266,7 +266,7 @@ def test_loading_a_cache_names_what_is_wrong(tmp_path: Path) -> None:
 def test_without_faiss_the_pip_line_is_named_before_any_work(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['faiss'] = None\n"
-        "from pathlib import Path\nfrom index.store import Store\nfrom index.schema import Meta\n"
+        "from pathlib import Path\nfrom index.local.store import Store\nfrom index.records import Meta\n"
         "from index.errors import MissingExtra\n"
         "try:\n    Store.writing(Path(sys.argv[1]), create=Meta('m', 'd', 4, True)).__enter__()\n"
         "except MissingExtra as error:\n    print(error)"
@@ -283,7 +283,7 @@ def test_both_faiss_packages_are_refused(tmp_path: Path) -> None:
         facts = tmp_path / f"{name}-1.0.dist-info"
         facts.mkdir()
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-    code = "from index.vectors import check_faiss; check_faiss()"
+    code = "from index.local.caches import check_faiss; check_faiss()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert "overwrite each other" in done.stderr

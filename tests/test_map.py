@@ -13,8 +13,8 @@ from conftest import Run, write_shapes
 from PIL import Image
 
 from retrieval import MissingExtra, PathError, Retriever
-from retrieval.map_sheet import CELLS, MAP_PX, draw_map_html, nearest_to_cells
-from retrieval.plane import THUMB_PX, lay_out, thumbnails
+from retrieval.explore.plane import THUMB_PX, lay_out, thumbnails
+from retrieval.pages.map import CELLS, MAP_PX, draw_map_html, nearest_to_cells
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from index.errors import MissingExtra
-from index.schema import Change
-from index.store import Store
-from index.structures import EXACT, QUANTIZED, Budget, Structure, choose
-from index.vectors import TAIL, CacheUnusable, VectorCache
+from index.local.caches import TAIL, CacheUnusable, VectorCache
+from index.local.store import Store
+from index.local.structures import EXACT, QUANTIZED, Budget, Structure, choose
+from index.records import Change
 from tests.test_index import DIM, brute_force, make_store, row, standard
 
 MB = 1_000_000
@@ -62,7 +62,7 @@ def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A structure that collections of this size would never get."""
-    monkeypatch.setattr("index.store.choose", lambda *facts: KINDS[request.param])
+    monkeypatch.setattr("index.local.store.choose", lambda *facts: KINDS[request.param])
     return str(request.param)
 
 

@@ -26,9 +26,9 @@ from PIL import Image
 import train.loop
 from cli.main import latent as program
 from retrieval.errors import Diverged, TrainingError
-from retrieval.images import read_image, square
-from retrieval.model import Model, load_model
-from retrieval.workers import Task
+from retrieval.models.model import Model, load_model
+from retrieval.pictures.decode import read_image, square
+from retrieval.pictures.workers import Task
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State, new_state
 from train.data import (

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.arrays import Pixels
+from retrieval.defaults import DEFAULT_MODEL
 from retrieval.errors import TrainingError
-from retrieval.images import Pixels
-from retrieval.model import Model, load_model
-from retrieval.names import DEFAULT_MODEL
-from retrieval.sheet import Cell, Row, draw_png
+from retrieval.models.model import Model, load_model
+from retrieval.pages.sheet import Cell, Row, draw_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
 from train.evaluate import Cell as Interval

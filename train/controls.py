@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.images import Pixels
+from retrieval.arrays import Pixels
 from train.copies import difference_hash
 from train.measures import Array
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from retrieval.images import Pixels, read_image, square
-from retrieval.workers import Task
+from retrieval.arrays import Pixels
+from retrieval.pictures.decode import read_image, square
+from retrieval.pictures.workers import Task
 
 Alteration = Callable[[Image.Image], Image.Image]
 

@@ -20,13 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
-from retrieval.images import Pixels
-from retrieval.workers import Decoded, DecoderPool, Task
+from retrieval.pictures.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
 from train.sources import Report, find_sources
 
-CACHE_VERSION = 1  # to be raised when the recipe in retrieval.images changes what a picture becomes
+CACHE_VERSION = 1  # to be raised when the recipe in retrieval.pictures.decode changes what a picture becomes
 GPU_SHARE = 0.3  # of a GPU's free memory that pictures may take
 MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.arrays import Pixels
 from retrieval.errors import MissingExtra, TrainingError
-from retrieval.images import Pixels
-from retrieval.model import Model, standardize
+from retrieval.models.model import Model, standardize
 from train.controls import HASH, Describe, controls
 from train.copies import ALTERATIONS, altered, original
 from train.labelled import Labelled, as_numbers

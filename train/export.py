@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
-from retrieval.images import Pixels
-from retrieval.model import ENCODER, GENERATOR, Model, load_model, seal
+from retrieval.models.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
 from train.method import Method

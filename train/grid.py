@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from retrieval.images import Pixels
+from retrieval.arrays import Pixels
 from train.checkpoint import State
 from train.data import to_signed
 from train.method import Method

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
-from retrieval.images import Pixels
-from retrieval.workers import DecoderPool, Task, stack
+from retrieval.pictures.workers import DecoderPool, Task, stack
 from train.sources import Report, find_sources
 
 LabelOf = Callable[[str], dict[str, str] | None]

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval.images import Pixels
-from retrieval.model import Floats
+from retrieval.arrays import Floats, Pixels
 
 LEAST_COSINE = 0.995
 CALIBRATION_PICTURES, CHECK_PICTURES = 128, 256

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from retrieval.errors import TrainingError
-from retrieval.model import Model
+from retrieval.models.model import Model
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State
 from train.data import LabelOf, Pictures, open_pictures

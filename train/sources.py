@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from retrieval.errors import TrainingError
-from retrieval.images import JUNK_NAMES, find_images
-from retrieval.workers import Task
+from retrieval.pictures.files import JUNK_NAMES, find_images
+from retrieval.pictures.workers import Task
 
 Report = Callable[[int, int], None]
 """Called with (done, total)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from retrieval.names import DECODE_SCALE
+from retrieval.defaults import DECODE_SCALE
 from train.adversaries import ADVERSARIES, gradient_penalty
 from train.losses import avg, correlation, squared_distance, standardize, std
 from train.method import Batch, Method, descend_apart, detached, own

@@ -1,0 +1,161 @@
+"""What commands share when they speak: bars, sizes, tables, options."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from retrieval.defaults import printable
+
+Command = Callable[..., Any]
+
+
+class FiniteRange(click.FloatRange):
+    """A number that is one: click's own takes nan, which is neither below nor above any bound, and inf."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+class Finite(click.types.FloatParamType):
+    """The same without bounds."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return _finite(self, super().convert(value, param, ctx), param, ctx)
+
+
+def _finite(
+    kind: click.ParamType[Any], number: float, param: click.Parameter | None, ctx: click.Context | None
+) -> float:
+    if not math.isfinite(number):
+        kind.fail(f"{number} is not a finite number", param, ctx)
+    return number
+
+
+index_option = click.option(
+    "--index",
+    "index_folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="The index [default: $LATENT_INDEX, else .latent here or in the nearest folder above].",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the model runs.",
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode [default: one a core]."
+)
+
+
+null_option = click.option(
+    "-0", "--null", is_flag=True, help="Paths end with NUL instead of a line's end, in the list of - too."
+)
+
+
+def listed_paths(words: Iterable[str], null: bool) -> list[str]:
+    """``words`` with each ``-`` replaced by the paths on standard input, whatever their encoding."""
+    paths: list[str] = []
+    for word in words:
+        if word == "-":
+            text = sys.stdin.buffer.read()
+            if not null and b"\0" in text:
+                raise click.UsageError("the paths on standard input end with NUL: -0 reads them so")
+            entries = text.split(b"\0") if null else text.splitlines()
+            paths += [os.fsdecode(entry) for entry in entries if entry]
+        else:
+            paths.append(word)
+    return paths
+
+
+def file_stem(path: str) -> str:
+    """A picture's name without suffix, fit to be part of another file's name: printable and not too long."""
+    stem = printable(Path(path).stem).replace("\\", "_")
+    return stem.encode()[:120].decode(errors="ignore")
+
+
+class OutputFile(click.Path):
+    """A file that is to be written: that it can be is known before any work is done for it."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        folder = os.path.dirname(os.fsdecode(path)) or os.curdir
+        if not os.path.isdir(folder):
+            self.fail(f"{shown_path(folder)} is no folder; make it first", param, ctx)
+        if not os.access(folder, os.W_OK):
+            self.fail(f"{shown_path(folder)} cannot be written", param, ctx)
+        return path
+
+
+def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: refuse a file that is not called .png, since that is what it will be."""
+    if value is not None and not value.lower().endswith(".png"):
+        raise click.BadParameter(f"{value} does not end with .png, and a PNG is what it will be")
+    return value
+
+
+sheet_option = click.option(
+    "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Draw it all on one sheet."
+)
+
+
+def say(text: str) -> None:
+    """To a person: on standard error, so that results alone are on standard output."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def bar(unit: str, verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with rate and time left, where standard error is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(total=0, unit=unit, desc=verb, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False) as shown:
+
+        def report(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield report
+
+
+def size(count: int) -> str:
+    """Bytes, as a person reads them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def short_path(path: str) -> str:
+    """Relative where the path lies below the current folder, as it is elsewhere."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return path
+    if relative.startswith(os.pardir):
+        return path
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative  # no option to whoever reads it
+
+
+def shown_path(path: str) -> str:
+    """A path for the eye: short, on one line, whatever its bytes."""
+    return printable(short_path(path))
+
+
+def counted(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

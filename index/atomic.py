@@ -1,0 +1,66 @@
+"""One way to write a file: whole under a name of its own beside the place, then moved over it.
+
+Whoever reads finds the old file or the new one, never a half; whoever is killed leaves ``NAME.RANDOM.part`` and nothing
+else. The data is on the disk before the name points to it, and the name before ``replacing`` returns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+PART = ".part"
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the path of a new, empty file beside ``path``, for whatever writes it; at the end it takes ``path``'s place.
+
+    Where the body raises, the new file is deleted and ``path`` is as it was.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full; it names ``path``.
+    """
+    target = Path(path)
+    part = target.with_name(f"{target.name}.{secrets.token_hex(8)}{PART}")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield part
+        _flush(part)
+        os.replace(part, target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None and os.fspath(error.filename) == os.fspath(part):
+            raise OSError(error.errno, error.strerror, os.fspath(target)) from error
+        raise
+    flush_folder(target.parent)
+
+
+def write(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Have the file at ``path`` hold ``content``; text as UTF-8, bytes of names that are no text as they were.
+
+    Raises:
+        OSError: as ``replacing``.
+    """
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
+    with replacing(path) as part:
+        part.write_bytes(data)
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: str | os.PathLike[str]) -> None:
+    """Have the names in a folder on the disk, where the system can be asked for that."""
+    with contextlib.suppress(OSError):  # Windows opens no folders, and some network drives flush none
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

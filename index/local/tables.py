@@ -1,0 +1,96 @@
+"""The catalog's tables."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+SCHEMA = 1
+
+tables = MetaData()
+
+meta = Table(
+    "meta",
+    tables,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("schema", Integer, nullable=False),
+    Column("model_name", Text, nullable=False),
+    Column("model_digest", Text, nullable=False),
+    Column("latent_dim", Integer, nullable=False),
+    Column("standardized", Boolean, nullable=False),
+    Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
+    Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
+    Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
+    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
+)
+
+generations = Table(
+    "generations",
+    tables,
+    Column("generation", Integer, primary_key=True),
+    Column("stamp", LargeBinary, nullable=False),
+)
+
+roots = Table(
+    "roots",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("path", LargeBinary, nullable=False, unique=True),
+)
+
+pictures = Table(
+    "pictures",
+    tables,
+    Column("id", Integer, primary_key=True),
+    Column("root_id", ForeignKey("roots.id"), nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("content_hash", LargeBinary, index=True),
+    Column("width_px", Integer),
+    Column("height_px", Integer),
+    Column("realism", Float),
+    Column("spread", Float),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("generation", Integer, nullable=False, index=True),
+    UniqueConstraint("root_id", "path"),
+    CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
+)
+
+codes = Table(
+    "codes",
+    tables,
+    Column("picture_id", ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
+    Column("code", LargeBinary, nullable=False),  # float32, little-endian
+)
+
+
+distinct = Table(  # contents that a person said are no copies of one another
+    "distinct_contents",
+    tables,
+    Column("hash_a", LargeBinary, primary_key=True),  # the smaller one
+    Column("hash_b", LargeBinary, primary_key=True),
+)
+
+directions = Table(  # ways through the space of codes that a person named
+    "directions",
+    tables,
+    Column("name", Text, primary_key=True),
+    Column("vector", LargeBinary, nullable=False),  # float32, little-endian
+    Column("with_count", Integer, nullable=False),
+    Column("without_count", Integer, nullable=False),
+    Column("accuracy", Float),
+)

@@ -1,0 +1,71 @@
+"""The records that pass through the door of an index, and the arrays' types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+READ_AGAIN = -1  # an mtime that no file has
+
+Floats = npt.NDArray[np.float32]
+"""float32 (n, d): codes, queries."""
+Ids = npt.NDArray[np.int64]
+State = Literal["found", "skipped", "vanished", "removed"]
+Metric = Literal["euclidean", "cosine"]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """The index as a whole."""
+
+    model_name: str
+    model_digest: str
+    latent_dim: int
+    standardized: bool
+    generation: int = 0
+    stamp: bytes = b""
+    found: int = 0
+    rebuild_from: int = 0
+
+
+class Row(NamedTuple):  # not a dataclass: an update reads a hundred thousand of them before it does anything
+    """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
+
+    root_id: int
+    path: bytes
+    size_bytes: int
+    mtime_ns: int
+    status: State
+    content_hash: bytes | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    realism: float | None = None
+    spread: float | None = None
+    reason: str | None = None
+    id: int | None = None
+    generation: int = 0
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A way through the space of codes: ``vector`` float32 (d,) leads from the average picture without something to the
+    average one with it. ``accuracy`` is the balanced accuracy by which it tells pictures apart that it was not learnt
+    from; None where there were too few.
+    """
+
+    name: str
+    vector: Floats
+    with_count: int
+    without_count: int
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row to insert (no id) or to overwrite, with its code where it has one."""
+
+    row: Row
+    code: Floats | None = None

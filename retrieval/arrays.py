@@ -1,0 +1,13 @@
+"""The arrays that pictures and codes are, by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from index.records import Floats, Ids
+
+__all__ = ["Floats", "Ids", "Pixels"]
+
+Pixels = npt.NDArray[np.uint8]
+"""uint8 (h, w, 3) RGB, or (n, h, w, 3)."""

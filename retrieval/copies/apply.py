@@ -1,0 +1,288 @@
+"""Carrying out a plan for copies, and taking it back.
+
+Before each act both files are held against what the plan says of them: size, date, and the hash of every byte. What
+is not as it was is left alone. Each act is written to a journal, and that to the disk, before it is done; so a process
+that was killed at any instant leaves every picture somewhere, and the same command again, or an undo, goes on there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from retrieval.copies.find import FileFacts, Group, Plan
+from retrieval.defaults import ACTIONS, Action
+from retrieval.errors import PlanError
+from retrieval.pictures.workers import hash_of
+
+PART = ".latent-part"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the journal: what is about to be done to ``path``, which is a copy of ``keep``."""
+
+    action: Action
+    path: str
+    keep: str
+    to: str
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Act:
+    """What became of one file: ``done`` (or, in a dry run, could be), or why it was left alone."""
+
+    action: Action | Literal["undo"]
+    path: str
+    to: str = ""
+    left: str = ""
+    size_bytes: int = 0
+
+
+def load_plan(path: str | os.PathLike[str]) -> Plan:
+    """Read a plan, however it was edited.
+
+    Raises:
+        PlanError: it is no plan, or it contradicts itself: a file that is kept here and goes there.
+    """
+    try:
+        facts = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+        groups = [Group(str(one["keep"]), [str(p) for p in one["remove"]], []) for one in facts["groups"]]
+        files = {str(name): FileFacts(**one) for name, one in facts["files"].items()}
+        plan = Plan(float(facts["threshold"]), facts["expected_false_pairs"], groups=groups, files=files)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PlanError(f"{os.fspath(path)} is no plan of latent dedup find ({error})") from error
+    going = Counter(one for group in groups for one in group.remove)
+    for name in (*going, *(group.keep for group in groups)):
+        if "\0" in name:
+            raise PlanError(f"{os.fspath(path)} has a name with a NUL character, which no file has")
+        if name not in files:
+            raise PlanError(f"{os.fspath(path)} says nothing of what {name} was; make the plan again")
+        if going[name] > 1 or (name in going and any(group.keep == name for group in groups)):
+            raise PlanError(f"{os.fspath(path)} has {name} twice, to keep and to go, or to go; mend it by hand")
+    return plan
+
+
+def apply_plan(
+    plan: Plan,
+    action: Action,
+    journal: str | os.PathLike[str],
+    to: str | os.PathLike[str] | None = None,
+    dry_run: bool = True,
+) -> Iterator[Act]:
+    """Do ``action`` to every file of the plan that may go, one after another; yields what became of each.
+
+    Args:
+        action: "move" into the folder ``to``, which keeps their paths; "trash" of the desktop; replace each by a
+            "hardlink" or a "symlink" to the kept one; or "delete".
+        journal: a file that says what was done, one JSON line an act; it is added to.
+        dry_run: check everything, change nothing.
+
+    Raises:
+        PlanError: moving without a folder, or into one that holds pictures of the plan.
+        OSError: the journal cannot be written; nothing is done without it.
+    """
+    if action not in ACTIONS:
+        raise ValueError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}")
+    target = _target(plan, action, to)
+    with contextlib.ExitStack() as stack:
+        log = None if dry_run else stack.enter_context(open(journal, "a", encoding="utf-8", errors="surrogateescape"))
+        if log is not None and log.tell() and Path(journal).read_bytes()[-1:] != b"\n":
+            log.write("\n")  # a full disk cut the last line off
+        for group in plan.groups:
+            for path in group.remove:
+                facts = plan.files[path]
+                reason = _reason_to_leave(plan, group.keep, path)
+                place = _place(path, target) if target else ""
+                if not reason and log is not None:
+                    entry = Entry(action, path, group.keep, place, facts.content_hash)
+                    log.write(json.dumps(asdict(entry)) + "\n")
+                    log.flush()
+                    os.fsync(log.fileno())
+                    try:
+                        _DO[action](entry)
+                    except OSError as error:
+                        reason = f"cannot be done: {error.strerror or error}"
+                yield Act(action, path, place, reason, 0 if reason else facts.size_bytes)
+
+
+def undo(journal: str | os.PathLike[str]) -> Iterator[Act]:
+    """Bring back what was moved or trashed, the last first; yields what became of each.
+
+    Raises:
+        PlanError: it is no journal.
+    """
+    try:
+        lines = Path(journal).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
+    except (OSError, ValueError) as error:
+        raise PlanError(f"{os.fspath(journal)} cannot be read: {error}") from error
+    entries = [entry for line in lines if (entry := _entry(line))]
+    if not entries:
+        raise PlanError(f"{os.fspath(journal)} is no journal of latent dedup apply, or none of an act")
+    for entry in reversed(list(dict.fromkeys(entries))):
+        yield Act("undo", entry.path, entry.to, _bring_back(entry))
+
+
+def _entry(line: str) -> Entry | None:
+    """A line of the journal; none where it was cut off with its process or by a full disk: its act was not begun."""
+    try:
+        return Entry(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def _bring_back(entry: Entry) -> str:
+    """Why not, or nothing."""
+    if entry.action not in ("move", "trash"):
+        return f"what was done by {entry.action} cannot be undone"
+    place, note = (entry.to, "") if entry.action == "move" else _in_trash(entry.path)
+    is_there = _holds(entry.path, entry.content_hash)
+    if not place or not os.path.lexists(place):
+        return "" if is_there else "it is no longer where it was put"
+    if not is_there and os.path.lexists(entry.path):
+        return "another file stands in its place"
+    if not _holds(place, entry.content_hash):
+        return f"{place} was changed since"
+    try:
+        if is_there:  # killed between the two halves of a move
+            os.unlink(place)
+        else:
+            os.makedirs(os.path.dirname(entry.path), exist_ok=True)
+            _carry(place, entry.path)
+        if note:
+            os.unlink(note)  # or the desktop shows what is no longer there
+    except OSError as error:
+        return f"cannot be done: {error.strerror or error}"
+    return ""
+
+
+def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> str | None:
+    if action != "move":
+        if to is not None:
+            raise PlanError(f"--to is where move puts files; {action} has no use for it")
+        return None
+    if to is None:
+        raise PlanError("to move files, name the folder that takes them: --to DIR")
+    target = os.path.realpath(to)
+    for path in plan.files:
+        if path.startswith(os.path.join(target, "")):
+            raise PlanError(f"{path} lies in {target} itself; name another folder")
+    return target
+
+
+def _place(path: str, target: str) -> str:
+    """Where a file goes: its whole path below the target."""
+    return os.path.join(target, os.path.splitdrive(path)[1].lstrip("\\/"))
+
+
+def _reason_to_leave(plan: Plan, keep: str, path: str) -> str:
+    """Why ``path`` must not be touched now, or nothing."""
+    reason = _change(keep, plan.files[keep], "the kept one") or _change(path, plan.files[path], "it")
+    if not reason and os.path.islink(path):
+        return "it is a link, which takes no room"
+    if not reason and os.path.samefile(keep, path):
+        return "it is the kept file under another name"
+    if not reason and not os.access(os.path.dirname(path), os.W_OK):
+        return "its folder cannot be written"
+    return reason
+
+
+def _change(path: str, facts: FileFacts, role: str) -> str:
+    """What happened to a file since the plan was made, or nothing."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return f"{role} is gone"
+    except OSError as error:
+        return f"{role} cannot be read: {error.strerror or error}"
+    as_it_was = (found.st_size, found.st_mtime_ns) == (facts.size_bytes, facts.mtime_ns)
+    return "" if as_it_was and _holds(path, facts.content_hash) else f"{role} was changed since the plan was made"
+
+
+def _holds(path: str, content_hash: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return hash_of(file).hex() == content_hash
+    except OSError:
+        return False
+
+
+def _move(entry: Entry) -> None:
+    os.makedirs(os.path.dirname(entry.to), exist_ok=True)
+    if os.path.lexists(entry.to):
+        if not _holds(entry.to, entry.content_hash):
+            raise FileExistsError(errno.EEXIST, f"{entry.to} is another file")
+        os.unlink(entry.path)  # a move that was killed between its halves
+        return
+    _carry(entry.path, entry.to)
+
+
+def _carry(source: str, target: str) -> None:
+    """Move without ever overwriting: the name is taken before the old one is given up."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EEXIST:
+            raise
+        part = target + PART  # another disk, or one without hard links
+        shutil.copy2(source, part, follow_symlinks=False)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.rename(part, target)
+    os.unlink(source)
+
+
+def _replace_by_link(entry: Entry, link: Callable[[str, str], None]) -> None:
+    part = entry.path + PART
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part)
+    link(entry.keep, part)
+    os.replace(part, entry.path)
+
+
+def _trash(entry: Entry) -> None:
+    from send2trash import send2trash
+
+    send2trash(entry.path)
+
+
+def _in_trash(path: str) -> tuple[str, str]:
+    """Where a freedesktop.org trash holds what was at ``path``, the newest such file, and its note; or ""."""
+    from urllib.parse import unquote_to_bytes
+
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "Trash"
+    names = (f".Trash-{os.getuid()}", f".Trash/{os.getuid()}")
+    trashes = [home, *(Path(top) / name for top in _tops(path) for name in names)]
+    found = []
+    for trash in trashes:
+        for info in trash.glob("info/*.trashinfo"):
+            lines = info.read_text(errors="replace").splitlines()
+            named = next((os.fsdecode(unquote_to_bytes(line[5:])) for line in lines if line.startswith("Path=")), "")
+            if path in (named, *(os.path.join(top, named) for top in _tops(path))):
+                found.append((info.stat().st_mtime_ns, str(trash / "files" / info.stem), str(info)))
+    return max(found)[1:] if found else ("", "")
+
+
+def _tops(path: str) -> Iterator[str]:
+    """Mount points above ``path``."""
+    for folder in Path(path).parents:
+        if os.path.ismount(folder):
+            yield str(folder)
+
+
+_DO: dict[Action, Callable[[Entry], None]] = {
+    "move": _move,
+    "trash": _trash,
+    "hardlink": lambda entry: _replace_by_link(entry, lambda keep, part: os.link(os.path.realpath(keep), part)),
+    "symlink": lambda entry: _replace_by_link(entry, os.symlink),
+    "delete": lambda entry: os.unlink(entry.path),
+}

@@ -1,0 +1,401 @@
+"""Copies in a collection: proposed by codes, confirmed by a second look, gathered around the one to keep.
+
+Nothing here changes a file. What is found becomes a plan, which a person can read and edit.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from index.joins import Pairs, close_pairs, cross_pairs
+from retrieval.arrays import Floats, Pixels
+from retrieval.copies.calibration import UNCALIBRATED, Background, Rule, measure_background
+from retrieval.copies.similarity import ALIKE, Look, likeness
+from retrieval.defaults import KEEP
+from retrieval.errors import LatentError, PathError
+from retrieval.ingest.commit import Report
+from retrieval.models.model import Model
+from retrieval.pictures.decode import read_image
+from retrieval.pictures.workers import DecoderPool, Task
+from retrieval.retriever import Retriever
+
+Kind = Literal["bytes", "pixels", "near"]
+Folders = Literal["all", "within", "across"]
+RULES: dict[str, Callable[[Member], Any]] = {
+    "resolution": lambda one: -one.pixels,
+    "size": lambda one: -one.size_bytes,
+    "oldest": lambda one: one.mtime_ns,
+    "newest": lambda one: -one.mtime_ns,
+    "path": lambda one: os.fsencode(one.path),
+}
+TURNS: dict[str, tuple[tuple[str, Callable[[Pixels], Pixels]], ...]] = {
+    "mirror": (("mirrored", lambda x: x[:, ::-1]),),
+    "rotate": tuple((f"turned by {90 * k} degrees", partial(np.rot90, k=-k)) for k in (1, 2, 3)),
+}
+
+
+def _as_it_is(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
+SCHEMA = 1
+FARTHEST = 1e6  # a distance beyond all codes, whose square is a number still
+
+
+class Member(NamedTuple):  # there may be millions
+    """A picture of the collection; its code is row ``number`` of all codes."""
+
+    path: str
+    number: int
+    content_hash: bytes | None
+    size_bytes: int
+    mtime_ns: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Why ``path`` is a copy of what its group keeps: codes so far apart, structure so alike."""
+
+    path: str
+    kind: Kind
+    distance: float
+    likeness: float
+    turned: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A picture to keep and its copies; each of them is a copy of ``keep`` itself."""
+
+    keep: str
+    remove: list[str]
+    evidence: list[Evidence]
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A file as it was when the plan was made."""
+
+    size_bytes: int
+    mtime_ns: int
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What could go. Copies have codes within ``threshold``, a Euclidean distance, and a likeness of ``ALIKE`` where
+    they lie within ``near``, rising to ``likeness_at_threshold``. ``expected_false_pairs`` is how many pairs are to be
+    expected that are no copies, None where the collection is too small to tell; ``estimated_from`` how many of its
+    nearest pairs that are no copies said so.
+    """
+
+    threshold: float
+    expected_false_pairs: float | None
+    near: float = 0.0
+    likeness_at_threshold: float = ALIKE
+    estimated_from: int = 0
+    groups: list[Group] = field(default_factory=list)
+    files: dict[str, FileFacts] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """The plan as it is written, read and edited."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, beside ``path`` and moved over it."""
+        part = Path(f"{os.fspath(path)}.part")
+        part.write_text(self.as_json() + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+
+class Squares:
+    """The collection's pictures in small, decoded by worker processes."""
+
+    def __init__(self, paths: Sequence[str], pool: DecoderPool) -> None:
+        self._paths, self._pool = paths, pool
+
+    def __iter__(self) -> Iterator[Pixels | None]:
+        return self.of(range(len(self._paths)))
+
+    def of(self, rows: Iterable[int], whole: bool = False) -> Iterator[Pixels | None]:
+        """These rows in their order, as the model sees them or whole; None where one cannot be read now."""
+        for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
+            yield decoded.pixels
+
+    def likenesses(
+        self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = _as_it_is
+    ) -> list[float | None]:
+        """For each pair how alike the first, turned, and the second are; None where one cannot be read.
+
+        Codes know the central square alone, so what lies beside it is looked at here for the first time.
+        """
+        rows = sorted({row for pair in pairs for row in pair})
+        straight: dict[int, Look] = {}
+        turned: dict[int, Look] = {}
+        first = {a for a, _ in pairs}
+        for row, pixels in zip(rows, self.of(rows, whole=True), strict=True):
+            if pixels is not None:
+                straight[row] = Look(pixels)
+                if row in first:
+                    turned[row] = Look(np.ascontiguousarray(turn(pixels)))
+        return [likeness(turned[a], straight[b]) if a in turned and b in straight else None for a, b in pairs]
+
+
+def find_copies(
+    retriever: Retriever,
+    false_matches: float = 1.0,
+    threshold: float | None = None,
+    invariant: Sequence[str] = (),
+    against: Sequence[str | os.PathLike[str]] = (),
+    folders: Folders = "all",
+    keep: Sequence[str] = KEEP,
+    workers: int | None = None,
+    report: Report | None = None,
+) -> Plan:
+    """Find copies among the pictures of an index.
+
+    Args:
+        false_matches: how many pairs may be expected to be wrong, estimated on this collection itself.
+        threshold: a Euclidean distance of codes instead, for those who know.
+        invariant: of "mirror" and "rotate", what else makes a copy; each costs decoding the collection again.
+        against: folders of an archive. It loses nothing; only what is not in it may go.
+        folders: copies anywhere, only within one folder, or only across folders.
+        keep: rules for the one to keep, the first that tells decides.
+        report: called with (pictures held against the others, pictures).
+
+    Raises:
+        PathError: an archive holds none of the indexed pictures.
+        JoinTooWide: ``threshold`` is so large that nearly everything is near.
+        ValueError: a rule or an invariance that does not exist, or a number that makes no sense.
+    """
+    _check(false_matches, threshold, invariant, keep)
+    archive = _Archive(against)
+    members, codes = _members(retriever)
+    archive.check(members)
+    contents = _by_content(members, keep, archive)
+    firsts = [same[0] for same in contents]
+    codes = codes[[one.number for one in firsts]]
+    with DecoderPool(retriever.model.image_size, workers) as pool:
+        squares = Squares([one.path for one in firsts], pool)
+        background = measure_background(codes, squares.likenesses)
+        turns = [turn for kind in invariant for turn in TURNS[kind]]
+        rule = _rule(background, threshold, false_matches / (1 + len(turns)), retriever.latent_dim)
+        copies = _Copies(rule)
+        for number, pairs in enumerate(close_pairs(codes, rule.threshold, BLOCK), 1):
+            copies.take(pairs, squares.likenesses(pairs.rows()))
+            if report:
+                report(min(number * BLOCK, len(firsts)), len(firsts))
+        for name, turn in turns:
+            for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, rule.threshold, BLOCK):
+                copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
+    copies.part(retriever.kept_apart(), [one.content_hash for one in firsts])
+    groups = _groups(contents, copies, archive, folders)
+    listed = {path for group in groups for path in (group.keep, *group.remove)}
+    facts = {one.path: _facts(one) for one in members if one.path in listed}
+    expected = None if rule.expected is None else rule.expected * (1 + len(turns))
+    looked_at = background.looked_at if background else 0
+    return Plan(rule.threshold, expected, rule.near, rule.needed(rule.threshold), looked_at, groups, facts)
+
+
+def _rule(background: Background | None, threshold: float | None, false_matches: float, latent_dim: int) -> Rule:
+    if threshold is not None:
+        return background.rule_within(threshold) if background else Rule(threshold, threshold)
+    if background is not None:
+        return background.rule_for(false_matches)
+    uncalibrated = float(UNCALIBRATED * np.sqrt(2 * latent_dim))
+    return Rule(uncalibrated, uncalibrated)
+
+
+class _Archive:
+    """Folders whose pictures stay."""
+
+    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
+        self._folders = [os.path.join(os.path.realpath(folder), "") for folder in folders]
+        self._places: dict[str, str] = {}
+
+    def check(self, members: Sequence[Member]) -> None:
+        for folder in self._folders:
+            if not any(self._place(one.path).startswith(folder) for one in members):
+                raise PathError(f"no picture of {folder} is in this index; latent index build {folder}")
+
+    def __contains__(self, path: str) -> bool:
+        return any(self._place(path).startswith(folder) for folder in self._folders)
+
+    def _place(self, path: str) -> str:
+        """Where a file lies, whatever links led to it; what a file that is a link leads to does not matter."""
+        folder, name = os.path.split(path)
+        if folder not in self._places:
+            self._places[folder] = os.path.realpath(folder)
+        return os.path.join(self._places[folder], name)
+
+
+class _Copies:
+    """Which pictures are copies of which, with the evidence."""
+
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
+        self.of: defaultdict[int, dict[int, tuple[float, float, str]]] = defaultdict(dict)
+
+    def take(self, pairs: Pairs, likenesses: Sequence[float | None], turned: str = "") -> None:
+        for (a, b), distance, like in zip(pairs.rows(), pairs.distances.tolist(), likenesses, strict=True):
+            if like is not None and a != b and like >= self._rule.needed(distance) and b not in self.of[a]:
+                self.of[a][b] = self.of[b][a] = (distance, like, turned)
+
+    def part(self, kept_apart: set[frozenset[bytes]], contents: Sequence[bytes | None]) -> None:
+        """Forget pairs of contents that a person said are no copies."""
+        rows = {content: row for row, content in enumerate(contents)}
+        for pair in kept_apart:
+            a, b = (rows.get(content) for content in pair)
+            if a is not None and b is not None:
+                self.of[a].pop(b, None)
+                self.of[b].pop(a, None)
+
+
+def _check(false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str]) -> None:
+    if not false_matches > 0:
+        raise ValueError(f"false_matches must be above 0, not {false_matches}")
+    if threshold is not None and not 0 <= threshold <= FARTHEST:
+        raise ValueError(f"threshold must be a distance, 0 to {FARTHEST:g}, not {threshold}")
+    for name, known, given in (("invariant", TURNS, invariant), ("keep", RULES, keep)):
+        for word in given:
+            if word not in known:
+                raise ValueError(f"{name} has no {word!r}; it knows {', '.join(known)}")
+
+
+def _members(retriever: Retriever) -> tuple[list[Member], Floats]:
+    """All pictures by path, and their codes (n, d)."""
+    members: list[Member] = []
+    codes = [np.empty((0, retriever.latent_dim), np.float32)]
+    for rows, batch in retriever.found():
+        for number, (path, row) in enumerate(rows, len(members)):
+            pixels = (row.width_px or 0) * (row.height_px or 0)
+            members.append(Member(path, number, row.content_hash, row.size_bytes, row.mtime_ns, pixels))
+        codes.append(batch)
+    return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
+
+
+def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archive) -> list[list[Member]]:
+    """Pictures of the same bytes together, the one to keep first; best keepers first of all."""
+    same: dict[bytes | None, list[Member]] = {}
+    for one in members:
+        same.setdefault(one.content_hash, []).append(one)
+
+    def rank(one: Member) -> tuple[Any, ...]:
+        return (one.path not in archive, *(RULES[rule](one) for rule in (*keep, "path")))
+
+    return sorted((sorted(group, key=rank) for group in same.values()), key=lambda group: rank(group[0]))
+
+
+def _turned_codes(retriever: Retriever, squares: Squares, turn: Callable[[Pixels], Pixels]) -> Floats:
+    """Codes of all pictures, turned; far from everything where one cannot be read."""
+    found: list[Floats] = []
+    batch: list[Pixels | None] = []
+    size = retriever.model.image_size
+
+    def encode() -> None:
+        filled = [np.zeros((size, size, 3), np.uint8) if one is None else turn(one) for one in batch]
+        codes = retriever.model.encode_squares(np.stack(filled)) if batch else None
+        if codes is not None:
+            unread = np.array([one is None for one in batch])
+            found.append(np.where(unread[:, None], np.float32(1e6), codes.codes))
+        batch.clear()
+
+    for pixels in squares:
+        batch.append(pixels)
+        if len(batch) == BLOCK:
+            encode()
+    encode()
+    return np.concatenate([np.empty((0, retriever.latent_dim), np.float32), *found])
+
+
+def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, folders: Folders) -> list[Group]:
+    """Best keepers first: each takes all its copies that no better keeper took."""
+    taken: set[int] = set()
+    groups = []
+    for number, same in enumerate(contents):
+        if number in taken:
+            continue
+        taken.add(number)
+        keeper = same[0]
+        evidence = [Evidence(one.path, "bytes", 0.0, 1.0) for one in same[1:] if _may_go(keeper, one, archive, folders)]
+        for other, (distance, like, turned) in sorted(copies.of.get(number, {}).items()):
+            its = [one for one in contents[other] if _may_go(keeper, one, archive, folders)]
+            if other in taken or not its:
+                continue
+            taken.add(other)
+            kind: Kind = "pixels" if not turned and like > 0.999 and same_pixels(keeper.path, its[0].path) else "near"
+            evidence += [Evidence(one.path, kind, distance, like, turned) for one in its]
+        if evidence:
+            groups.append(Group(keeper.path, [one.path for one in evidence], evidence))
+    return groups
+
+
+def _may_go(keeper: Member, one: Member, archive: _Archive, folders: Folders) -> bool:
+    together = os.path.dirname(keeper.path) == os.path.dirname(one.path)
+    fits = folders == "all" or together == (folders == "within")
+    return fits and one.path not in archive and not _is_the_same_file(keeper.path, one.path)
+
+
+def _is_the_same_file(a: str, b: str) -> bool:
+    """Whether two paths are links to one file, of which nothing would be won by losing one."""
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False
+
+
+def same_pixels(a: str, b: str) -> bool:
+    """Whether two files are the same picture, upright, to the last pixel; False where one cannot be read."""
+    try:
+        return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
+    except (LatentError, OSError):
+        return False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What kind of copies two pictures are, "" where they are none; how far apart their codes, how alike they are."""
+
+    kind: Kind | Literal[""]
+    distance: float
+    likeness: float
+    turned: str = ""
+
+
+def compare_pictures(
+    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, invariant: Sequence[str] = ()
+) -> Compared:
+    """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
+
+    Raises:
+        PictureRefused: one of them cannot be read as a picture; the text names it.
+        ValueError: an invariance that does not exist.
+    """
+    _check(1.0, None, invariant, ())
+    frames = [model.square(path, whole=True) for path in (a, b)]
+    turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
+    there = Look(frames[1])
+    fits = [(likeness(Look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
+    like, turned = max(fits, key=lambda fit: fit[0])
+    distance = float(np.linalg.norm(np.subtract(*model.encode([os.fspath(a), os.fspath(b)]))))
+    if filecmp.cmp(a, b, shallow=False):
+        return Compared("bytes", distance, like)
+    if not turned and same_pixels(os.fspath(a), os.fspath(b)):
+        return Compared("pixels", distance, like)
+    return Compared("near" if like >= ALIKE else "", distance, like, turned if like >= ALIKE else "")
+
+
+def _facts(one: Member) -> FileFacts:
+    return FileFacts(one.size_bytes, one.mtime_ns, (one.content_hash or b"").hex())

@@ -1,0 +1,1 @@
+"""What an embedding holds beyond neighbours: directions, novelty, a plane, tables for other programs."""

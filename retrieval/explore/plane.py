@@ -1,0 +1,140 @@
+"""A collection laid out on a plane, alike beside alike, with what the generator paints for the middle of its clusters.
+
+Two axes cannot hold what 128 numbers say. PCA keeps the two directions in which the collection varies most, which is
+quick and always the same; UMAP (McInnes et al., 2018) keeps neighbourhoods, at the price of distances that mean nothing
+between far ones.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from index.local.caches import import_faiss
+from retrieval.arrays import Floats, Pixels
+from retrieval.ask import added_up
+from retrieval.errors import MissingExtra, PathError
+from retrieval.pictures.workers import DecoderPool, Task
+from retrieval.retriever import Retriever
+
+Layout = Literal["pca", "umap"]
+
+MOST = 2000  # pictures on a map
+CLUSTERS = 12
+REACH = 2.5  # standard deviations that fill the plane; what lies further out stands at its border
+THUMB_PX = 64
+TYPICAL = 0.6  # an average drawn out to the length of a code is a caricature; as short as it is, a blur
+NEIGHBOURS = 15  # UMAP's own default
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """``count`` pictures around ``position`` (x, y); ``painted`` is what G paints for their average code, if it can."""
+
+    position: tuple[float, float]
+    count: int
+    painted: Pixels | None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Pictures at ``positions`` float32 (n, 2) from 0 to 1; ``total`` is how many the collection has in all."""
+
+    paths: list[str]
+    positions: Floats
+    clusters: list[Cluster]
+    total: int
+
+
+def lay_out(
+    retriever: Retriever, layout: Layout = "pca", most: int = MOST, clusters: int = CLUSTERS, seed: int = 0
+) -> Plane:
+    """Lay out a collection, or ``most`` of its pictures, drawn at random; the same again for the same ``seed``.
+
+    Raises:
+        PathError: fewer than three pictures.
+        MissingExtra: UMAP, and umap-learn is not installed.
+        ValueError: an unknown layout.
+    """
+    if layout not in ("pca", "umap"):
+        raise ValueError(f"layout must be pca or umap, not {layout!r}")
+    paths, codes = _drawn(retriever, most, seed)
+    if len(paths) < 3:
+        raise PathError(f"a map needs three pictures at least, and this index has {len(paths)}")
+    positions = _filling(_by_umap(codes, seed) if layout == "umap" else _by_pca(codes))
+    return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), len(retriever))
+
+
+def thumbnails(paths: Sequence[str], workers: int | None = None) -> list[Pixels | None]:
+    """The central squares of pictures, uint8 (64, 64, 3); None where one cannot be read any more."""
+    with DecoderPool(THUMB_PX, workers) as pool:
+        return [decoded.pixels for decoded in pool.map(Task(path) for path in paths)]
+
+
+def _drawn(retriever: Retriever, most: int, seed: int) -> tuple[list[str], Floats]:
+    total, start = len(retriever), 0
+    wanted = np.sort(np.random.default_rng(seed).permutation(total)[:most])
+    paths: list[str] = []
+    codes = [np.empty((0, retriever.latent_dim), np.float32)]
+    for rows, batch in retriever.found():
+        here = wanted[(wanted >= start) & (wanted < start + len(rows))] - start
+        paths += [rows[place][0] for place in here]
+        codes.append(batch[here])
+        start += len(rows)
+    return paths, np.concatenate(codes)
+
+
+def _by_pca(codes: Floats) -> Floats:
+    faiss = import_faiss()
+    matrix = faiss.PCAMatrix(codes.shape[1], 2)
+    matrix.train(np.ascontiguousarray(codes))
+    return np.asarray(matrix.apply(np.ascontiguousarray(codes)), np.float32)
+
+
+def _by_umap(codes: Floats, seed: int) -> Floats:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of its own parts that are not installed
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise MissingExtra(
+                "UMAP needs umap-learn: pip install 'latent[map]'; PCA needs nothing: --layout pca"
+            ) from error
+        plane = UMAP(n_neighbors=min(NEIGHBOURS, len(codes) - 1), init="pca", random_state=seed, n_jobs=1)
+        return np.asarray(plane.fit_transform(codes), np.float32)
+
+
+def _filling(points: Floats) -> Floats:
+    """Points (n, 2) moved and scaled to fill the unit square."""
+    spread = np.maximum(points.std(0), 1e-6)
+    return np.asarray(np.clip(0.5 + (points - points.mean(0)) / spread / (2 * REACH), 0, 1), np.float32)
+
+
+def _average(codes: Floats, standardized: bool) -> Floats:
+    """The average code (d,), as long as codes are; where they cancel out, the first."""
+    try:
+        return added_up(codes, [1 / len(codes)] * len(codes), standardized)
+    except ValueError:
+        return np.asarray(codes[0])
+
+
+def _clusters(retriever: Retriever, codes: Floats, positions: Floats, count: int, seed: int) -> list[Cluster]:
+    """Clusters by k-means, the largest first."""
+    faiss = import_faiss()
+    means = faiss.Kmeans(codes.shape[1], min(count, len(codes)), niter=25, seed=seed, min_points_per_centroid=1)
+    means.train(codes)
+    _, nearest = means.index.search(codes, 1)
+    members = [np.flatnonzero(nearest[:, 0] == number) for number in range(len(means.centroids))]
+    members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))
+    averages = np.stack([_average(codes[its], retriever.model.standardized) for its in members])
+    model = retriever.model
+    painted = model.paint(TYPICAL * model.decode_scale * averages) if model.has_generator else [None] * len(members)
+    middles = [positions[its].mean(0) for its in members]
+    return [
+        Cluster((float(x), float(y)), len(its), pixels)
+        for (x, y), its, pixels in zip(middles, members, painted, strict=True)
+    ]

@@ -1,0 +1,170 @@
+"""Codes as a table for other programs: a row for each picture of an index, written as it is read.
+
+Nothing is held in memory but a batch, and the file stands at its place only when it is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.arrays import Floats
+from retrieval.errors import MissingExtra, PathError
+from retrieval.ingest.commit import Report
+from retrieval.retriever import Retriever
+
+SUFFIXES = (".parquet", ".csv", ".npz")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a row says beside the code: ``path`` absolute, ``hash`` of the content (XXH3, 128 bit, hex)."""
+
+    path: str
+    hash: str
+    width: int
+    height: int
+    realism: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows: their facts, and their codes float32 (n, d)."""
+
+    facts: list[Facts]
+    codes: Floats
+
+
+def write_features(retriever: Retriever, target: str | os.PathLike[str], report: Report | None = None) -> int:
+    """Write facts and codes of every picture that can be found, in the order in which they were indexed.
+
+    ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
+    then ``code_0`` ...) or .npz (an array of each column of ``Facts``, and ``codes`` float32 (n, d)). Returns how many.
+
+    Raises:
+        PathError: another suffix, or a place that cannot be written.
+        MissingExtra: Parquet, and pyarrow is not installed.
+    """
+    path = check_target(target)
+    write = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}[path.suffix.lower()]
+    part = path.with_name(path.name + ".part")
+    try:
+        count = write(_reported(rows_of(retriever), len(retriever), report), part, retriever)
+        os.replace(part, path)
+    except OSError as error:
+        raise PathError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def check_target(target: str | os.PathLike[str]) -> Path:
+    """Where features can be written.
+
+    Raises:
+        PathError: another suffix than .parquet, .csv or .npz.
+        MissingExtra: Parquet, and pyarrow is not installed.
+    """
+    path = Path(target)
+    if path.suffix.lower() not in SUFFIXES:
+        raise PathError(f"{path}: features are written as {', '.join(SUFFIXES)}; the file's name says which")
+    if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
+        raise MissingExtra("Parquet needs pyarrow: pip install 'latent[features]'; .csv and .npz need nothing")
+    return path
+
+
+def rows_of(retriever: Retriever) -> Iterator[Rows]:
+    """All pictures that can be found, with their codes, some thousand at a time."""
+    for found, codes in retriever.found():
+        facts = [
+            Facts(path, row.content_hash.hex(), row.width_px, row.height_px, row.realism, row.spread)  # type: ignore[union-attr,arg-type]
+            for path, row in found
+        ]
+        yield Rows(facts, codes)
+
+
+def _reported(batches: Iterator[Rows], total: int, report: Report | None) -> Iterator[Rows]:
+    done = 0
+    for rows in batches:
+        yield rows
+        done += len(rows.facts)
+        if report:
+            report(done, total)
+
+
+def _write_csv(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+    count = 0
+    names = [field.name for field in fields(Facts)]
+    with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file)
+        table.writerow([*names, *(f"code_{i}" for i in range(retriever.latent_dim))])
+        for rows in batches:
+            for facts, code in zip(rows.facts, rows.codes, strict=True):
+                table.writerow([*asdict(facts).values(), *code.tolist()])
+            count += len(rows.facts)
+    return count
+
+
+def _write_parquet(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"path": pa.string(), "hash": pa.string(), "width": pa.int32(), "height": pa.int32()}
+    columns = [(field.name, kinds.get(field.name, pa.float32())) for field in fields(Facts)]
+    schema = pa.schema([*columns, ("code", pa.list_(pa.float32(), retriever.latent_dim))])
+    schema = schema.with_metadata({"model": retriever.model.name, "model_digest": retriever.model.digest})
+    count = 0
+    with pq.ParquetWriter(part, schema) as writer:
+        for rows in batches:
+            facts: dict[str, Any] = {name: [getattr(one, name) for one in rows.facts] for name, _ in columns}
+            facts["path"] = [_as_text(path) for path in facts["path"]]
+            flat = pa.array(np.ascontiguousarray(rows.codes).ravel())
+            code = pa.FixedSizeListArray.from_arrays(flat, retriever.latent_dim)
+            arrays = [pa.array(facts[name], kind) for name, kind in columns]
+            writer.write_table(pa.Table.from_arrays([*arrays, code], schema=schema))
+            count += len(rows.facts)
+    return count
+
+
+def _as_text(path: str) -> str:
+    """Names that are no UTF-8 with their bytes escaped: Parquet's text is UTF-8."""
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _write_npz(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+    """Codes go into the archive as they come; the facts are small and follow."""
+    facts: list[Facts] = []
+    expected = len(retriever)
+    with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
+        with _array_file(archive, "codes", np.dtype(np.float32), (expected, retriever.latent_dim)) as file:
+            for rows in batches:
+                facts += rows.facts
+                file.write(np.ascontiguousarray(rows.codes, "<f4").tobytes())
+        if len(facts) != expected:
+            raise PathError("the index was changed while it was read; write again")
+        for field in fields(Facts):
+            column = np.array([getattr(one, field.name) for one in facts])
+            if field.name == "path":
+                column = np.array([_as_text(one.path) for one in facts])
+            with _array_file(archive, field.name, column.dtype, column.shape) as file:
+                file.write(column.tobytes())
+    return len(facts)
+
+
+@contextmanager
+def _array_file(archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[Any]:
+    """A member of an .npz, whose header is written at once and whose numbers follow."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(file, header)
+        yield file

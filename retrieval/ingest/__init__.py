@@ -1,0 +1,1 @@
+"""From folders to rows and codes, in three steps: survey, encode, commit."""

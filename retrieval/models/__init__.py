@@ -1,0 +1,1 @@
+"""Model bundles: pictures to codes, codes to pictures."""

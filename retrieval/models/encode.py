@@ -1,0 +1,32 @@
+"""Many files to codes: decoded by worker processes, encoded in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import numpy as np
+
+from retrieval.arrays import Floats
+from retrieval.models.model import Model
+from retrieval.pictures.workers import DecoderPool, Task, stack
+
+ENCODED_AT_ONCE = 256
+
+Refused = Callable[[int, str], None]
+"""Called with the place of a file that is no picture, and the reason; what it raises ends everything."""
+
+
+def encode_files(model: Model, paths: Sequence[str], refused: Refused, workers: int | None = None) -> Floats:
+    """Codes float32 (n, d) of files; rows of NaN where one was refused."""
+    codes = np.full((len(paths), model.latent_dim), np.nan, np.float32)
+    with DecoderPool(model.image_size, workers) as pool:
+        results = enumerate(pool.map(Task(path) for path in paths))
+        while batch := list(islice(results, ENCODED_AT_ONCE)):
+            for row, decoded in batch:
+                if decoded.pixels is None:
+                    refused(row, decoded.reason or "")
+            rows = [row for row, decoded in batch if decoded.pixels is not None]
+            if rows:
+                codes[rows] = model.encode_squares(stack([decoded for _, decoded in batch])).codes
+    return codes

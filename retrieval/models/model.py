@@ -1,0 +1,391 @@
+"""A model bundle: pictures to codes and codes to pictures, through ONNX Runtime. No torch.
+
+A bundle is a folder of ``model.json``, ``encoder.onnx`` and, unless it was left out, ``generator.onnx``.
+
+* encoder: ``images`` uint8 (n, s, s, 3) -> ``code`` float32 (n, d), ``realism`` (n,), ``spread`` (n,)
+* generator: ``code`` float32 (n, d) -> ``images`` uint8 (n, s, s, 3)
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import DECODE_SCALE, DEFAULT_MODEL, Device
+from retrieval.errors import ModelError, PictureRefused
+from retrieval.pictures.decode import identified, read_square, square
+
+SCHEMA = 1
+DESCRIPTION, ENCODER, GENERATOR = "model.json", "encoder.onnx", "generator.onnx"
+SHIPPED = Path(__file__).parent.parent / "bundles"
+BATCH = 64
+CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of a painting, once its own code is known
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``codes`` float32 (n, d); ``realism`` -avg(E(x)) and ``spread`` std(E(x)), float32 (n,)."""
+
+    codes: Floats
+    realism: Floats
+    spread: Floats
+
+
+def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
+    """Open a shipped model by its name, or any bundle by its folder (one that has a shipped name by ``./name``).
+
+    Raises:
+        ModelError: there is no such model, or its bundle is damaged.
+    """
+    folder = SHIPPED / name if os.fspath(name) in shipped_models() else Path(name)
+    if not os.path.isfile(folder / DESCRIPTION):
+        raise ModelError(
+            f"no model {os.fspath(name)!r}: neither a shipped name ({', '.join(shipped_models()) or 'none here'}) "
+            f"nor a folder with a readable {DESCRIPTION}"
+        )
+    return Model(folder, device)
+
+
+def shipped_models() -> list[str]:
+    """Names that ``load_model`` takes."""
+    return sorted(entry.parent.name for entry in SHIPPED.glob(f"*/{DESCRIPTION}"))
+
+
+class Model:
+    """An opened bundle. Encoder and generator are loaded when first used."""
+
+    def __init__(self, folder: Path, device: Device = "auto") -> None:
+        self.folder = folder
+        self.device = device
+        self.facts = _read_description(folder)
+        self.name: str = self.facts["name"]
+        self.image_size: int = self.facts["image_size"]
+        self.latent_dim: int = self.facts["latent_dim"]
+
+    @property
+    def standardized(self) -> bool:
+        """Whether every code has average 0 and standard deviation 1, so that Euclid and cosine rank alike."""
+        return bool(self.facts["normalisation"] == "standardized")
+
+    @property
+    def has_encoder(self) -> bool:
+        return ENCODER in self.facts["files"]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that the last numbers of a code stand for; of most models there are none."""
+        return list(self.facts.get("classes", []))
+
+    @property
+    def decode_scale(self) -> float:
+        """What codes of pictures are multiplied by before they are painted."""
+        return float(self.facts.get("decode_scale", DECODE_SCALE))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the encoder: two models with the same digest give the same codes.
+
+        Raises:
+            ModelError: the bundle has no encoder.
+        """
+        self._check_encoder()
+        return str(self.facts["files"][ENCODER])
+
+    @property
+    def has_generator(self) -> bool:
+        return GENERATOR in self.facts["files"]
+
+    def encode(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Floats:
+        """Codes float32 (n, d) of pictures: a list of paths and of uint8 (h, w, 3), or one uint8 (n, h, w, 3).
+
+        Raises:
+            PictureRefused: a file cannot be read as a picture; the text names it.
+            ValueError: an array of another type or shape.
+        """
+        return self.encode_fully(pictures).codes
+
+    def encode_fully(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Encoded:
+        """As ``encode``, with realism and spread."""
+        if isinstance(pictures, str | bytes | os.PathLike):
+            raise TypeError("encode takes a list of paths: encode([path])")
+        if isinstance(pictures, np.ndarray):
+            squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
+        else:
+            squares = (self.square(picture) for picture in pictures)
+        return self.encode_squares(np.array(list(squares), np.uint8).reshape(-1, *self._shape))
+
+    def encode_squares(self, squares: Pixels) -> Encoded:
+        """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
+        if not len(squares):
+            return Encoded(np.empty((0, self.latent_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
+        batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
+        outputs = [self._encoder.run(["code", "realism", "spread"], {"images": batch}) for batch in batches]
+        return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
+
+    def paint(self, z: Floats) -> Pixels:
+        """G(z) of latents (n, d): uint8 (n, s, s, 3).
+
+        Raises:
+            ModelError: the bundle has no generator.
+            ValueError: latents of another dimension.
+        """
+        z = np.asarray(z, dtype=np.float32)
+        if z.ndim != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must be (n, {self.latent_dim}), not {z.shape}")
+        batches = [self._generator.run(["images"], {"code": z[i : i + BATCH]})[0] for i in range(0, len(z), BATCH)]
+        return np.concatenate([np.empty((0, *self._shape), np.uint8), *batches])
+
+    def decode(self, codes: Floats, scale: float | None = None) -> Pixels:
+        """Pictures of codes (n, d): uint8 (n, s, s, 3).
+
+        With ``scale`` G(scale code), as the O-GAN paper shows with 0.9. Without, that is the first attempt, with the
+        model's own scale; where codes are standardized, as O-GAN's are, its code is then compared with the one asked
+        for and the latent corrected three times, z <- z + 0.4 (code - N(E(G(z)))), a damped fixed-point iteration. Of
+        the four paintings the one is kept whose code correlates best.
+
+        Raises:
+            ModelError: the bundle has no generator.
+            ValueError: codes of another dimension.
+        """
+        codes = np.asarray(codes, np.float32)
+        z = np.float32(self.decode_scale if scale is None else scale) * codes
+        return self._corrected(z, standardize(codes)) if scale is None and self.standardized else self.paint(z)
+
+    def _corrected(self, z: Floats, wanted: Floats) -> Pixels:
+        """Paintings whose codes come near ``wanted`` (n, d), from first latents ``z`` (n, d)."""
+        best, agreement = np.zeros((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
+        for _ in range(1 + CORRECTIONS):
+            painted = self.paint(z)
+            seen = self.encode_squares(painted).codes
+            rho = (wanted * seen).mean(axis=1)
+            nearer = rho > agreement
+            best[nearer], agreement[nearer] = painted[nearer], rho[nearer]
+            z = z + DAMPING * (wanted - seen)
+        return best
+
+    def interpolate(self, start: Floats, end: Floats, steps: int, scale: float | None = None) -> Pixels:
+        """What G paints on the straight way from one code (d,) to another, both included: uint8 (steps, s, s, 3).
+
+        Raises:
+            ModelError: the bundle has no generator.
+            ValueError: fewer than two steps.
+        """
+        if steps < 2:
+            raise ValueError(f"a way needs two steps at least, not {steps}")
+        t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
+        return self.decode((1 - t) * start + t * end, scale)
+
+    def sample(self, count: int, seed: int = 0, of_class: str | None = None) -> Pixels:
+        """What G paints for ``count`` draws from the prior: uint8 (count, s, s, 3); the same seed, the same pictures.
+
+        Raises:
+            ModelError: the bundle has no generator, or knows no class ``of_class``.
+        """
+        return self.paint(self.draw_codes(count, seed, of_class))
+
+    def draw_codes(self, count: int, seed: int = 0, of_class: str | None = None) -> Floats:
+        """Draws from the prior, (count, d): z ~ N(0, I), then where codes name classes one of them, at random or
+        ``of_class``, as a one-hot vector.
+
+        Raises:
+            ModelError: the model knows no class ``of_class``.
+        """
+        rng, ways = np.random.default_rng(seed), len(self.classes)
+        z = rng.standard_normal((count, self.latent_dim - ways), dtype=np.float32)
+        if of_class is not None:
+            y = np.full(count, self.class_number(of_class))
+        elif ways:
+            y = rng.integers(0, ways, count)
+        elif centres := self.facts.get("centres"):
+            return z + np.array(centres, np.float32)[rng.integers(0, len(centres), count)]
+        else:
+            return z
+        return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
+
+    def with_class(self, codes: Floats, name: str) -> Floats:
+        """Codes (n, d) with their class exchanged and everything else kept.
+
+        Raises:
+            ModelError: the model knows no such class.
+        """
+        changed, ways = np.array(codes, np.float32), len(self.classes)
+        number = self.class_number(name)
+        changed[:, -ways:] = np.eye(ways, dtype=np.float32)[number]
+        return changed
+
+    def class_number(self, name: str) -> int:
+        """Where a class stands among ``classes``.
+
+        Raises:
+            ModelError: there is no such class.
+        """
+        if not self.classes:
+            raise ModelError(f"model {self.name} knows no classes; train one with --method cvae-gan --labels ...")
+        if name not in self.classes:
+            known = ", ".join(self.classes[:12]) + (", ..." if len(self.classes) > 12 else "")
+            raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
+        return self.classes.index(name)
+
+    def copy_to(self, folder: Path, generator: bool = True) -> None:
+        """Copy the bundle's own files, checked, beside ``folder`` and move them into its place; G only if it is wanted.
+
+        Raises:
+            ModelError: the bundle is damaged.
+            OSError: ``folder`` cannot be written, or holds something else than a bundle.
+        """
+        part = folder.with_name(folder.name + ".part")
+        for place in (folder, part):
+            if strange := _strange_to_a_bundle(place):
+                raise FileExistsError(errno.EEXIST, f"it holds {strange}, which belongs to no model")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        contents = {name: self._verified(name) for name in self.facts["files"] if generator or name != GENERATOR}
+        files = {name: self.facts["files"][name] for name in contents}
+        contents[DESCRIPTION] = (
+            json.dumps({**self.facts, "files": files}, indent=2, ensure_ascii=False) + "\n"
+        ).encode()
+        for name, content in contents.items():
+            with open(part / name, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+
+    def check(self) -> None:
+        """Hold the bundle's files against their SHA-256.
+
+        Raises:
+            ModelError: one is missing or is not what ``model.json`` describes.
+        """
+        for name in self.facts["files"]:
+            self._verified(name)
+
+    def _check_encoder(self) -> None:
+        if not self.has_encoder:
+            raise ModelError(
+                f"model {self.name} has no encoder: it draws samples, but turns no picture into a code; "
+                "use another model to index, query and reconstruct"
+            )
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return (self.image_size, self.image_size, 3)
+
+    def square(self, path: str | os.PathLike[str] | Pixels, whole: bool = False) -> Pixels:
+        """A picture as this model sees it, or ``whole``, squeezed into the square: uint8 (s, s, 3).
+
+        Raises as ``encode`` does.
+        """
+        if isinstance(path, np.ndarray):
+            return square(_checked(path[None])[0], self.image_size)
+        try:
+            with identified(path) as image:
+                return read_square(image, self.image_size, whole).pixels
+        except PictureRefused as refusal:
+            raise PictureRefused(f"{os.fspath(path)}: {refusal}") from refusal
+        except OSError as error:
+            raise PictureRefused(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
+
+    @cached_property
+    def _encoder(self) -> Any:
+        self._check_encoder()
+        return self._session(ENCODER)
+
+    @cached_property
+    def _generator(self) -> Any:
+        if not self.has_generator:
+            raise ModelError(f"model {self.name} has no generator, so nothing can be decoded or sampled with it")
+        return self._session(GENERATOR)
+
+    def _session(self, name: str) -> Any:
+        import onnxruntime
+
+        graph = self._verified(name)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores have decoding to do
+        try:
+            return onnxruntime.InferenceSession(graph, options, providers=_providers(self.device))
+        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
+            raise ModelError(f"{self.folder / name} cannot be loaded: {error}") from error
+
+    def _verified(self, name: str) -> bytes:
+        path = self.folder / name
+        try:
+            graph = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read ({error.strerror}); restore the bundle") from error
+        if hashlib.sha256(graph).hexdigest() != self.facts["files"][name]:
+            raise ModelError(f"{path} is not the file that {DESCRIPTION} describes; restore the bundle")
+        return graph
+
+
+def standardize(codes: Floats) -> Floats:
+    """N(v) = (v - avg v) / std v along the last axis, (..., d); equal numbers become zeros."""
+    centred = codes - codes.mean(axis=-1, keepdims=True)
+    return np.asarray(centred / np.maximum(codes.std(axis=-1, keepdims=True), 1e-8), np.float32)
+
+
+def seal(folder: Path, facts: dict[str, Any]) -> None:
+    """Make a bundle of the ONNX files in ``folder``: write ``model.json`` with ``facts`` and the files' SHA-256."""
+    names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    text = json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=2, ensure_ascii=False)
+    part = folder / (DESCRIPTION + ".part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, folder / DESCRIPTION)
+
+
+def _strange_to_a_bundle(folder: Path) -> str:
+    """A name in ``folder`` that no bundle has, or nothing."""
+    own = {DESCRIPTION, DESCRIPTION + ".part", ENCODER, GENERATOR, "CARD.md"}
+    names = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    return next((name for name in names if name not in own), "")
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"name", "image_size", "latent_dim", "normalisation", "files"} - set(facts)
+        if missing or not facts["files"]:
+            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'its files'}; restore the bundle")
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); restore the bundle") from error
+    if facts.get("schema") != SCHEMA:
+        raise ModelError(f"{path} has schema {facts.get('schema')}, this program reads {SCHEMA}; upgrade latent")
+    return dict(facts)
+
+
+def _providers(device: Device) -> list[str]:
+    """ONNX Runtime's execution providers for a device, best first."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ModelError(
+            "device cuda: this ONNX Runtime has no CUDA provider; "
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or use --device cpu"
+        )
+    cuda = ["CUDAExecutionProvider"] if has_cuda and device != "cpu" else []
+    return [*cuda, "CPUExecutionProvider"]
+
+
+def _checked(pictures: Pixels) -> Pixels:
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
+        raise ValueError(f"pictures must be uint8 (n, h, w, 3), not {pictures.dtype} {pictures.shape}")
+    if len(pictures) and not pictures[0].size:
+        raise ValueError(f"pictures must have pixels, not shape {pictures.shape}")
+    return pictures

@@ -1,0 +1,131 @@
+"""Pictures to codes as a step of a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.errors import MissingExtra, PictureRefused
+from retrieval.models.encode import encode_files
+from retrieval.models.model import Model, load_model
+
+try:
+    from sklearn.base import BaseEstimator, TransformerMixin
+    from sklearn.utils.validation import check_is_fitted
+except ImportError as error:
+    raise MissingExtra("CodeTransformer needs scikit-learn: pip install 'latent[features]'") from error
+
+OnError = Literal["raise", "nan", "drop"]
+
+
+class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Pictures -> codes float32 (n, d).
+
+    >>> from sklearn.linear_model import LogisticRegression          # doctest: +SKIP
+    >>> from sklearn.pipeline import make_pipeline                   # doctest: +SKIP
+    >>> make_pipeline(CodeTransformer(), LogisticRegression()).fit(paths, labels)  # doctest: +SKIP
+
+    Args:
+        model: a shipped name, or a bundle's folder.
+        on_error: what becomes of a file that is no picture: ``raise``, a row of ``nan``, or ``drop``; then ``kept_``
+            names the rows that stayed.
+        workers: processes that decode; one a core by default.
+        device: where the encoder runs: auto, cpu or cuda.
+
+    Attributes:
+        n_codes_: d, once fitted.
+        kept_: int64 (m,), places in the last input of the rows that were given back.
+        refused_: {place in the last input: reason}.
+    """
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        *,
+        on_error: OnError = "raise",
+        workers: int | None = None,
+        device: Device = "auto",
+    ) -> None:
+        self.model = model
+        self.on_error = on_error
+        self.workers = workers
+        self.device = device
+
+    def fit(self, X: object = None, y: object = None) -> CodeTransformer:  # noqa: N803
+        """Open the model; nothing is learnt from X.
+
+        Raises:
+            ModelError: there is no such model.
+            ValueError: ``on_error`` is none of its words.
+        """
+        if self.on_error not in ("raise", "nan", "drop"):
+            raise ValueError(f"on_error must be raise, nan or drop, not {self.on_error!r}")
+        self.n_codes_ = self._open().latent_dim
+        return self
+
+    def transform(self, X: Sequence[str | os.PathLike[str]] | Pixels) -> Floats:  # noqa: N803
+        """Codes float32 (n, d) of n paths, or of uint8 (n, h, w, 3).
+
+        Raises:
+            PictureRefused: a file is no picture, with ``on_error="raise"``; the text names it.
+            ValueError: neither paths nor uint8 (n, h, w, 3).
+        """
+        check_is_fitted(self, "n_codes_")
+        self.refused_: dict[int, str] = {}
+        if isinstance(X, np.ndarray) and X.dtype == np.uint8:
+            self.kept_ = np.arange(len(X))
+            return self._open().encode(X)
+        paths = _as_paths(X)
+        codes = encode_files(self._open(), paths, partial(self._note_refused, paths), self.workers)
+        everything = np.arange(len(paths))
+        self.kept_ = everything[[row not in self.refused_ for row in everything]]
+        if self.on_error != "drop":
+            self.kept_ = everything
+        return codes[self.kept_]
+
+    def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:
+        """``code0``, ``code1`` ..., one for each number of a code."""
+        check_is_fitted(self, "n_codes_")
+        return np.array([f"code{i}" for i in range(self.n_codes_)], dtype=object)
+
+    def _note_refused(self, paths: list[str], row: int, reason: str) -> None:
+        if self.on_error == "raise":
+            raise PictureRefused(f"{paths[row]}: {reason}")
+        self.refused_[row] = reason
+
+    def _open(self) -> Model:
+        wanted = (self.model, self.device)
+        if getattr(self, "_opened", (None, None))[0] != wanted:
+            self._opened = (wanted, load_model(*wanted))
+        return self._opened[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the opened model: ONNX Runtime's sessions cannot be pickled, and are opened again when needed."""
+        state: dict[str, Any] = super().__getstate__()
+        return {key: value for key, value in state.items() if key != "_opened"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = False
+        tags.input_tags.string = True
+        tags.target_tags.required = False
+        tags.no_validation = True
+        return tags
+
+
+def _as_paths(X: object) -> list[str]:  # noqa: N803
+    if isinstance(X, str | bytes | os.PathLike) or not hasattr(X, "__iter__"):
+        raise ValueError("transform takes a list of paths, or uint8 (n, h, w, 3)")
+    paths = list(X)
+    wrong = next((one for one in paths if not isinstance(one, str | os.PathLike)), None)
+    if wrong is not None:
+        raise ValueError(f"transform takes a list of paths, or uint8 (n, h, w, 3); not {type(wrong).__name__} in it")
+    return [os.fspath(path) for path in paths]

@@ -1,0 +1,88 @@
+"""Which files below a folder may be pictures."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or away since its folder was listed
+
+
+class FoundFile(NamedTuple):
+    """A file as the folder listing shows it: path as given, size in bytes, mtime in nanoseconds."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def find_images(
+    root: str | Path, unreadable: Callable[[str], None] | None = None, left_out: Iterable[str | Path] = ()
+) -> Iterator[FoundFile]:
+    """Yield every file below ``root`` that may be a picture, in the order of their names' bytes.
+
+    Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over, and so are the
+    folders ``left_out``. Links to folders are followed last, but no folder is entered twice, so loops end and a
+    folder is seen under its own name. ``unreadable`` is called with each folder that may not be listed, and with
+    each entry of a folder that may not be entered.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
+    """
+    first = os.stat(root)
+    if not stat.S_ISDIR(first.st_mode):
+        raise NotADirectoryError(f"{os.fsdecode(root)} is not a folder")
+    report = unreadable or (lambda folder: None)
+    seen = {(facts.st_dev, facts.st_ino) for facts in (first, *_existing(left_out))}
+    levels = [_listing(os.fsdecode(root), report)]  # a stack, because folders nest deeper than Python recurses
+    links: deque[str] = deque()
+    while levels or links:
+        if not levels:
+            levels.append(_entered(links.popleft(), seen, report))
+        entry = next(levels[-1], None)
+        if entry is None:
+            levels.pop()
+            continue
+        try:
+            facts = entry.stat()
+            if stat.S_ISDIR(facts.st_mode) and entry.is_symlink():
+                links.append(entry.path)
+            elif stat.S_ISDIR(facts.st_mode):
+                levels.append(_entered(entry.path, seen, report))
+            elif stat.S_ISREG(facts.st_mode):
+                yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
+        except OSError as error:
+            if error.errno not in GONE:
+                report(entry.path)
+
+
+def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
+    for folder in folders:
+        with suppress(OSError):
+            yield os.stat(folder)
+
+
+def _entered(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
+    """The folder's entries, or none where it was entered before."""
+    facts = os.stat(folder)  # not the entry's own stat, which has no inode on Windows
+    if (facts.st_dev, facts.st_ino) in seen:
+        return iter(())
+    seen.add((facts.st_dev, facts.st_ino))
+    return _listing(folder, unreadable)
+
+
+def _listing(folder: str, unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    except OSError:
+        unreadable(folder)
+        entries = []
+    return (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in JUNK_NAMES)

@@ -1,0 +1,294 @@
+"""Decoding in worker processes, so that a decoder that hangs or dies costs its file alone.
+
+Each worker is a process of its own that reads tasks from its standard input and answers one by one. The system's
+alarm ends the process when one file takes too long, even where C code never gives the interpreter back; the pool
+then refuses that file, starts a new worker and goes on. The processes are started by command line
+and not by ``multiprocessing``, so that a caller's script needs no ``if __name__ == "__main__"``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+import xxhash
+
+from retrieval.arrays import Pixels
+from retrieval.errors import LatentError, PictureRefused
+from retrieval.pictures.decode import identified, read_square
+
+TIME_LIMIT_S = 30.0
+CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
+CHUNKS_AHEAD = 64  # so that workers go on decoding while the caller encodes a batch
+READ_BYTES = 1 << 20
+READY = b"ready"
+KEEPING_MEMORY = {  # glibc hands large blocks back at once and asks for fresh pages: half of the time of a WebP
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+}
+KILLED = 9  # SIGKILL, by number because not every system names it
+OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker ends whose file took too long
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to decode, or a stretch of ``length`` bytes at ``offset`` in one (a member of an archive).
+
+    Where the file's content hash is one of ``known``, it is not decoded. With ``whole`` the whole picture is squeezed
+    into the square, where its central square is cut out else.
+    """
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+    known: frozenset[bytes] = frozenset()
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of a task: ``pixels`` uint8 (size, size, 3), or None with the ``reason``, or a known hash.
+
+    ``passing``: the reason lies outside the file, which is to be read again.
+    """
+
+    task: Task
+    content_hash: bytes | None = None
+    pixels: Pixels | None = None
+    width_px: int = 0
+    height_px: int = 0
+    reason: str | None = None
+    passing: bool = False
+
+
+def decode(task: Task, size_px: int) -> Decoded:
+    """Carry out one task in this process. Never raises: what goes wrong becomes the ``reason``."""
+    content_hash = None
+    try:
+        with open(task.path, "rb") as file:
+            source = BytesIO(_segment(file, task)) if task.length is not None else file
+            with identified(source) as image:  # before hashing: what is no picture may be long and is not read
+                content_hash = hash_of(source)
+                if content_hash in task.known:
+                    return Decoded(task, content_hash)
+                picture = read_square(image, size_px, task.whole)
+    except PictureRefused as refusal:
+        return Decoded(task, content_hash, reason=str(refusal), passing=refusal.passing)
+    except MemoryError:
+        return Decoded(task, content_hash, reason="not enough memory to decode it", passing=True)
+    except OSError as error:
+        return Decoded(task, content_hash, reason=f"cannot be read: {error.strerror or error}", passing=True)
+    return Decoded(task, content_hash, picture.pixels, picture.width_px, picture.height_px)
+
+
+def _segment(file: IO[bytes], task: Task) -> bytes:
+    file.seek(task.offset)
+    return file.read(task.length if task.length is not None else -1)
+
+
+def hash_of(source: IO[bytes]) -> bytes:
+    """XXH3, 128 bits: recognises a renamed file at the speed of memory; it is no defence against forgery."""
+    digest = xxhash.xxh3_128()
+    position = source.tell()
+    source.seek(0)
+    while block := source.read(READ_BYTES):
+        digest.update(block)
+    source.seek(position)  # where the decoder left it
+    return digest.digest()
+
+
+class DecoderPool:
+    """Worker processes that decode files to squares of ``size_px``.
+
+    >>> with DecoderPool(size_px=64) as pool:              # doctest: +SKIP
+    ...     for decoded in pool.map(Task(path) for path in paths): ...
+    """
+
+    def __init__(self, size_px: int, workers: int | None = None, time_limit_s: float = TIME_LIMIT_S) -> None:
+        self.workers = workers or os.cpu_count() or 1
+        self._settings = (size_px, time_limit_s)
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="decoder")
+        self._local = threading.local()
+        self._alive: set[_Worker] = set()
+        self._lock = threading.Lock()
+        self._closing = False
+
+    def map(self, tasks: Iterable[Task]) -> Iterator[Decoded]:
+        """Yield one result a task, in the tasks' order; workers run ahead of the caller by ``CHUNKS_AHEAD``."""
+        remaining = iter(tasks)
+        under_way: deque[Future[list[Decoded]]] = deque()
+        ahead = max(CHUNKS_AHEAD, 3 * self.workers)
+        try:
+            while True:
+                while len(under_way) < ahead and (chunk := list(islice(remaining, CHUNK))):
+                    under_way.append(self._threads.submit(self._decode_chunk, chunk))
+                if not under_way:
+                    return
+                yield from under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+    def _decode_chunk(self, chunk: list[Task]) -> list[Decoded]:
+        results: list[Decoded] = []
+        while len(results) < len(chunk) and not self._closing:
+            worker = self._worker()
+            if self._closing:  # since then: close() may have missed a worker that was still starting
+                break
+            try:
+                for decoded in worker.decode(chunk[len(results) :]):
+                    results.append(decoded)
+            except (EOFError, OSError, pickle.UnpicklingError):
+                if not self._closing:
+                    reason, passing = worker.epitaph()
+                    results.append(Decoded(chunk[len(results)], reason=reason, passing=passing))
+                self._retire(worker)
+        return results
+
+    def _worker(self) -> _Worker:
+        worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is None:
+            worker = self._local.worker = _Worker(*self._settings)
+            with self._lock:
+                self._alive.add(worker)
+        return worker
+
+    def _retire(self, worker: _Worker) -> None:
+        self._local.worker = None
+        with self._lock:
+            self._alive.discard(worker)
+        worker.end()
+
+    def close(self) -> None:
+        """End the workers, whatever they are doing."""
+        self._closing = True
+        with self._lock:
+            alive = list(self._alive)
+        for worker in alive:
+            worker.end()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for worker in self._alive - set(alive):  # started while the others were being ended
+            worker.end()
+
+    def __enter__(self) -> DecoderPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Worker:
+    """The parent's end of one worker process."""
+
+    def __init__(self, size_px: int, time_limit_s: float) -> None:
+        self.time_limit_s = time_limit_s
+        self.busy_since = time.monotonic()
+        environment = {**KEEPING_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                f"from retrieval.pictures.workers import serve; serve({size_px}, {time_limit_s})",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # C libraries write their complaints there
+            env=environment,
+        )
+        if self.process.stdout is None or self.process.stdout.read(len(READY)) != READY:
+            raise LatentError("a decoder process could not start; is this installation whole?")
+
+    def decode(self, tasks: list[Task]) -> Iterator[Decoded]:
+        assert self.process.stdin and self.process.stdout
+        pickle.dump(tasks, self.process.stdin)
+        self.process.stdin.flush()
+        for _ in tasks:
+            self.busy_since = time.monotonic()
+            yield pickle.load(self.process.stdout)
+
+    def epitaph(self) -> tuple[str, bool]:
+        """Why the process ended, for the file that it was working on, and whether that may pass."""
+        code = self.process.wait()
+        # Half the limit, because the clock here starts later than the worker's own.
+        if code == OUT_OF_TIME and time.monotonic() - self.busy_since > self.time_limit_s / 2:
+            return f"decoder took longer than {self.time_limit_s:g} s", False
+        if code < 0:
+            return f"decoder died of {_signal_name(-code)}", -code == KILLED  # by the system, short of memory
+        return f"decoder died with exit code {code}", False
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # an unsent chunk in the buffer of a worker that died
+                    pipe.close()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def serve(size_px: int, time_limit_s: float) -> None:
+    """The worker's end: read lists of tasks from standard input, answer each task on standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a decoder prints must not reach the answers
+    answers.write(READY)
+    answers.flush()
+    end_after = _alarm()
+    while True:
+        try:
+            tasks: list[Task] = pickle.load(sys.stdin.buffer)
+        except EOFError:  # the parent is done, or gone
+            return
+        for task in tasks:
+            end_after(time_limit_s)
+            decoded = decode(task, size_px)
+            end_after(0)
+            pickle.dump(decoded, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+
+
+def _alarm() -> Callable[[float], object]:
+    """A function that has this process ended in so many seconds, whatever it is doing then; 0 takes it back."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started the program may have had it ignored
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    nowhere = open(os.devnull, "w")  # noqa: SIM115, it stays open as long as the process
+
+    def end_after(seconds: float) -> None:  # by a thread, which costs some 0.1 ms a file
+        if seconds:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        else:
+            faulthandler.cancel_dump_traceback_later()
+
+    return end_after
+
+
+def stack(pictures: list[Decoded]) -> Pixels:
+    """uint8 (n, size, size, 3) of the pictures that could be decoded."""
+    return np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
