@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.errors import JoinTooWide
-from index.local.caches import import_faiss
+from index.neighbours import import_faiss
 from index.records import Floats, Ids
 
 BLOCK = 4096  # rows that are held against all others at once

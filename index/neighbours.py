@@ -1,0 +1,96 @@
+"""FAISS on plain arrays: nearest neighbours, joins, k-means, principal components. Imported where it is first needed."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from index.errors import MissingExtra
+from index.records import Floats, Ids
+
+FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
+
+
+def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
+    """Euclidean distances float32 (n, k) and rows of ``xb`` (m, d), int64 (n, k), nearest first, to ``xq`` (n, d)."""
+    squares, rows = import_faiss().knn(np.ascontiguousarray(xq), np.ascontiguousarray(xb), min(k, len(xb)))
+    return np.sqrt(np.maximum(squares, 0)), rows
+
+
+def kmeans(xb: Floats, k: int, iterations: int = 25, seed: int = 0) -> tuple[Floats, Ids]:
+    """Centroids float32 (k, d) of codes (n, d), k at most n, and the number of each code's own, int64 (n,)."""
+    xb = np.ascontiguousarray(xb)
+    means = import_faiss().Kmeans(xb.shape[1], min(k, len(xb)), niter=iterations, seed=seed, min_points_per_centroid=1)
+    means.train(xb)
+    _, nearest = means.index.search(xb, 1)
+    return np.asarray(means.centroids, np.float32), np.asarray(nearest[:, 0], np.int64)
+
+
+def pca(xb: Floats, dims: int) -> Floats:
+    """Codes (n, d) along their ``dims`` principal components: float32 (n, dims)."""
+    xb = np.ascontiguousarray(xb)
+    matrix = import_faiss().PCAMatrix(xb.shape[1], dims)
+    matrix.train(xb)
+    return np.asarray(matrix.apply(xb), np.float32)
+
+
+def unit(codes: Floats) -> Floats:
+    """Rows scaled to length 1; for standardized codes, whose length is sqrt(d), this is N/sqrt(d)."""
+    norms = np.linalg.norm(codes, axis=1, keepdims=True)
+    return np.asarray(codes / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def import_faiss() -> Any:
+    """The faiss module, which costs its import only where it is needed.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise MissingExtra(FAISS_LINE) from error
+    return faiss
+
+
+def check_faiss() -> None:
+    """See that FAISS is there, before any work is done for it.
+
+    Raises:
+        MissingExtra: neither of its packages is installed, or both: they overwrite each other's files.
+    """
+    if find_spec("faiss") is None:
+        raise MissingExtra(FAISS_LINE)
+    both = [name for name in ("faiss-cpu", "faiss-gpu-cu12") if _installed(name)]
+    if len(both) > 1:
+        raise MissingExtra(
+            "faiss-cpu and faiss-gpu-cu12 overwrite each other: pip uninstall faiss-cpu faiss-gpu-cu12, "
+            "then pip install 'latent[cpu]' or 'latent[gpu]'"
+        )
+
+
+def check_gpu() -> None:
+    """See that FAISS can search on a GPU here.
+
+    Raises:
+        MissingExtra: it is the package for CPUs, or there is no GPU that it can see.
+    """
+    faiss = import_faiss()
+    if not hasattr(faiss, "GpuMultipleClonerOptions"):
+        raise MissingExtra(
+            "searching on a GPU needs FAISS's package for GPUs: pip uninstall faiss-cpu, "
+            "then pip install 'latent[gpu]'; or search on the CPU"
+        )
+    if not faiss.get_num_gpus():
+        raise MissingExtra("FAISS sees no GPU here (nvidia-smi shows what the driver sees); search on the CPU")
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
