@@ -9,6 +9,7 @@ import click
 
 from cli.console import bar, say, shown_path, workers_option
 from cli.train import require_torch, stop_flag, training_bar
+from retrieval.atomic import write
 from train.recipe import METHOD_NAMES, NEED_LABELS
 
 ENCODERS = tuple(name for name in METHOD_NAMES if name not in ("gan-qp", "pixelcnn", *NEED_LABELS))
@@ -64,8 +65,8 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
 
         table = comparison.run(entries, range(options["seeds"]), Hooks(report, lambda: bool(stopped)))
     folder, columns = Path(output), columns_of(exam)
-    (folder / "report.md").write_text(as_markdown(table, columns), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps({"schema": 1, "runs": table}, indent=2) + "\n", encoding="utf-8")
+    write(folder / "report.md", as_markdown(table, columns))
+    write(folder / "report.json", json.dumps({"schema": 1, "runs": table}, indent=2) + "\n")
     click.echo(_as_text(mean_marks(table), columns))
     for path in (folder / "report.md", folder / "report.json", *comparison.draw(entries, 0)):
         say(f"wrote {shown_path(str(path))}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from retrieval.defaults import printable
+from retrieval.text import printable
 
 Command = Callable[..., Any]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -21,10 +22,11 @@ from cli.console import (
     size,
     workers_option,
 )
+from retrieval.atomic import write
 from retrieval.defaults import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
 
 if TYPE_CHECKING:
-    from retrieval import Plan
+    from retrieval import Plan, Retriever
     from retrieval.copies.find import Folders
 
 FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
@@ -124,9 +126,7 @@ def find(
         if csv_file:
             _write_csv(plan, csv_file)
         if html_file:
-            from retrieval.pages.plan import draw_plan
-
-            draw_plan(plan, retriever, html_file)
+            _write_html(plan, retriever, html_file)
     for path in filter(None, (output, csv_file, html_file)):
         say(f"wrote {shown_path(path)}")
 
@@ -252,12 +252,22 @@ def _print(plan: Plan) -> None:
 
 
 def _write_csv(plan: Plan, path: str) -> None:
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(FIELDS)
-        for group in plan.groups:
-            for one in group.evidence:
-                table.writerow([group.keep, one.path, one.kind, one.distance, one.likeness, one.turned])
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(FIELDS)
+    for group in plan.groups:
+        for one in group.evidence:
+            table.writerow([group.keep, one.path, one.kind, one.distance, one.likeness, one.turned])
+    write(path, text.getvalue())
+
+
+def _write_html(plan: Plan, retriever: Retriever, path: str) -> None:
+    from retrieval.copies.prototypes import paint_prototypes
+    from retrieval.pages.plan import plan_html
+    from retrieval.pictures.thumbnail import thumbnail
+
+    thumbnails = {path: thumbnail(path) for path in plan.files}
+    write(path, plan_html(plan, thumbnails, paint_prototypes(retriever, plan)))
 
 
 @click.command(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from io import BytesIO
 from pathlib import Path
 
 import click
 
 from cli.console import say, shown_path
+from retrieval.atomic import write
 
 LIBRARY, SMALL_LIBRARY = 500, 60
 MODEL = "faces-128"  # its samples are worth looking at
@@ -60,28 +60,26 @@ Try next:
 
 def _paint_library(library: Path, count: int) -> Path:
     """Write the pictures that are not there yet; returns the one to look for."""
-    from PIL import Image
-
     from retrieval import load_model
+    from retrieval.pages.raster import jpeg
 
     library.mkdir(parents=True, exist_ok=True)
     for number, pixels in enumerate(load_model(MODEL).sample(count, SEED)):
         path = library / f"face-{number:05d}.jpg"
         if not path.exists():
-            part = path.with_suffix(".part")  # written beside, so that a picture is never half there
-            Image.fromarray(pixels).save(part, "JPEG", quality=92)
-            part.replace(path)
+            write(path, jpeg(pixels, quality=92))
     return library / f"face-{CHOSEN:05d}.jpg"
 
 
 def _alter(original: Path, altered: Path) -> None:
+    import numpy as np
     from PIL import Image, ImageEnhance
+
+    from retrieval.pages.raster import jpeg
 
     with Image.open(original) as image:
         width, height = image.size
         margin = max(1, round(0.02 * width))
         cropped = image.crop((margin, margin, width - margin, height - margin))
         brighter = ImageEnhance.Brightness(cropped).enhance(1.15)
-        buffer = BytesIO()
-        brighter.save(buffer, "JPEG", quality=60)
-    altered.write_bytes(buffer.getvalue())
+    write(altered, jpeg(np.asarray(brighter), quality=60))

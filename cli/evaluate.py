@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.console import OutputFile, bar, device_option, say, shown_path, workers_option
+from retrieval.atomic import write
 from retrieval.defaults import Device
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ def evaluate(
     """
     from retrieval import load_model
     from retrieval.models.model import seal
+    from retrieval.pages.report import report_html
     from train.evaluate import CODE, Exam
     from train.evaluate import evaluate as measure
     from train.labelled import label_reader, read_labelled
@@ -78,16 +78,16 @@ def evaluate(
         generation = {name: round(value, 4) for name, value in report.generation.items()}
         seal(bundle.folder, {**bundle.facts, "metrics": {**figures, **generation}})
     if output:
-        Path(output).write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
+        write(output, json.dumps(report.as_dict(), indent=2) + "\n")
         say(f"wrote {shown_path(output)}")
     if html_file:
-        Path(html_file).write_text(_as_html(report), encoding="utf-8")
+        write(html_file, report_html(_title(report), report.table, report.generation))
         say(f"wrote {shown_path(html_file)}")
 
 
 def _as_text(report: Report) -> str:
     """A block for each measure: 80 columns hold no table of seven descriptors."""
-    lines = [f"{report.model}: {report.queries:,} queries against {report.gallery:,} pictures"]
+    lines = [_title(report)]
     for measure in _measures(report):
         lines.append(f"\n{measure}")
         for name, row in report.table.items():
@@ -99,6 +99,10 @@ def _as_text(report: Report) -> str:
     return "\n".join(lines)
 
 
+def _title(report: Report) -> str:
+    return f"{report.model}: {report.queries:,} queries against {report.gallery:,} pictures"
+
+
 def _measures(report: Report) -> list[str]:
     return list(dict.fromkeys(measure for row in report.table.values() for measure in row))
 
@@ -106,25 +110,3 @@ def _measures(report: Report) -> list[str]:
 def _cell(cell: Cell) -> str:
     mean, low, high = cell
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _as_html(report: Report) -> str:
-    style = (
-        "body{font:14px system-ui,sans-serif;margin:24px}table{border-collapse:collapse}"
-        "td,th{padding:4px 10px;border-bottom:1px solid #ddd;text-align:right}td{white-space:nowrap}"
-        "th:first-child,td:first-child{text-align:left}"
-    )
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in report.table)
-    rows = "".join(
-        f"<tr><td>{html.escape(measure)}</td>"
-        + "".join(f"<td>{_cell(row[measure]) if measure in row else ''}</td>" for row in report.table.values())
-        + "</tr>\n"
-        for measure in _measures(report)
-    )
-    generation = "".join(f"<tr><td>{html.escape(k)}</td><td>{v:.3f}</td></tr>\n" for k, v in report.generation.items())
-    title = f"{html.escape(report.model)}: {report.queries:,} queries against {report.gallery:,} pictures"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style}</style></head><body><h1>{title}</h1>\n<table><tr><th></th>{head}</tr>\n{rows}</table>\n"
-        f"<h2>Generation</h2>\n<table>{generation}</table></body></html>\n"
-    )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import bar, counted, device_option, index_option, say, shown_path, size, workers_option
-from retrieval.defaults import DEFAULT_MODEL, Device, printable
+from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.text import printable
 
 if TYPE_CHECKING:
     from retrieval import Budget, Retriever, Status, Summary

@@ -91,7 +91,7 @@ def _does_not_fit(error: LatentError) -> bool:
 
 
 def _spoken(message: str, code: int) -> click.ClickException:
-    from retrieval.defaults import printable
+    from retrieval.text import printable
 
     return SpokenError(printable(message), code)
 

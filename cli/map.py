@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import OutputFile, device_option, index_option, say, shown_path, workers_option
+from retrieval.atomic import write
 from retrieval.defaults import Device
 
 if TYPE_CHECKING:
@@ -67,16 +68,17 @@ def map_(
     """
     from retrieval import Retriever
     from retrieval.explore.plane import lay_out, thumbnails
-    from retrieval.pages.map import draw_map_html, draw_map_png
+    from retrieval.pages.map import map_html, map_png
 
     with Retriever.open(index_folder, device) as retriever:
         plane = lay_out(retriever, layout, most, clusters, seed)
     thumbs = thumbnails(plane.paths, workers)
     if output.lower().endswith(".html"):
-        draw_map_html(plane, thumbs, output)
+        write(output, map_html(plane, thumbs))
         shown = len(plane.paths)
     else:
-        shown = draw_map_png(plane, thumbs, output)
+        drawn, shown = map_png(plane, thumbs)
+        write(output, drawn)
     click.echo(shown_path(output))
     say(f"{shown:,} of {plane.total:,} pictures")
     if lost := sum(thumb is None for thumb in thumbs):

@@ -21,7 +21,9 @@ from cli.console import (
     sheet_option,
     shown_path,
 )
-from retrieval.defaults import DEFAULT_MODEL, Device, printable
+from retrieval.atomic import write
+from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.text import printable
 
 if TYPE_CHECKING:
     from retrieval.arrays import Pixels
@@ -70,16 +72,15 @@ def sample(
     count: int, output: str, model: str, seed: int, of_class: str | None, sheet: str | None, device: Device
 ) -> None:
     """Paint N pictures that never were, from random codes."""
-    from PIL import Image
-
     from retrieval import load_model
+    from retrieval.pages.raster import png
 
     pictures = load_model(model, device).sample(count, seed, of_class)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"sample-{seed}-{number:05d}.png" for number in range(1, count + 1)]
     for path, pixels in zip(paths, pictures, strict=True):
-        Image.fromarray(pixels).save(path)
+        write(path, png(pixels))
         click.echo(shown_path(str(path)))
     if sheet:
         _draw(sheet, [(str(path), pixels, ()) for path, pixels in zip(paths, pictures, strict=True)])
@@ -105,10 +106,9 @@ def reconstruct(
     device: Device,
 ) -> None:
     """Paint pictures from their own codes: what the model keeps of them. - reads paths from standard input."""
-    from PIL import Image
-
     from retrieval import PictureRefused, load_model
-    from retrieval.pages.sheet import thumbnail
+    from retrieval.pages.raster import png
+    from retrieval.pictures.thumbnail import thumbnail
 
     painter, drawn = load_model(model, device), []
     paths, folder = listed_paths(images, null), Path(output)
@@ -120,7 +120,7 @@ def reconstruct(
             say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
             continue
         target = folder / f"{number:03d}-{file_stem(image)}.png"
-        Image.fromarray(painted).save(target)
+        write(target, png(painted))
         click.echo(shown_path(str(target)))
         drawn.append((image, thumbnail(image), (painted,)))
     if sheet and drawn:
@@ -138,12 +138,14 @@ def reconstruct(
 def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
     """Paint IMAGE with its class exchanged for C and the rest of its code kept: original, repainted, swapped."""
     from retrieval import load_model
-    from retrieval.pages.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import strip_png
+    from retrieval.pictures.thumbnail import thumbnail
 
     painter = load_model(model, device)
     painter.class_number(to_class)
     codes = painter.encode([image])
-    draw_strip([[thumbnail(image)], painter.decode(codes), painter.decode(painter.with_class(codes, to_class))], output)
+    swapped = painter.decode(painter.with_class(codes, to_class))
+    write(output, strip_png([[thumbnail(image)], painter.decode(codes), swapped]))
     click.echo(shown_path(output))
 
 
@@ -158,19 +160,20 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
     """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""
     from retrieval import load_model
-    from retrieval.pages.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import strip_png
+    from retrieval.pictures.thumbnail import thumbnail
 
     painter = load_model(model, device)
     codes = painter.encode([start, end])
     way = painter.interpolate(codes[0], codes[1], steps, scale)
-    draw_strip([[thumbnail(start)], way, [thumbnail(end)]], output)
+    write(output, strip_png([[thumbnail(start)], way, [thumbnail(end)]]))
     click.echo(shown_path(output))
 
 
 def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
     """Pictures, with what was painted for them below, each under its file's name."""
-    from retrieval.pages.sheet import Cell, Row, draw_png
+    from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 
     cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in drawn]
-    draw_png([Row(cells[0], cells[1:])], sheet)
+    write(sheet, sheet_png([SheetRow(cells[0], cells[1:])]))
     say(f"drew {shown_path(sheet)}")

@@ -17,11 +17,13 @@ from PIL import Image
 
 from index.records import Metric
 from retrieval import Model, Retriever, load_model, shipped_models
+from retrieval.atomic import write
+from retrieval.explore.explain import answer_row
 from retrieval.explore.plane import lay_out, thumbnails
-from retrieval.pages.explain import answer_row
-from retrieval.pages.map import draw_map_png
-from retrieval.pages.sheet import Cell, Row, draw_png, draw_strip, thumbnail
+from retrieval.pages.map import map_png
+from retrieval.pages.sheet import Cell, SheetRow, sheet_png, strip_png
 from retrieval.pictures.decode import read_image, square
+from retrieval.pictures.thumbnail import thumbnail
 
 LIBRARY = 600
 QUERIES = 2
@@ -38,25 +40,25 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
     """All figures of one model."""
     target.mkdir(parents=True, exist_ok=True)
     samples = [Cell(pixels, (), ()) for pixels in model.sample(33, seed=5)]
-    draw_png([Row(samples[0], samples[1:])], target / "samples.png")
+    write(target / "samples.png", sheet_png([SheetRow(samples[0], samples[1:])]))
     paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
     originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
     codes = model.encode(originals)
     painted = zip(originals, model.decode(codes, model.decode_scale), model.decode(codes), strict=True)
     columns = [Cell(real, [first, corrected], ()) for real, first, corrected in painted]
-    draw_png([Row(columns[0], columns[1:])], target / "reconstructions.png")
+    write(target / "reconstructions.png", sheet_png([SheetRow(columns[0], columns[1:])]))
     way = model.interpolate(codes[0], codes[1], 8)
-    draw_strip([[thumbnail(paths[0])], way, [thumbnail(paths[1])]], target / "interpolation.png")
+    write(target / "interpolation.png", strip_png([[thumbnail(paths[0])], way, [thumbnail(paths[1])]]))
     with (
         tempfile.TemporaryDirectory() as scratch,
         Retriever.build(pictures, index=Path(scratch) / "index", model=model) as retriever,
     ):
         for metric in ("euclidean", "cosine"):
             rows = [row(retriever, path, metric) for path in paths[2 : 2 + QUERIES]]
-            draw_png(rows, target / f"neighbours-{metric}.png")
-        draw_png([row(retriever, paths[2], "euclidean", heat=True)], target / "explained.png")
+            write(target / f"neighbours-{metric}.png", sheet_png(rows))
+        write(target / "explained.png", sheet_png([row(retriever, paths[2], "euclidean", heat=True)]))
         plane = lay_out(retriever, most=LIBRARY)
-        draw_map_png(plane, thumbnails(plane.paths), target / "map.png")
+        write(target / "map.png", map_png(plane, thumbnails(plane.paths))[0])
     for drawn in target.glob("*.png"):
         _as_jpeg(drawn, shrink=2 if drawn.stem == "map" else 1)
 
@@ -69,7 +71,7 @@ def _as_jpeg(drawn: Path, shrink: int) -> None:
     drawn.unlink()
 
 
-def row(retriever: Retriever, path: str, metric: Metric, heat: bool = False) -> Row:
+def row(retriever: Retriever, path: str, metric: Metric, heat: bool = False) -> SheetRow:
     """A query and its hits, each with what G paints for it."""
     code = retriever.look_at(path).code
     return answer_row(retriever, thumbnail(path), ("query",), code, retriever.query(path, 8, metric), heat=heat)

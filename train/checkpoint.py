@@ -1,11 +1,10 @@
-"""What a run must keep to go on to the same bits: written beside and moved over, so it is never half there."""
+"""What a run must keep to go on to the same bits."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from retrieval.atomic import replacing
 from retrieval.errors import TrainingError
 from train.method import Method
 from train.methods import new_method
@@ -76,12 +76,8 @@ def save(state: State, run: Path) -> None:
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    part = run / (CHECKPOINT + ".part")
-    with open(part, "wb") as file:
+    with replacing(run / CHECKPOINT) as part, open(part, "wb") as file:  # of a path torch would keep the random name
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, run / CHECKPOINT)
 
 
 def load(run: Path, device: torch.device) -> State:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from retrieval.arrays import Pixels
+from retrieval.atomic import write
 from retrieval.defaults import DEFAULT_MODEL
 from retrieval.errors import TrainingError
 from retrieval.models.model import Model, load_model
-from retrieval.pages.sheet import Cell, Row, draw_png
+from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
 from train.evaluate import Cell as Interval
@@ -111,7 +112,7 @@ class Comparison:
         path = self.folder / "exam.json"
         if path.exists() and json.loads(path.read_text()) != about:
             raise TrainingError(f"{self.folder} compares other pictures or sizes; choose another -o, or delete it")
-        _write_whole(path, about)
+        _write_json(path, about)
 
     def _marks(self, one: Entry, seed: int, hooks: Hooks) -> Marks:
         run = self.folder / run_name(one.name, seed)
@@ -129,7 +130,7 @@ class Comparison:
         marks = self._judged(model)
         marks["training, s a thousand pictures"] = elapsed_s / (self.steps * recipe.batch_size) * 1000
         marks["parameters, millions"] = parameters / 1e6
-        _write_whole(run / RESULT, marks)
+        _write_json(run / RESULT, marks)
         return marks
 
     def _trained(self, recipe: Recipe, run: Path, hooks: Hooks) -> tuple[Model, float, int]:
@@ -160,7 +161,7 @@ class Comparison:
             shapes = ("image_size", "latent_dim", "width", "max_width", "kernel")
             plain = {name: getattr(recipe, name) for name in shapes}
             found = marks_of_controls(self.exam, recipe.latent_dim, plain)
-            _write_whole(path, {name: _means(cells) for name, cells in found.items()})
+            _write_json(path, {name: _means(cells) for name, cells in found.items()})
         return dict(json.loads(path.read_text()))
 
     def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
@@ -176,14 +177,14 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
     for name, model in models.items():
         caption = tuple(filter(None, name.split(":")))
         drawn = [Cell(pixels, (), caption if not n else ()) for n, pixels in enumerate(model.sample(len(originals)))]
-        samples.append(Row(drawn[0], drawn[1:]))
+        samples.append(SheetRow(drawn[0], drawn[1:]))
         if model.has_encoder:
             codes = model.encode_squares(originals).codes
             pairs = zip(originals, model.decode(codes, model.decode_scale), strict=True)  # as the table measures them
             cells = [Cell(real, [made], caption if not n else ()) for n, (real, made) in enumerate(pairs)]
-            repainted.append(Row(cells[0], cells[1:]))
+            repainted.append(SheetRow(cells[0], cells[1:]))
     for name, rows in (("samples", samples), ("reconstructions", repainted)):
-        draw_png(rows, folder / f"{name}.png")
+        write(folder / f"{name}.png", sheet_png(rows))
         yield folder / f"{name}.png"
 
 
@@ -200,11 +201,8 @@ def _means(cells: dict[str, Interval]) -> Marks:
     return {measure: mean for measure, (mean, _, _) in cells.items()}
 
 
-def _write_whole(path: Path, content: object) -> None:
-    """Beside and moved over, so that a comparison that was killed here goes on."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2) + "\n")
-    part.replace(path)
+def _write_json(path: Path, content: object) -> None:
+    write(path, json.dumps(content, indent=2) + "\n")
 
 
 def run_name(words: str, seed: int) -> str:

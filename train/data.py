@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from retrieval.arrays import Pixels
+from retrieval.atomic import replacing, write
 from retrieval.errors import TrainingError
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 from train.recipe import Recipe
@@ -195,9 +196,8 @@ def _fingerprint(sources: list[Task], size_px: int) -> str:
 
 def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | None, report: Report) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
-    raw, refused, good = cached.with_suffix(".part"), {}, 0
-    with DecoderPool(size_px, workers) as pool, open(raw, "wb") as file:
-        shape = (len(sources), size_px, size_px, 3)
+    refused, good, shape = {}, 0, (len(sources), size_px, size_px, 3)
+    with replacing(cached) as part, DecoderPool(size_px, workers) as pool, open(part, "wb") as file:
         np.lib.format.write_array_header_1_0(file, _header(shape))
         start = file.tell()
         for done, decoded in enumerate(pool.map(sources), 1):
@@ -211,9 +211,8 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
         np.lib.format.write_array_header_1_0(file, _header((good, *shape[1:])))
         if file.tell() != start:
             raise AssertionError("the array's header changed its length")
-    if refused:
-        _refusals(cached).write_text(json.dumps(refused, indent=1))
-    os.replace(raw, cached)
+        if refused:
+            write(_refusals(cached), json.dumps(refused, indent=1))
 
 
 def _refusals(cached: Path) -> Path:

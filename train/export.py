@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.arrays import Pixels
+from retrieval.atomic import replacing
 from retrieval.errors import TrainingError
 from retrieval.models.model import ENCODER, GENERATOR, Model, load_model, seal
 from train.checkpoint import State
@@ -193,8 +194,9 @@ def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, outpu
         for logger, level in zip(noisy, levels, strict=True):
             logger.setLevel(level)
     assert program is not None
-    program.save(str(path), external_data=False)
-    strip_traces(path)
+    with replacing(path) as part:
+        program.save(str(part), external_data=False)
+        strip_traces(part)
 
 
 def strip_traces(path: Path) -> None:

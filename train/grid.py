@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from retrieval.arrays import Pixels
+from retrieval.atomic import write
+from retrieval.pages.raster import png
 from train.checkpoint import State
 from train.data import to_signed
 from train.method import Method
@@ -29,13 +30,14 @@ def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: t
     if model.paints_slowly:
         z, fixed_pictures = z[:COLUMNS], fixed_pictures[: COLUMNS // 2] if fixed_pictures is not None else None
     samples = to_pixels(model.generator(model.whole_code(torch.from_numpy(z).to(device))))
-    tile(samples, COLUMNS).save(folder / f"samples-{state.step:08d}.png")
+    write(folder / f"samples-{state.step:08d}.png", png(tile(samples, COLUMNS)))
     if model.code_dim == 2:
-        tile(to_pixels(model.generator(plane(model).to(device))), PLANE).save(folder / f"plane-{state.step:08d}.png")
+        lattice = to_pixels(model.generator(plane(model).to(device)))
+        write(folder / f"plane-{state.step:08d}.png", png(tile(lattice, PLANE)))
     if fixed_pictures is not None and model.has_encoder:
         repainted = to_pixels(model.reconstruct(to_signed(fixed_pictures, device)))
         pairs = np.stack([fixed_pictures, repainted], axis=1).reshape(-1, *fixed_pictures.shape[1:])
-        tile(pairs, COLUMNS).save(folder / f"pairs-{state.step:08d}.png")
+        write(folder / f"pairs-{state.step:08d}.png", png(tile(pairs, COLUMNS)))
 
 
 def plane(model: Method) -> Tensor:
@@ -52,11 +54,11 @@ def to_pixels(x: Tensor) -> Pixels:
     return np.asarray(rounded.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def tile(pictures: Pixels, columns: int) -> Image.Image:
+def tile(pictures: Pixels, columns: int) -> Pixels:
     """Lay (n, s, s, 3) out in rows of ``columns``, on white."""
     count, side = len(pictures), pictures.shape[1]
     rows = -(-count // columns)
     canvas = np.full((rows * columns, side, side, 3), 255, np.uint8)
     canvas[:count] = pictures
     sheet = canvas.reshape(rows, columns, side, side, 3).transpose(0, 2, 1, 3, 4)
-    return Image.fromarray(sheet.reshape(rows * side, columns * side, 3))
+    return sheet.reshape(rows * side, columns * side, 3)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from retrieval.atomic import write
 from retrieval.errors import Diverged, TrainingError
 from train import checkpoint
 from train.checkpoint import State
@@ -133,11 +134,11 @@ def train(
 def _prepare_run(run: Path, recipe: Recipe, first_step: int) -> None:
     """Make the folder; of an interrupted run, forget the figures of steps that will be taken again."""
     run.mkdir(parents=True, exist_ok=True)
-    (run / RECIPE).write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    write(run / RECIPE, json.dumps(asdict(recipe), indent=2) + "\n")
     stats = run / "stats.jsonl"
     lines = stats.read_text().splitlines() if first_step and stats.exists() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= first_step]
-    stats.write_text("".join(line + "\n" for line in kept))
+    write(stats, "".join(line + "\n" for line in kept))
 
 
 def _append_stats(run: Path, state: State, rate: float, values: dict[str, float], rate_of_learning: float) -> None:

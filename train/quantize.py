@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.arrays import Floats, Pixels
+from retrieval.atomic import write
 
 LEAST_COSINE = 0.995
 CALIBRATION_PICTURES, CHECK_PICTURES = 128, 256
@@ -42,7 +43,7 @@ def quantize(encoder: Path, pictures: Pixels) -> float | None:
         cosine = _likeness(_codes(encoder, check), _codes(small, check))
         if not cosine >= LEAST_COSINE:
             return None
-        encoder.write_bytes(small.read_bytes())
+        write(encoder, small.read_bytes())
     return cosine
 
 

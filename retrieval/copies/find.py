@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from index.joins import Pairs, close_pairs, cross_pairs
 from retrieval.arrays import Floats, Pixels
+from retrieval.atomic import write
 from retrieval.copies.calibration import UNCALIBRATED, Background, Rule, measure_background
 from retrieval.copies.similarity import ALIKE, Look, likeness
 from retrieval.defaults import KEEP
@@ -114,10 +114,8 @@ class Plan:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, beside ``path`` and moved over it."""
-        part = Path(f"{os.fspath(path)}.part")
-        part.write_text(self.as_json() + "\n", encoding="utf-8")
-        os.replace(part, path)
+        """Write it as JSON."""
+        write(path, self.as_json() + "\n")
 
 
 class Squares:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.arrays import Floats
+from retrieval.atomic import replacing
 from retrieval.errors import MissingExtra, PathError
 from retrieval.ingest.commit import Report
 from retrieval.retriever import Retriever
@@ -38,8 +39,8 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some rows: their facts, and their codes float32 (n, d)."""
+class FeatureBatch:
+    """Some pictures: their facts, and their codes float32 (n, d)."""
 
     facts: list[Facts]
     codes: Floats
@@ -57,15 +58,11 @@ def write_features(retriever: Retriever, target: str | os.PathLike[str], report:
     """
     path = check_target(target)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}[path.suffix.lower()]
-    part = path.with_name(path.name + ".part")
     try:
-        count = write(_reported(rows_of(retriever), len(retriever), report), part, retriever)
-        os.replace(part, path)
+        with replacing(path) as part:
+            return write(_reported(rows_of(retriever), len(retriever), report), part, retriever)
     except OSError as error:
         raise PathError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return count
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
@@ -83,39 +80,39 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     return path
 
 
-def rows_of(retriever: Retriever) -> Iterator[Rows]:
+def rows_of(retriever: Retriever) -> Iterator[FeatureBatch]:
     """All pictures that can be found, with their codes, some thousand at a time."""
     for found, codes in retriever.found():
         facts = [
             Facts(path, row.content_hash.hex(), row.width_px, row.height_px, row.realism, row.spread)  # type: ignore[union-attr,arg-type]
             for path, row in found
         ]
-        yield Rows(facts, codes)
+        yield FeatureBatch(facts, codes)
 
 
-def _reported(batches: Iterator[Rows], total: int, report: Report | None) -> Iterator[Rows]:
+def _reported(batches: Iterator[FeatureBatch], total: int, report: Report | None) -> Iterator[FeatureBatch]:
     done = 0
-    for rows in batches:
-        yield rows
-        done += len(rows.facts)
+    for batch in batches:
+        yield batch
+        done += len(batch.facts)
         if report:
             report(done, total)
 
 
-def _write_csv(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
     count = 0
     names = [field.name for field in fields(Facts)]
     with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow([*names, *(f"code_{i}" for i in range(retriever.latent_dim))])
-        for rows in batches:
-            for facts, code in zip(rows.facts, rows.codes, strict=True):
+        for batch in batches:
+            for facts, code in zip(batch.facts, batch.codes, strict=True):
                 table.writerow([*asdict(facts).values(), *code.tolist()])
-            count += len(rows.facts)
+            count += len(batch.facts)
     return count
 
 
-def _write_parquet(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -125,14 +122,14 @@ def _write_parquet(batches: Iterator[Rows], part: Path, retriever: Retriever) ->
     schema = schema.with_metadata({"model": retriever.model.name, "model_digest": retriever.model.digest})
     count = 0
     with pq.ParquetWriter(part, schema) as writer:
-        for rows in batches:
-            facts: dict[str, Any] = {name: [getattr(one, name) for one in rows.facts] for name, _ in columns}
+        for batch in batches:
+            facts: dict[str, Any] = {name: [getattr(one, name) for one in batch.facts] for name, _ in columns}
             facts["path"] = [_as_text(path) for path in facts["path"]]
-            flat = pa.array(np.ascontiguousarray(rows.codes).ravel())
+            flat = pa.array(np.ascontiguousarray(batch.codes).ravel())
             code = pa.FixedSizeListArray.from_arrays(flat, retriever.latent_dim)
             arrays = [pa.array(facts[name], kind) for name, kind in columns]
             writer.write_table(pa.Table.from_arrays([*arrays, code], schema=schema))
-            count += len(rows.facts)
+            count += len(batch.facts)
     return count
 
 
@@ -141,15 +138,15 @@ def _as_text(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _write_npz(batches: Iterator[Rows], part: Path, retriever: Retriever) -> int:
+def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
     """Codes go into the archive as they come; the facts are small and follow."""
     facts: list[Facts] = []
     expected = len(retriever)
     with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
         with _array_file(archive, "codes", np.dtype(np.float32), (expected, retriever.latent_dim)) as file:
-            for rows in batches:
-                facts += rows.facts
-                file.write(np.ascontiguousarray(rows.codes, "<f4").tobytes())
+            for batch in batches:
+                facts += batch.facts
+                file.write(np.ascontiguousarray(batch.codes, "<f4").tobytes())
         if len(facts) != expected:
             raise PathError("the index was changed while it was read; write again")
         for field in fields(Facts):

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.arrays import Floats, Pixels
+from retrieval.atomic import write
 from retrieval.defaults import DECODE_SCALE, DEFAULT_MODEL, Device
 from retrieval.errors import ModelError, PictureRefused
 from retrieval.pictures.decode import identified, read_square, square
@@ -343,9 +344,7 @@ def seal(folder: Path, facts: dict[str, Any]) -> None:
     names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     text = json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=2, ensure_ascii=False)
-    part = folder / (DESCRIPTION + ".part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, folder / DESCRIPTION)
+    write(folder / DESCRIPTION, text + "\n")
 
 
 def _strange_to_a_bundle(folder: Path) -> str:

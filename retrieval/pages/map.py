@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from retrieval.arrays import Pixels
-from retrieval.defaults import printable
-from retrieval.explore.plane import THUMB_PX, Plane
-from retrieval.pages.sheet import CELL_PX, GAP_PX, INK, PAPER, data_uri, letterbox
+from retrieval.arrays import Floats, Pixels
+from retrieval.pages.raster import data_uri, png
+from retrieval.pages.sheet import CELL_PX, GAP_PX, INK, PAPER
+from retrieval.pictures.thumbnail import UNREADABLE, letterbox
+from retrieval.text import printable
 
+if TYPE_CHECKING:
+    from retrieval.explore.plane import Cluster, Plane
+
+THUMB_PX = 64  # the side of a picture on the map
 CELLS = 32  # of the PNG's map in a row
 MAP_PX = CELLS * THUMB_PX
 LABEL_PX = 22
+PER_LINE = MAP_PX // (CELL_PX + GAP_PX)  # clusters below the map
+LINE_PX = CELL_PX + LABEL_PX + GAP_PX
 
 
-def draw_map_png(plane: Plane, thumbs: Sequence[Pixels | None], path: str | os.PathLike[str]) -> int:
-    """Draw a map of cells, in each the picture nearest to its middle, and the clusters' paintings in a row below.
+def map_png(plane: Plane, thumbs: Sequence[Pixels | None]) -> tuple[bytes, int]:
+    """A map of cells, in each the picture nearest to its middle, and the clusters' paintings in a row below, as a PNG.
 
-    Clusters carry a number there and on the map. Returns how many pictures found a place.
+    Clusters carry a number there and on the map. With it, how many pictures found a place.
     """
     places = nearest_to_cells(plane.positions, [thumb is not None for thumb in thumbs])
-    below = _rows_of(len(plane.clusters)) * (CELL_PX + LABEL_PX + GAP_PX)
+    below = math.ceil(len(plane.clusters) / PER_LINE) * LINE_PX
     sheet = Image.new("RGB", (MAP_PX, MAP_PX + GAP_PX + below), PAPER)
     for (column, line), number in places.items():
         thumb = thumbs[number]
         assert thumb is not None
         sheet.paste(Image.fromarray(thumb), (column * THUMB_PX, line * THUMB_PX))
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
     for number, cluster in enumerate(plane.clusters):
-        x, y = (min(MAP_PX - LABEL_PX, max(LABEL_PX, value * MAP_PX)) for value in cluster.position)
-        pen.ellipse((x - 16, y - 16, x + 16, y + 16), fill=PAPER, outline=INK, width=2)
-        pen.text((x, y), str(number + 1), fill=INK, font=font, anchor="mm")
-        line, column = divmod(number, MAP_PX // (CELL_PX + GAP_PX))
-        left, top = column * (CELL_PX + GAP_PX), MAP_PX + GAP_PX + line * (CELL_PX + LABEL_PX + GAP_PX)
-        if cluster.painted is not None:
-            sheet.paste(Image.fromarray(letterbox(cluster.painted)), (left, top))
-        pen.text((left, top + CELL_PX + 2), f"{number + 1}: {cluster.count:,}", fill=INK, font=font)
-    sheet.save(path, "PNG")
-    return len(places)
+        _draw_cluster(sheet, number, cluster)
+    return png(sheet), len(places)
 
 
-def _rows_of(count: int) -> int:
-    return math.ceil(count / (MAP_PX // (CELL_PX + GAP_PX)))
+def _draw_cluster(sheet: Image.Image, number: int, cluster: Cluster) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
+    x, y = (min(MAP_PX - LABEL_PX, max(LABEL_PX, value * MAP_PX)) for value in cluster.position)
+    pen.ellipse((x - 16, y - 16, x + 16, y + 16), fill=PAPER, outline=INK, width=2)
+    pen.text((x, y), str(number + 1), fill=INK, font=font, anchor="mm")
+    line, column = divmod(number, PER_LINE)
+    left, top = column * (CELL_PX + GAP_PX), MAP_PX + GAP_PX + line * LINE_PX
+    if cluster.painted is not None:
+        sheet.paste(Image.fromarray(letterbox(cluster.painted)), (left, top))
+    pen.text((left, top + CELL_PX + 2), f"{number + 1}: {cluster.count:,}", fill=INK, font=font)
 
 
-def nearest_to_cells(positions: np.ndarray, drawable: Sequence[bool]) -> dict[tuple[int, int], int]:
+def nearest_to_cells(positions: Floats, drawable: Sequence[bool]) -> dict[tuple[int, int], int]:
     """For each cell (column, line) with a drawable one of points (n, 2), the number of that nearest to its middle."""
     cells = np.minimum((positions * CELLS).astype(int), CELLS - 1)
     away = np.abs(positions * CELLS - cells - 0.5).max(1)
@@ -64,14 +67,11 @@ def nearest_to_cells(positions: np.ndarray, drawable: Sequence[bool]) -> dict[tu
     return places
 
 
-def draw_map_html(plane: Plane, thumbs: Sequence[Pixels | None], path: str | os.PathLike[str]) -> None:
-    """Write one self-contained page: thumbnails come out as one zooms in, and a click opens the picture's file."""
+def map_html(plane: Plane, thumbs: Sequence[Pixels | None]) -> str:
+    """One self-contained page: thumbnails come out as one zooms in, and a click opens the picture's file."""
+    from retrieval.pages.render import render
+
     side = math.ceil(math.sqrt(max(1, len(thumbs))))
-    atlas = np.full((side * THUMB_PX, side * THUMB_PX, 3), 200, np.uint8)
-    for number, thumb in enumerate(thumbs):
-        if thumb is not None:
-            line, column = (THUMB_PX * place for place in divmod(number, side))
-            atlas[line : line + THUMB_PX, column : column + THUMB_PX] = thumb
     facts = {
         "side": side,
         "thumb": THUMB_PX,
@@ -80,16 +80,21 @@ def draw_map_html(plane: Plane, thumbs: Sequence[Pixels | None], path: str | os.
         "links": [Path(name).as_uri() for name in plane.paths],
         "x": np.round(plane.positions[:, 0].astype(float), 4).tolist(),
         "y": np.round(plane.positions[:, 1].astype(float), 4).tolist(),
-        "clusters": [
-            {
-                "x": one.position[0],
-                "y": one.position[1],
-                "count": one.count,
-                "src": None if one.painted is None else data_uri(one.painted),
-            }
-            for one in plane.clusters
-        ],
+        "clusters": [_cluster_facts(cluster) for cluster in plane.clusters],
     }
-    text = json.dumps(facts, separators=(",", ":")).replace("<", "\\u003c")  # a name must not end the script
-    page = Template(files("retrieval").joinpath("pages/templates/map.html").read_text(encoding="utf-8"))
-    Path(path).write_text(page.substitute(facts=text, atlas=data_uri(atlas)), encoding="utf-8")
+    return render("map.html", title="latent map", facts=facts, atlas=_atlas(thumbs, side))
+
+
+def _cluster_facts(cluster: Cluster) -> dict[str, object]:
+    (x, y), painted = cluster.position, cluster.painted
+    return {"x": x, "y": y, "count": cluster.count, "src": None if painted is None else data_uri(painted)}
+
+
+def _atlas(thumbs: Sequence[Pixels | None], side: int) -> Pixels:
+    """All thumbnails as one picture, ``side`` in a row."""
+    atlas = np.full((side * THUMB_PX, side * THUMB_PX, 3), UNREADABLE, np.uint8)
+    for number, thumb in enumerate(thumbs):
+        if thumb is not None:
+            line, column = (THUMB_PX * place for place in divmod(number, side))
+            atlas[line : line + THUMB_PX, column : column + THUMB_PX] = thumb
+    return atlas

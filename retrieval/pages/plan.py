@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from retrieval.arrays import Pixels
-from retrieval.copies.find import Evidence, Group, Plan
-from retrieval.errors import PictureRefused
-from retrieval.pages.explain import heat_maps
-from retrieval.pages.sheet import Cell, Row, draw_html, thumbnail
-from retrieval.retriever import Retriever
+from retrieval.pages.heat import heat_maps
+from retrieval.pages.sheet import Cell, SheetRow, sheet_html
+
+if TYPE_CHECKING:
+    from retrieval.copies.find import Evidence, Group, Plan
 
 ABOUT = (
     "Left: the picture to keep; below it, what the generator paints for the average code of its group. "
@@ -20,30 +19,23 @@ ABOUT = (
 )
 
 
-def draw_plan(plan: Plan, retriever: Retriever, path: str | os.PathLike[str]) -> None:
-    """Write every group of ``plan`` as one self-contained HTML page."""
-    rows = [_row(group, retriever) for group in plan.groups]
-    draw_html(rows, path, "latent dedup", ABOUT)
+def plan_html(plan: Plan, thumbnails: Mapping[str, Pixels], prototypes: Mapping[str, Pixels]) -> str:
+    """Every group of ``plan`` as one self-contained page.
+
+    Args:
+        thumbnails: by path, uint8 (s, s, 3), of all files of the plan.
+        prototypes: by the path of the kept one, what the generator paints for its group; groups may lack one.
+    """
+    return sheet_html([_row(group, thumbnails, prototypes) for group in plan.groups], "latent dedup", ABOUT)
 
 
-def _row(group: Group, retriever: Retriever) -> Row:
-    kept = thumbnail(group.keep)
-    keep = Cell(kept, _prototype(group, retriever), ("keep", os.path.basename(group.keep)), group.keep)
-    return Row(keep, [_copy(kept, evidence) for evidence in group.evidence])
+def _row(group: Group, thumbnails: Mapping[str, Pixels], prototypes: Mapping[str, Pixels]) -> SheetRow:
+    kept, below = thumbnails[group.keep], [prototypes[group.keep]] if group.keep in prototypes else []
+    keep = Cell(kept, below, ("keep", os.path.basename(group.keep)), group.keep)
+    return SheetRow(keep, [_copy(kept, thumbnails[evidence.path], evidence) for evidence in group.evidence])
 
 
-def _copy(kept: Pixels, evidence: Evidence) -> Cell:
-    picture = thumbnail(evidence.path)
+def _copy(kept: Pixels, picture: Pixels, evidence: Evidence) -> Cell:
     why = f"same {evidence.kind}" if evidence.kind != "near" else f"d {evidence.distance:.2f}   {evidence.likeness:.3f}"
     words = (" ".join(filter(None, (why, evidence.turned))), os.path.basename(evidence.path))
     return Cell(picture, heat_maps(kept, picture[None]), words, evidence.path)
-
-
-def _prototype(group: Group, retriever: Retriever) -> list[Pixels]:
-    if not retriever.model.has_generator:
-        return []
-    codes = []
-    for path in (group.keep, *group.remove):
-        with contextlib.suppress(PictureRefused):  # gone since it was indexed
-            codes.append(retriever.look_at(path).code)
-    return list(retriever.decode(np.mean(codes, axis=0, keepdims=True))) if codes else []

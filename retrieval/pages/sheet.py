@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from retrieval.arrays import Pixels
-from retrieval.defaults import printable
-from retrieval.errors import PathError, PictureRefused
-from retrieval.pictures.decode import read_image
+from retrieval.errors import LatentError
+from retrieval.pages.raster import png
+from retrieval.pictures.thumbnail import SIDE_PX, letterbox
+from retrieval.text import printable
 
-CELL_PX = 128
+CELL_PX = SIDE_PX
 GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
@@ -42,42 +37,27 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """One query and its hits."""
 
     query: Cell
     hits: Sequence[Cell]
 
 
-def thumbnail(path: str | os.PathLike[str], side_px: int = CELL_PX) -> Pixels:
-    """The picture at ``path``, whole, in a white square; a grey one where it cannot be read any more."""
-    try:
-        pixels = read_image(path, cover_px=side_px).pixels
-    except (PictureRefused, OSError):
-        return np.full((side_px, side_px, 3), 200, np.uint8)
-    return letterbox(pixels, side_px)
+def sheet_png(rows: Sequence[SheetRow]) -> bytes:
+    """Each query on the left, its hits in lines of ten beside it, and under each picture what belongs there, as a PNG.
 
-
-def letterbox(pixels: Pixels, side_px: int = CELL_PX) -> Pixels:
-    """Scale (h, w, 3) to fit into (side_px, side_px, 3), centred on white."""
-    image = Image.fromarray(pixels)
-    scale = side_px / max(image.size)
-    size = tuple(max(1, round(length * scale)) for length in image.size)
-    inner = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    canvas = Image.new("RGB", (side_px, side_px), PAPER)
-    canvas.paste(inner, ((side_px - size[0]) // 2, (side_px - size[1]) // 2))
-    return np.asarray(canvas)
-
-
-def draw_png(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
-    """Draw each query on the left, its hits in lines of ten beside it, and under each picture what belongs there."""
+    Raises:
+        LatentError: more lines than one sheet takes.
+    """
     lines = [
         (row.query if start == 0 else None, row.hits[start : start + PER_LINE])
         for row in rows
         for start in range(0, max(1, len(row.hits)), PER_LINE)
     ]
     if len(lines) > LINES_MOST:
-        raise PathError(f"{os.fspath(path)}: {len(lines):,} lines do not fit one sheet, which takes {LINES_MOST:,}")
+        text = f"{len(lines):,} lines do not fit one sheet, which takes {LINES_MOST:,}"
+        raise LatentError(text, "sheet_too_long", lines=len(lines), most=LINES_MOST)
     columns = 1 + max((len(hits) for _, hits in lines), default=0)
     deep = 1 + max((len(cell.under) for query, hits in lines for cell in (query, *hits) if cell), default=0)
     line_px = CELL_PX * deep + CAPTION_PX + 2 * GAP_PX
@@ -89,7 +69,7 @@ def draw_png(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
             _draw_cell(sheet, query, GAP_PX, top, deep)
         for column, hit in enumerate(hits, 1):
             _draw_cell(sheet, hit, 2 * GAP_PX + column * (CELL_PX + GAP_PX), top, deep)
-    sheet.save(path, "PNG")
+    return png(sheet)
 
 
 def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int, deep: int) -> None:
@@ -111,8 +91,8 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
     return "..." + text
 
 
-def draw_strip(groups: Sequence[Sequence[Pixels] | Pixels], path: str | os.PathLike[str]) -> None:
-    """Draw pictures side by side, with a gap between one group and the next."""
+def strip_png(groups: Sequence[Sequence[Pixels] | Pixels]) -> bytes:
+    """Pictures side by side, with a gap between one group and the next, as a PNG."""
     shown = [group for group in groups if len(group)]
     width = sum(map(len, shown)) * CELL_PX + (len(shown) + 1) * GAP_PX
     strip = Image.new("RGB", (width, CELL_PX + 2 * GAP_PX), PAPER)
@@ -122,47 +102,11 @@ def draw_strip(groups: Sequence[Sequence[Pixels] | Pixels], path: str | os.PathL
             strip.paste(Image.fromarray(letterbox(pixels)), (left, GAP_PX))
             left += CELL_PX
         left += GAP_PX
-    strip.save(path, "PNG")
+    return png(strip)
 
 
-def draw_html(
-    rows: Sequence[Row], path: str | os.PathLike[str], title: str = "latent query", about: str = ABOUT
-) -> None:
+def sheet_html(rows: Sequence[SheetRow], title: str = "latent query", about: str = ABOUT) -> str:
     """One page with every picture inside it, that can be mailed or kept."""
-    sections = "\n".join(_section(row) for row in rows)
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
-        f"<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(about)}</p>\n{sections}\n</body></html>\n"
-    )
-    Path(path).write_text(page, encoding="utf-8")
+    from retrieval.pages.render import render
 
-
-_STYLE = (
-    "body{font:14px/1.4 system-ui,sans-serif;margin:24px;color:#1c1c1e;background:#fff}"
-    "section{display:flex;flex-wrap:wrap;gap:12px;margin:16px 0;padding:12px 0;border-top:1px solid #ddd}"
-    "figure{margin:0;width:128px}figure.query{padding-right:12px;border-right:2px solid #1c1c1e}"
-    "img{display:block;width:128px;height:128px;object-fit:contain}"
-    "figcaption{font-size:12px;overflow-wrap:anywhere}figcaption span{display:block;color:#77777c}"
-    "@media(prefers-color-scheme:dark){body{background:#1c1c1e;color:#eee}figure.query{border-color:#eee}}"
-)
-
-
-def _section(row: Row) -> str:
-    figures = [_figure(row.query, ' class="query"'), *(_figure(hit, "") for hit in row.hits)]
-    return "<section>" + "\n".join(figures) + "</section>"
-
-
-def _figure(cell: Cell, kind: str) -> str:
-    pictures = [cell.picture, *cell.under]
-    name = html.escape(printable(cell.source), quote=True)
-    images = "".join(f'<img src="{data_uri(pixels)}" alt="{name}" title="{name}">' for pixels in pictures)
-    first, *rest = (html.escape(printable(line)) for line in (*cell.caption, ""))
-    caption = first + "".join(f"<span>{line}</span>" for line in rest if line)
-    return f"<figure{kind}>{images}<figcaption>{caption}</figcaption></figure>"
-
-
-def data_uri(pixels: Pixels) -> str:
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return render("sheet.html", rows=rows, title=title, about=about)

@@ -1,0 +1,35 @@
+"""Pictures in small: whole, in a white square."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from retrieval.arrays import Pixels
+from retrieval.errors import PictureRefused
+from retrieval.pictures.decode import read_image
+
+SIDE_PX = 128
+UNREADABLE = 200  # the grey that stands for a picture which cannot be read any more
+
+
+def thumbnail(path: str | os.PathLike[str], side_px: int = SIDE_PX) -> Pixels:
+    """The picture at ``path``, uint8 (side_px, side_px, 3); a grey one where it cannot be read any more."""
+    try:
+        pixels = read_image(path, cover_px=side_px).pixels
+    except (PictureRefused, OSError):
+        return np.full((side_px, side_px, 3), UNREADABLE, np.uint8)
+    return letterbox(pixels, side_px)
+
+
+def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
+    """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), centred on white."""
+    image = Image.fromarray(pixels)
+    scale = side_px / max(image.size)
+    size = tuple(max(1, round(length * scale)) for length in image.size)
+    inner = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGB", (side_px, side_px), "white")
+    canvas.paste(inner, ((side_px - size[0]) // 2, (side_px - size[1]) // 2))
+    return np.asarray(canvas)
