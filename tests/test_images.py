@@ -7,8 +7,11 @@ import shutil
 import socket
 import struct
 import sys
+import threading
+import warnings
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -19,7 +22,7 @@ import xxhash
 from PIL import Image, ImageDraw
 
 from retrieval import PictureRefused, find_images, load_model, read_image
-from retrieval.pictures.decode import square
+from retrieval.pictures.decode import identified, read_pixels, square
 from retrieval.pictures.workers import DecoderPool, Task, decode
 
 Image.init()  # fills Image.SAVE with what this Pillow can write
@@ -319,7 +322,7 @@ def test_a_worker_gives_the_same_pixels_and_the_hash_of_the_file(tmp_path: Path,
         assert decoded.reason is None
         assert decoded.content_hash == content_hash
         np.testing.assert_array_equal(decoded.pixels, expected)
-    known = decode(Task(str(tmp_path / "whole"), known=frozenset({content_hash})), 32)
+    known = decode(Task(str(tmp_path / "whole")), 32, known={content_hash})
     assert (known.content_hash, known.pixels, known.reason) == (content_hash, None, None)
 
 
@@ -328,6 +331,68 @@ def test_heic_is_held_against_the_same_limit_of_pixels(monkeypatch: pytest.Monke
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(PictureRefused, match="decompression bomb"):
         read_image(whole)
+
+
+# Warnings of decoders. The tests turn all warnings into errors, so one that gets through costs the picture.
+
+ODD_EXIF = b"Exif\0\0II*\0\x08\0\0\0\x05\0"  # five tags, of which none is there
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A picture of which Pillow says that its EXIF is corrupt, and that it could be a decompression bomb."""
+    content = saved(upright(), "PNG", exif=ODD_EXIF)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", WIDTH * HEIGHT - 1)
+    with pytest.warns(Image.DecompressionBombWarning), pytest.warns(UserWarning, match="Corrupt EXIF"):
+        Image.open(BytesIO(content)).getexif()
+    return content
+
+
+def test_warnings_of_decoders_are_not_heard(odd: bytes) -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        np.testing.assert_array_equal(read_image(odd).pixels, upright())
+    assert heard == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(read_image(odd).pixels, upright())
+
+
+def test_reading_in_threads_leaves_the_warnings_filters_as_they_were(odd: bytes) -> None:
+    before = list(warnings.filters)
+    began = threading.Barrier(9)
+
+    def read(_: int) -> None:
+        began.wait()
+        for _ in range(10):
+            np.testing.assert_array_equal(read_image(odd).pixels, upright())
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(10):
+            reading = threads.map(read, range(8))
+            began.wait()
+            for _ in range(100):
+                with pytest.raises(UserWarning, match="of the caller"):
+                    warnings.warn("of the caller", stacklevel=1)
+            assert list(reading) == [None] * 8
+            assert warnings.filters == before
+
+
+def test_threads_whose_reading_overlaps_leave_the_warnings_filters_as_they_were(odd: bytes) -> None:
+    """The first begins first and ends first. Meanwhile a third one saves the filters, and restores them afterwards."""
+    before = list(warnings.filters)
+    first, second = identified(odd), identified(odd)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        image = one.submit(first.__enter__).result()
+        with warnings.catch_warnings():
+            also = other.submit(second.__enter__).result()
+            one.submit(first.__exit__, None, None, None).result()
+            with pytest.raises(UserWarning, match="of the caller"):
+                warnings.warn("of the caller", stacklevel=1)
+            assert image.size == (WIDTH, HEIGHT)
+        np.testing.assert_array_equal(other.submit(read_pixels, also).result().pixels, upright())
+        other.submit(second.__exit__, None, None, None).result()
+    assert warnings.filters == before
 
 
 # JPEGs decoded smaller

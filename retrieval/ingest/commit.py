@@ -103,11 +103,13 @@ def ingest(
     done = 0
     if report:
         report(done, len(work))
-    for batch in _decoded_batches(catalog, work, pool):
-        _commit(catalog, batch, _contents(catalog, model, batch, pool, summary), missing, summary)
-        done += len(batch)
-        if report:
-            report(done, len(work))
+    hashes = catalog.hashes_by_size(item.file.size_bytes for item in work).values()
+    with DecoderPool(model.image_size, pool.workers, known=frozenset().union(*hashes)) as knowing:
+        for batch in _decoded_batches(work, knowing):
+            _commit(catalog, batch, _contents(catalog, model, batch, knowing, summary), missing, summary)
+            done += len(batch)
+            if report:
+                report(done, len(work))
     lost = missing.left()
     catalog.mark(lost, "vanished")
     summary.removed += len(lost)
@@ -182,11 +184,9 @@ class _Missing:
         return [row.id for row in self._rows.values() if row.id is not None and row.status in ("found", "skipped")]
 
 
-def _decoded_batches(catalog: Catalog, work: list[Work], pool: DecoderPool) -> Iterator[list[tuple[Work, Decoded]]]:
+def _decoded_batches(work: list[Work], pool: DecoderPool) -> Iterator[list[tuple[Work, Decoded]]]:
     """Decode ``work`` in its order and hand it on by ``BATCH_FILES``."""
-    known = catalog.hashes_by_size(item.file.size_bytes for item in work)
-    tasks = (Task(item.file.path, known=known.get(item.file.size_bytes, frozenset())) for item in work)
-    results = zip(work, pool.map(tasks), strict=True)
+    results = zip(work, pool.map(Task(item.file.path) for item in work), strict=True)
     while batch := list(islice(results, BATCH_FILES)):
         yield batch
 
@@ -205,7 +205,7 @@ def _contents(
     }
     new = [one for content_hash, one in wanted.items() if content_hash not in contents]
     # A content that was known when its file was read may have been overwritten since: read the file again.
-    again = pool.map(Task(one.task.path) for one in new if one.pixels is None)
+    again = pool.map(Task(one.task.path, force=True) for one in new if one.pixels is None)
     fresh = [one for one in (*new, *again) if one.pixels is not None]
     if fresh:
         encoded = model.encode_squares(stack(fresh))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
+from retrieval.quiet import ignoring_warnings
 
 TURNS = {  # EXIF orientation -> what brings the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -65,8 +65,7 @@ def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int 
 @contextmanager
 def identified(source: str | os.PathLike[str] | BinaryIO | bytes) -> Iterator[Image.Image]:
     """Open a picture by its header alone, for ``read_pixels``. Raises as ``read_image`` does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # decoders warn about odd metadata; the pixels are what counts
+    with ignoring_warnings():  # decoders warn about odd metadata; the pixels are what counts
         image = _open(BytesIO(source) if isinstance(source, bytes) else source)
         try:
             yield image

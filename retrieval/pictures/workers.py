@@ -9,7 +9,6 @@ and not by ``multiprocessing``, so that a caller's script needs no ``if __name__
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
 import pickle
 import signal
@@ -18,20 +17,30 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 import numpy as np
 import xxhash
 
+import retrieval
 from retrieval.arrays import Pixels
 from retrieval.errors import LatentError, PictureRefused
 from retrieval.pictures.decode import identified, read_square
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was deleted
+        return os.sep
+
 
 TIME_LIMIT_S = 30.0
 CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
@@ -42,6 +51,9 @@ KEEPING_MEMORY = {  # glibc hands large blocks back at once and asks for fresh p
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
+START = "import sys; from retrieval.pictures.worker_process import serve; serve(int(sys.argv[1]), float(sys.argv[2]))"
+STARTED_IN = _current_folder()  # what "" in sys.path meant when this was imported
+PACKAGES = os.path.dirname(os.path.dirname(os.path.join(STARTED_IN, retrieval.__file__)))  # where this very copy lies
 KILLED = 9  # SIGKILL, by number because not every system names it
 OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker ends whose file took too long
 
@@ -50,15 +62,15 @@ OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker 
 class Task:
     """A file to decode, or a stretch of ``length`` bytes at ``offset`` in one (a member of an archive).
 
-    Where the file's content hash is one of ``known``, it is not decoded. With ``whole`` the whole picture is squeezed
-    into the square, where its central square is cut out else.
+    A file whose content is known is not decoded, but with ``force``. With ``whole`` the whole picture is squeezed into
+    the square, where its central square is cut out else.
     """
 
     path: str
     offset: int = 0
     length: int | None = None
-    known: frozenset[bytes] = frozenset()
     whole: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,15 +89,18 @@ class Decoded:
     passing: bool = False
 
 
-def decode(task: Task, size_px: int) -> Decoded:
-    """Carry out one task in this process. Never raises: what goes wrong becomes the ``reason``."""
+def decode(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> Decoded:
+    """Carry out one task in this process; a file whose content hash is one of ``known`` is not decoded.
+
+    Never raises: what goes wrong becomes the ``reason``.
+    """
     content_hash = None
     try:
         with open(task.path, "rb") as file:
             source = BytesIO(_segment(file, task)) if task.length is not None else file
             with identified(source) as image:  # before hashing: what is no picture may be long and is not read
                 content_hash = hash_of(source)
-                if content_hash in task.known:
+                if content_hash in known and not task.force:
                     return Decoded(task, content_hash)
                 picture = read_square(image, size_px, task.whole)
     except PictureRefused as refusal:
@@ -114,15 +129,21 @@ def hash_of(source: IO[bytes]) -> bytes:
 
 
 class DecoderPool:
-    """Worker processes that decode files to squares of ``size_px``.
+    """Worker processes that decode files to squares of ``size_px``, but those whose content hash is one of ``known``.
 
     >>> with DecoderPool(size_px=64) as pool:              # doctest: +SKIP
     ...     for decoded in pool.map(Task(path) for path in paths): ...
     """
 
-    def __init__(self, size_px: int, workers: int | None = None, time_limit_s: float = TIME_LIMIT_S) -> None:
+    def __init__(
+        self,
+        size_px: int,
+        workers: int | None = None,
+        time_limit_s: float = TIME_LIMIT_S,
+        known: Iterable[bytes] = frozenset(),
+    ) -> None:
         self.workers = workers or os.cpu_count() or 1
-        self._settings = (size_px, time_limit_s)
+        self._settings = (size_px, time_limit_s, b"".join(sorted(known)))
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="decoder")
         self._local = threading.local()
         self._alive: set[_Worker] = set()
@@ -196,26 +217,30 @@ class DecoderPool:
 
 
 class _Worker:
-    """The parent's end of one worker process."""
+    """The parent's end of one worker process, which is told the ``known`` hashes (ascending, in one piece) once."""
 
-    def __init__(self, size_px: int, time_limit_s: float) -> None:
+    def __init__(self, size_px: int, time_limit_s: float, known: bytes = b"") -> None:
         self.time_limit_s = time_limit_s
         self.busy_since = time.monotonic()
-        environment = {**KEEPING_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                "-c",
-                f"from retrieval.pictures.workers import serve; serve({size_px}, {time_limit_s})",
-            ],
+            [sys.executable, "-P", "-c", START, str(int(size_px)), repr(float(time_limit_s))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # C libraries write their complaints there
-            env=environment,
+            env={**KEEPING_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
         )
-        if self.process.stdout is None or self.process.stdout.read(len(READY)) != READY:
-            raise LatentError("a decoder process could not start; is this installation whole?")
+        try:
+            self._greet(known)
+        except (OSError, EOFError) as error:
+            self.end()
+            raise LatentError("a decoder process could not start; is this installation whole?") from error
+
+    def _greet(self, known: bytes) -> None:
+        assert self.process.stdin and self.process.stdout
+        if self.process.stdout.read(len(READY)) != READY:
+            raise EOFError
+        pickle.dump(known, self.process.stdin)
+        self.process.stdin.flush()
 
     def decode(self, tasks: list[Task]) -> Iterator[Decoded]:
         assert self.process.stdin and self.process.stdout
@@ -244,49 +269,22 @@ class _Worker:
                     pipe.close()
 
 
+def _search_path() -> list[str]:
+    """Where a worker looks for modules: where this process does, and first where this very copy of the package lies.
+
+    That goes to the front only where another copy would be found before it, or none: what lies beside an installed
+    package must not hide modules of the standard library.
+    """
+    places = [os.path.join(STARTED_IN, place) if place else STARTED_IN for place in sys.path]
+    first = next((place for place in places if Path(place, "retrieval", "__init__.py").exists()), None)
+    return places if first == PACKAGES else [PACKAGES, *places]
+
+
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:  # a real-time signal
         return f"signal {number}"
-
-
-def serve(size_px: int, time_limit_s: float) -> None:
-    """The worker's end: read lists of tasks from standard input, answer each task on standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a decoder prints must not reach the answers
-    answers.write(READY)
-    answers.flush()
-    end_after = _alarm()
-    while True:
-        try:
-            tasks: list[Task] = pickle.load(sys.stdin.buffer)
-        except EOFError:  # the parent is done, or gone
-            return
-        for task in tasks:
-            end_after(time_limit_s)
-            decoded = decode(task, size_px)
-            end_after(0)
-            pickle.dump(decoded, answers, protocol=pickle.HIGHEST_PROTOCOL)
-            answers.flush()
-
-
-def _alarm() -> Callable[[float], object]:
-    """A function that has this process ended in so many seconds, whatever it is doing then; 0 takes it back."""
-    if sys.platform != "win32":
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started the program may have had it ignored
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-        return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    nowhere = open(os.devnull, "w")  # noqa: SIM115, it stays open as long as the process
-
-    def end_after(seconds: float) -> None:  # by a thread, which costs some 0.1 ms a file
-        if seconds:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        else:
-            faulthandler.cancel_dump_traceback_later()
-
-    return end_after
 
 
 def stack(pictures: list[Decoded]) -> Pixels:
