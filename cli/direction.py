@@ -18,6 +18,7 @@ from cli.console import (
     shown_path,
     workers_option,
 )
+from retrieval.atomic import write
 from retrieval.defaults import Device
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def direction(
 
     learning = with_folder is not None or without_folder is not None
     _check(name, learning and not (with_folder and without_folder), learning + bool(along) + forget, along, output)
-    with Retriever.open(index_folder, device) as retriever:
+    with Retriever.open(index_folder, device=device) as retriever:
         if name is None:
             _list(retriever, form)
         elif with_folder and without_folder:
@@ -119,15 +120,19 @@ def _learn(retriever: Retriever, name: str, with_folder: str, without_folder: st
         say("The model hardly tells them apart; going this way will change other things.")
 
 
-def _paint(retriever: Retriever, way: Direction, along: str, output: str, reach: float, steps: int) -> None:
+def _paint(retriever: Retriever, way: Direction, picture: str, output: str, reach: float, steps: int) -> None:
     import numpy as np
 
-    from retrieval.ask import added_up
-    from retrieval.pages.sheet import draw_strip, thumbnail
+    from retrieval.explore.directions import along
+    from retrieval.pages.sheet import strip_png
+    from retrieval.pictures.thumbnail import thumbnail
 
-    pair = np.stack([retriever.look_at(along).code, way.vector])
-    codes = [added_up(pair, [1, step], retriever.model.standardized) for step in np.linspace(-reach, reach, steps)]
-    draw_strip([[thumbnail(along)], retriever.decode(np.stack(codes))], output)
+    code = retriever.look_at(picture).code
+    try:
+        codes = along(way, code, np.linspace(-reach, reach, steps).tolist(), retriever.model.standardized)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    write(output, strip_png([[thumbnail(picture)], retriever.decode(codes)]))
     click.echo(shown_path(output))
 
 

@@ -7,9 +7,8 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,34 +22,26 @@ from cli.console import (
     null_option,
     png_only,
     say,
+    search_option,
     sheet_option,
     short_path,
     shown_path,
 )
-from retrieval.defaults import STRANGE, Device, printable
+from retrieval.atomic import write
+from retrieval.defaults import NOVEL, Device
+from retrieval.text import printable
 
 if TYPE_CHECKING:
-    from index.records import Metric
-    from retrieval import Hit, Retriever
-    from retrieval.arrays import Floats
-    from retrieval.ask import Term
-    from retrieval.pages.sheet import Row
+    from retrieval import Hit, Searcher
+    from retrieval.arrays import Pixels
+    from retrieval.ask import Answer, Question, Term
+    from retrieval.pages.sheet import SheetRow
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
 
-
-@dataclass
-class Answer:
-    """A question with its code (d,), what the critic says of its picture, its hits as plain records, and the hits."""
-
-    query: str
-    terms: list[Term]
-    code: Floats
-    realism: float | None
-    strangeness: float | None
-    records: list[dict[str, Any]]
-    hits: list[Hit]
+Records = list[dict[str, Any]]
+"""The hits of one answer, as they are printed."""
 
 
 @click.command(
@@ -59,6 +50,7 @@ Examples:
   latent query face.jpg                       ten pictures that look like it
   latent query a.jpg b.jpg --sheet hits.png   as a picture, with what G paints
   latent query face.jpg + smile.jpg - 0.5*frown.jpg --preview sum.png
+  latent query -- -1*face.jpg                 what looks least like it
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
   latent query face.jpg --plus smile --explain --html why.html
   find new -name '*.jpg' | latent query - --format jsonl
@@ -85,6 +77,7 @@ Examples:
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @null_option
 @device_option
+@search_option
 @click.pass_context
 def query(
     ctx: click.Context,
@@ -103,6 +96,7 @@ def query(
     form: str,
     null: bool,
     device: Device,
+    search_on: Literal["cpu", "gpu"],
 ) -> None:
     """Find the pictures that look most like IMAGE; - reads a list of paths from standard input.
 
@@ -111,75 +105,82 @@ def query(
     are added up to one query: a.jpg + b.jpg - 0.5*c.jpg. A picture that is stranger than nearly all of the collection
     is answered with a warning.
     """
-    from retrieval import PictureRefused, Retriever
+    from retrieval import Searcher
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain draws: say where with --sheet FILE.png or --html FILE")
-    questions = _questions(images, null, plus, minus)
-    answers: list[Answer] = []
-    with Retriever.open(index_folder, device) as retriever:
-        for number, terms in enumerate(questions, 1):
-            try:
-                answer = _answer(retriever, terms, k, metric)  # type: ignore[arg-type]
-            except PictureRefused as refusal:
-                say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
-                continue
-            if decode_dir is not None:
-                _decode_into(Path(decode_dir), retriever, answer, decode_scale, number if len(questions) > 1 else None)
-            answers.append(answer)
-        if preview and answers:
-            _preview(retriever, answers, preview, decode_scale)
-        _print(answers, form, metric, null)
-        if answers and (sheet or html_file):
-            _draw(retriever, answers, sheet, html_file, decode_scale, explain)
+    questions = _questions(images, null, plus, minus, k, metric)
+    with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
+        answers = _answers(retriever, questions)
+        told = list(answers.values())
+        records = [[_record(hit) for hit in answer.hits] for answer in told]
+        if decode_dir is not None:
+            prefixes = [f"{number:03d}-" if len(questions) > 1 else "" for number in answers]
+            _decode_into(Path(decode_dir), retriever, told, records, decode_scale, prefixes)
+        if preview and told:
+            _preview(retriever, told, preview, decode_scale)
+        _print(told, records, form, metric, null)
+        if told and (sheet or html_file):
+            _draw(retriever, told, sheet, html_file, decode_scale, explain)
     if len(answers) < len(questions):
         ctx.exit(1)
 
 
-def _questions(images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...]) -> list[list[Term]]:
-    """Each as the terms that it adds up."""
-    from retrieval.ask import Term, parse_directions, parse_terms
+def _questions(
+    images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...], k: int, metric: str
+) -> list[Question]:
+    from retrieval.ask import Question, parse_directions, parse_terms
 
     try:
         terms = parse_terms(images)
+        ways = parse_directions(plus, minus)
+        sums = [terms] if terms else [[term] for word in images for term in _single_terms(word, null)]
+        return [Question((*one, *ways), k, metric) for one in sums]  # type: ignore[arg-type]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    questions = [terms] if terms else [[Term(1.0, path)] for path in listed_paths(images, null)]
-    return [[*question, *parse_directions(plus, minus)] for question in questions]
 
 
-def _answer(retriever: Retriever, terms: list[Term], k: int, metric: Metric) -> Answer:
-    from retrieval.ask import combined
+def _single_terms(word: str, null: bool) -> list[Term]:
+    """A picture, weighted or not; or for ``-`` those that standard input lists, by their paths alone."""
+    from retrieval.ask import Term, parse_term
 
-    realism = strangeness = None
-    if len(terms) == 1:
-        seen = retriever.look_at(terms[0].name)
-        code, own = seen.code, seen.ids
-        realism, strangeness = seen.realism, retriever.strangeness(seen)
-    else:
-        try:
-            code, own = combined(retriever, terms)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-    title = terms[0].name if len(terms) == 1 else " ".join(map(str, terms)).removeprefix("+ ")
-    if strangeness is not None and strangeness > STRANGE:
-        say(
-            f"{shown_path(title)} is stranger than {100 * STRANGE:.0f}% of this collection: "
-            "such pictures the model may not know, and its hits mean less"
-        )
-    hits = retriever.query_codes(code[None], k, metric, [own])[0]
-    return Answer(title, terms, code, realism, strangeness, [_record(hit) for hit in hits], hits)
+    return [Term(1.0, path) for path in listed_paths([word], null)] if word == "-" else [parse_term(word)]
 
 
-def _preview(retriever: Retriever, answers: list[Answer], path: str, scale: float | None) -> None:
+def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, Answer]:
+    """By their questions' numbers, from 1; a file that is no picture costs itself."""
+    from retrieval import PictureRefused
+    from retrieval.ask import ask_all
+
+    try:
+        results = ask_all(retriever, questions)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    answers: dict[int, Answer] = {}
+    for number, result in enumerate(results, 1):
+        if isinstance(result, PictureRefused):
+            say(f"Error: {printable(str(result))}")
+            continue
+        answers[number] = result
+        if result.is_novel:
+            say(
+                f"{shown_path(result.title)} is stranger than {100 * NOVEL:.0f}% of this collection: "
+                "such pictures the model may not know, and its hits mean less"
+            )
+    return answers
+
+
+def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: float | None) -> None:
     """Of one sum its pictures and what G paints for it; of several questions what G paints for each."""
     import numpy as np
 
-    from retrieval.pages.sheet import draw_strip, thumbnail
+    from retrieval.pages.sheet import strip_png
+    from retrieval.pictures.thumbnail import thumbnail
 
     painted = retriever.decode(np.stack([answer.code for answer in answers]), scale)
-    summed = answers[0].terms if len(answers) == 1 and len(answers[0].terms) > 1 else []
-    draw_strip([[thumbnail(term.name) for term in summed if not term.is_direction], painted], path)
+    question = answers[0].question
+    terms = question.terms if len(answers) == 1 and question.is_sum else ()
+    write(path, strip_png([[thumbnail(term.name) for term in terms if not term.is_direction], painted]))
     say(f"drew {shown_path(path)}")
 
 
@@ -188,91 +189,101 @@ def _record(hit: Hit) -> dict[str, Any]:
     return record | {"path": short_path(hit.path)}
 
 
-def _decode_into(folder: Path, retriever: Retriever, answer: Answer, scale: float | None, number: int | None) -> None:
-    from PIL import Image
+def _decode_into(
+    folder: Path,
+    retriever: Searcher,
+    answers: Sequence[Answer],
+    records: Sequence[Records],
+    scale: float | None,
+    prefixes: Sequence[str],
+) -> None:
+    """Write a picture of each hit, and note in its record where."""
+    from retrieval.pages.raster import png
 
     folder.mkdir(parents=True, exist_ok=True)
-    prefix = "" if number is None else f"{number:03d}-"
-    paintings = retriever.decode(answer.hits, scale)
-    for hit, record, pixels in zip(answer.hits, answer.records, paintings, strict=True):
-        target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
-        Image.fromarray(pixels).save(target)
-        record["decoded"] = str(target)
+    for answer, its_records, prefix in zip(answers, records, prefixes, strict=True):
+        paintings = retriever.decode(answer.hits, scale)
+        for hit, record, pixels in zip(answer.hits, its_records, paintings, strict=True):
+            target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
+            write(target, png(pixels))
+            record["decoded"] = str(target)
 
 
 def _draw(
-    retriever: Retriever,
+    retriever: Searcher,
     answers: Sequence[Answer],
     sheet: str | None,
     html_file: str | None,
     scale: float | None,
     explain: bool,
 ) -> None:
-    from retrieval.pages.sheet import ABOUT, ABOUT_HEAT, draw_html, draw_png
+    from retrieval.pages.sheet import ABOUT, ABOUT_HEAT, sheet_html, sheet_png
 
     rows = [_row(retriever, answer, scale, explain) for answer in answers]
     if sheet:
-        draw_png(rows, sheet)
+        write(sheet, sheet_png(rows))
         say(f"drew {shown_path(sheet)}")
     if html_file:
-        draw_html(rows, html_file, about=ABOUT + ABOUT_HEAT if explain else ABOUT)
+        write(html_file, sheet_html(rows, about=ABOUT + ABOUT_HEAT if explain else ABOUT))
         say(f"wrote {shown_path(html_file)}")
 
 
-def _row(retriever: Retriever, answer: Answer, scale: float | None, explain: bool) -> Row:
-    from retrieval.pages.explain import answer_row
-    from retrieval.pages.sheet import thumbnail
+def _row(retriever: Searcher, answer: Answer, scale: float | None, explain: bool) -> SheetRow:
+    from retrieval.explore.explain import answer_row
+    from retrieval.pictures.thumbnail import thumbnail
 
-    asked = thumbnail(answer.query) if len(answer.terms) == 1 else None  # a sum is no file
+    asked: Pixels | None = None if answer.question.is_sum else thumbnail(answer.title)  # a sum is no file
     heading = "query"
     if explain and answer.realism is not None:
         heading = f"realism {answer.realism:.2f}"
-        if answer.strangeness is not None:
-            heading += f"   > {100 * answer.strangeness:.0f}%"
-    words = (heading, os.path.basename(answer.query))
-    return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.query)
+        if answer.novelty is not None:
+            heading += f"   > {100 * answer.novelty:.0f}%"
+    words = (heading, os.path.basename(answer.title))
+    return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.title)
 
 
-def _print(answers: list[Answer], form: str, metric: str, null: bool) -> None:
+def _print(answers: Sequence[Answer], records: Sequence[Records], form: str, metric: str, null: bool) -> None:
+    pairs = list(zip(answers, records, strict=True))
     if form == "json":
-        queries = [
-            {
-                "query": answer.query,
-                "realism": answer.realism,
-                "strangeness": answer.strangeness,
-                "hits": answer.records,
-            }
-            for answer in answers
-        ]
+        queries = [_json(answer, its_records) for answer, its_records in pairs]
         click.echo(json.dumps({"schema": 1, "metric": metric, "queries": queries}, indent=2))
     elif form == "jsonl":
-        for answer in answers:
-            for record in answer.records:
-                click.echo(json.dumps({"query": answer.query, **record}))
+        for answer, its_records in pairs:
+            for record in its_records:
+                click.echo(json.dumps({"query": answer.title, **record}))
     elif form == "csv":
-        click.echo(_csv(answers), nl=False)
+        click.echo(_csv(pairs), nl=False)
     elif form == "paths":
-        for answer in answers:
-            for record in answer.records:
-                click.echo(os.fsencode(record["path"]) + (b"\0" if null else b"\n"), nl=False)
+        for record in (record for _, its_records in pairs for record in its_records):
+            click.echo(os.fsencode(record["path"]) + (b"\0" if null else b"\n"), nl=False)
     else:
         for answer in answers:
             _print_table(answer, titled=len(answers) > 1)
 
 
-def _csv(answers: list[Answer]) -> str:
+def _json(answer: Answer, records: Records) -> dict[str, Any]:
+    return {
+        "query": answer.title,
+        "realism": answer.realism,
+        "novelty": answer.novelty,
+        "strangeness": answer.novelty,  # its name in the first releases of schema 1
+        "hits": records,
+    }
+
+
+def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
     text = io.StringIO(newline="")
-    fields = ["query", *FIELDS, *(["decoded"] if any("decoded" in r for a in answers for r in a.records) else [])]
-    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    is_decoded = any("decoded" in record for _, records in pairs for record in records)
+    writer = csv.DictWriter(text, ["query", *FIELDS, *(["decoded"] if is_decoded else [])], lineterminator="\n")
     writer.writeheader()
-    for answer in answers:
-        writer.writerows({"query": answer.query, **record} for record in answer.records)
+    for answer, records in pairs:
+        writer.writerows({"query": answer.title, **record} for record in records)
     return text.getvalue()
 
 
 def _print_table(answer: Answer, titled: bool) -> None:
     if titled:
-        click.echo(f"{shown_path(answer.query)}:")
+        click.echo(f"{shown_path(answer.title)}:")
     click.echo(f"{'rank':>4}  {'distance':>8}  {'similarity':>10}  {'realism':>7}  {'size':>11}  path")
     for hit in answer.hits:
         pixels = f"{hit.width}x{hit.height}"

@@ -1,32 +1,151 @@
-"""Arithmetic with pictures: what lies at ``a + b - c`` in the space of codes, or some way along a direction."""
+"""``Question -> Answer``: pictures and directions are added up to one code; what lies nearest to it in the index?"""
 
 from __future__ import annotations
 
+import math
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval.arrays import Floats
-from retrieval.models.model import standardize
-from retrieval.retriever import Retriever
+from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import NOVEL
+from retrieval.errors import PictureRefused
+from retrieval.explore.sums import weighted_sum
+from retrieval.seen import look_at_all
+
+if TYPE_CHECKING:
+    from index.records import Metric
+    from retrieval.searcher import Hit, Searcher
+    from retrieval.seen import Seen
 
 SIGNS = {"+": 1.0, "-": -1.0}
-WEIGHED = re.compile(r"(\d+(?:\.\d+)?)\*(.+)", re.DOTALL)
+WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
+ANSWERED_AT_ONCE = 256  # questions whose hits are fetched together
 
 
 @dataclass(frozen=True)
 class Term:
-    """A picture, or a direction that the index knows by name, and how much of it is added."""
+    """How much of what is added: ``operand`` is a picture (a path, or uint8 (h, w, 3)), or a direction's name.
+
+    Raises:
+        ValueError: a weight that is no finite number.
+    """
 
     weight: float
-    name: str
+    operand: str | os.PathLike[str] | Pixels
     is_direction: bool = False
 
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ValueError(f"a weight must be a finite number, not {self.weight}")
+
+    @property
+    def name(self) -> str:
+        """The direction's name, the picture's path, or for pixels their size."""
+        if isinstance(self.operand, np.ndarray):
+            return "x".join(str(side) for side in self.operand.shape[1::-1]) + " pixels"
+        return os.fspath(self.operand)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is a picture as it is, neither weighted nor a direction."""
+        return self.weight == 1 and not self.is_direction
+
     def __str__(self) -> str:
-        weight = "" if abs(self.weight) == 1 else f"{abs(self.weight):g}*"
-        return f"{'-' if self.weight < 0 else '+'} {weight}{self.name}"
+        return self.name if self.weight == 1 else f"{self.weight:g}*{self.name}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What lies nearest to a weighted sum of pictures and directions? The ``k`` best of the index are asked for.
+
+    On standardized codes a common positive factor of all weights changes nothing, and -1 asks for the opposite.
+
+    Raises:
+        ValueError: a question without terms.
+    """
+
+    terms: tuple[Term, ...]
+    k: int = 10
+    metric: Metric = "euclidean"
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise ValueError("a question needs a picture or a direction at least")
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether its code is made from others, and not that of one picture."""
+        return len(self.terms) > 1 or not self.terms[0].is_plain
+
+    @property
+    def title(self) -> str:
+        """The question on one line, as ``parse_terms`` reads it: ``a.jpg + 0.5*b.jpg - smile``."""
+        first, *others = self.terms
+        signed = [("-" if term.weight < 0 else "+", Term(abs(term.weight), term.name)) for term in others]
+        return " ".join([str(first), *(f"{sign} {term}" for sign, term in signed)])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question with the code float32 (d,) that it comes to, and its hits, best first.
+
+    ``realism``, ``spread`` and ``novelty`` tell of a question that is one picture: -avg(E(x)), std(E(x)), and the share
+    of the collection that is less novel, None where that is too small to tell. Of sums they are None.
+    """
+
+    question: Question
+    code: Floats
+    hits: list[Hit]
+    realism: float | None = None
+    spread: float | None = None
+    novelty: float | None = None
+
+    @property
+    def title(self) -> str:
+        return self.question.title
+
+    @property
+    def is_novel(self) -> bool:
+        """Whether the picture is so unlike the collection that the model may not know its kind; hits mean less then."""
+        return self.novelty is not None and self.novelty > NOVEL
+
+
+def ask(searcher: Searcher, question: Question) -> Answer:
+    """Answer one question. Pictures that stand in it are left out of its hits.
+
+    Raises:
+        PictureRefused: a picture cannot be read.
+        NoDirection: the index knows none of that name.
+        ValueError: the terms cancel out, ``k`` is below 1, or there is no such metric.
+    """
+    (answer,) = ask_all(searcher, [question])
+    if isinstance(answer, PictureRefused):
+        raise answer
+    return answer
+
+
+def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | PictureRefused]:
+    """As ``ask`` for many questions at once, whose pictures are encoded in batches.
+
+    A picture that cannot be read costs its own question, in whose place the refusal stands.
+    """
+    directions = _vectors(searcher, questions)
+    answers: dict[int, Answer | PictureRefused] = {}
+    for places in _batches(questions):
+        answers |= zip(places, _ask_batch(searcher, [questions[place] for place in places], directions), strict=True)
+    return [answers[place] for place in range(len(questions))]
+
+
+def parse_term(word: str, is_direction: bool = False) -> Term:
+    """``0.5*a.jpg`` as a term; a file whose very name looks like that is itself meant."""
+    weighed = None if not is_direction and os.path.lexists(word) else WEIGHED.fullmatch(word)
+    return Term(float(weighed[1]), weighed[2], is_direction) if weighed else Term(1.0, word, is_direction)
 
 
 def parse_terms(words: Sequence[str]) -> list[Term] | None:
@@ -40,54 +159,77 @@ def parse_terms(words: Sequence[str]) -> list[Term] | None:
     if len(words) % 2 == 0 or any((word in SIGNS) != bool(place % 2) for place, word in enumerate(words)):
         raise ValueError("pictures and signs must take turns: a.jpg + b.jpg - 0.5*c.jpg")
     signs = [1.0, *(SIGNS[word] for word in words[1::2])]
-    return [_term(sign, word) for sign, word in zip(signs, words[::2], strict=True)]
+    return [_times(sign, parse_term(word)) for sign, word in zip(signs, words[::2], strict=True)]
 
 
 def parse_directions(plus: Iterable[str], minus: Iterable[str] = ()) -> list[Term]:
     """Directions to go, ``smile`` or ``0.5*smile``, and those to go backwards."""
     signed = [(1.0, word) for word in plus] + [(-1.0, word) for word in minus]
-    return [_term(sign, word, is_direction=True) for sign, word in signed]
+    return [_times(sign, parse_term(word, is_direction=True)) for sign, word in signed]
 
 
-def _term(sign: float, word: str, is_direction: bool = False) -> Term:
-    weighed = WEIGHED.fullmatch(word)
-    weight, name = (float(weighed[1]), weighed[2]) if weighed else (1.0, word)
-    return Term(sign * weight, name, is_direction)
+def _times(sign: float, term: Term) -> Term:
+    return Term(sign * term.weight, term.operand, term.is_direction)
 
 
-def combined(retriever: Retriever, terms: Sequence[Term]) -> tuple[Floats, frozenset[int]]:
-    """The code (d,) that terms add up to, standardized where those of the model are, and the ids of their pictures.
-
-    Raises:
-        PictureRefused: a picture cannot be read.
-        NoDirection: the index knows none of that name.
-        ValueError: the terms cancel out.
-    """
-    vectors: list[Floats] = []
-    ids: frozenset[int] = frozenset()
-    for term in terms:
-        if term.is_direction:
-            vectors.append(retriever.direction(term.name).vector)
-        else:
-            seen = retriever.look_at(term.name)
-            vectors.append(seen.code)
-            ids |= seen.ids
-    if len(vectors) == 1:
-        return vectors[0], ids
-    return added_up(np.stack(vectors), [term.weight for term in terms], retriever.model.standardized), ids
+def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Floats]:
+    """The directions that are asked for, read from the index once."""
+    names = {term.name for question in questions for term in question.terms if term.is_direction}
+    known = searcher.directions() if names else {}
+    return {name: (known.get(name) or searcher.direction(name)).vector for name in sorted(names)}
 
 
-def added_up(vectors: Floats, weights: Sequence[float], standardized: bool) -> Floats:
-    """The weighted sum (d,) of vectors (n, d); where codes are ``standardized``, brought to average 0 and deviation 1.
+def _batches(questions: Sequence[Question]) -> Iterator[list[int]]:
+    """The places of questions whose hits can be fetched together: of one ``k`` and one metric."""
+    alike: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    for place, question in enumerate(questions):
+        alike[question.k, question.metric].append(place)
+    for places in alike.values():
+        yield from (places[start : start + ANSWERED_AT_ONCE] for start in range(0, len(places), ANSWERED_AT_ONCE))
 
-    Raises:
-        ValueError: they cancel out.
-    """
-    total: Floats = np.asarray(np.asarray(weights) @ vectors, np.float32)
-    if not np.isfinite(total @ total):
-        raise ValueError("the weights are too large to add up")
-    if not standardized:
-        return total
-    if total.std() < 1e-4:
-        raise ValueError("these pictures cancel out, and nothing is left to look for")
-    return standardize(total)
+
+def _ask_batch(
+    searcher: Searcher, questions: Sequence[Question], directions: Mapping[str, Floats]
+) -> list[Answer | PictureRefused]:
+    looks = _looks(searcher, questions)
+    seen = {place: look for place, look in enumerate(looks) if not isinstance(look, PictureRefused)}
+    codes = {place: _code(searcher, questions[place], look, directions) for place, look in seen.items()}
+    left_out = [frozenset[int]().union(*(one.ids for one in look)) for look in seen.values()]
+    k, metric = questions[0].k, questions[0].metric
+    hits = searcher.query_codes(np.stack(list(codes.values())), k, metric=metric, left_out=left_out) if codes else []
+    answers = {
+        place: _answer(searcher, questions[place], seen[place], codes[place], found)
+        for place, found in zip(codes, hits, strict=True)
+    }
+    return [look if isinstance(look, PictureRefused) else answers[place] for place, look in enumerate(looks)]
+
+
+def _looks(searcher: Searcher, questions: Sequence[Question]) -> list[list[Seen] | PictureRefused]:
+    """What is seen in the pictures of each question, in its terms' order, or the refusal of the first that is none."""
+    pictures = [[term.operand for term in question.terms if not term.is_direction] for question in questions]
+    looks = iter(look_at_all(searcher, [picture for some in pictures for picture in some]))
+    return [_all_or_refusal([next(looks) for _ in some]) for some in pictures]
+
+
+def _all_or_refusal(looks: Sequence[Seen | PictureRefused]) -> list[Seen] | PictureRefused:
+    seen: list[Seen] = []
+    for look in looks:
+        if isinstance(look, PictureRefused):
+            return look
+        seen.append(look)
+    return seen
+
+
+def _code(searcher: Searcher, question: Question, seen: Sequence[Seen], directions: Mapping[str, Floats]) -> Floats:
+    """The code (d,) that a question's terms add up to."""
+    if not question.is_sum:
+        return seen[0].code
+    codes = iter(seen)
+    vectors = [directions[term.name] if term.is_direction else next(codes).code for term in question.terms]
+    return weighted_sum(np.stack(vectors), [term.weight for term in question.terms], searcher.model.standardized)
+
+
+def _answer(searcher: Searcher, question: Question, seen: Sequence[Seen], code: Floats, hits: list[Hit]) -> Answer:
+    if question.is_sum:
+        return Answer(question, code, hits)
+    return Answer(question, code, hits, seen[0].realism, seen[0].spread, searcher.novelty(seen[0]))

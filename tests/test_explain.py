@@ -1,9 +1,10 @@
-"""What a query is told about itself and its hits: strangeness, heat maps, directions."""
+"""What a query is told about itself and its hits: novelty, heat maps, directions."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,8 @@ from conftest import Run, draw_shapes, write_shapes
 from PIL import Image
 
 from retrieval import NoDirection, PathError, Retriever, learn_direction, load_model
-from retrieval.ask import parse_directions
-from retrieval.explore.novelty import FEWEST, strangeness
-from retrieval.pages.explain import heat_maps
+from retrieval.explore.novelty import FEWEST, novelty
+from retrieval.pages.heat import heat_maps
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +40,19 @@ def halves(folder: Path, count: int = 40) -> tuple[Path, Path]:
     return folder / "above", folder / "below"
 
 
-def test_strangeness_is_a_rank_within_the_collection() -> None:
+def test_novelty_is_a_rank_within_the_collection() -> None:
     rng = np.random.default_rng(0)
     looks = np.stack([rng.normal(-3, 0.2, 500), np.exp(rng.normal(0, 0.1, 500))], axis=1).astype(np.float32)
-    ranks = np.array([strangeness(looks, *map(float, look)) for look in looks])
+    ranks = np.array([novelty(looks, *map(float, look)) for look in looks])
     np.testing.assert_allclose(np.sort(ranks), np.arange(500) / 500, atol=2e-3)  # a hundredth is stranger than 99%
-    assert strangeness(looks, -3.0, 1.0) < 0.05  # type: ignore[operator]
-    assert strangeness(looks, -2.0, 1.0) == strangeness(looks, -3.0, 3.0) == strangeness(looks, -3.0, 0.0) == 1.0
-    assert strangeness(looks[: FEWEST - 1], -3.0, 1.0) is None
+    assert novelty(looks, -3.0, 1.0) < 0.05  # type: ignore[operator]
+    assert novelty(looks, -2.0, 1.0) == novelty(looks, -3.0, 3.0) == novelty(looks, -3.0, 0.0) == 1.0
+    assert novelty(looks[: FEWEST - 1], -3.0, 1.0) is None
 
 
-def test_strangeness_where_all_are_the_same() -> None:
+def test_novelty_where_all_are_the_same() -> None:
     looks = np.tile(np.array([[-3.0, 1.0]], np.float32), (FEWEST, 1))
-    assert strangeness(looks, -3.0, 1.0) == 0.0
+    assert novelty(looks, -3.0, 1.0) == 0.0
 
 
 def test_a_strange_query_is_warned_of(sampled: Path, latent: Run) -> None:
@@ -62,10 +62,10 @@ def test_a_strange_query_is_warned_of(sampled: Path, latent: Run) -> None:
     strange = latent("query", noise, *words)
     assert "stranger than 99%" in strange.stderr
     (answer,) = json.loads(strange.stdout)["queries"]
-    assert answer["strangeness"] == 1.0
+    assert answer["strangeness"] == answer["novelty"] == 1.0
     assert answer["realism"] == pytest.approx(float(load_model("faces-64").encode_fully([noise]).realism[0]), abs=1e-4)
     with Retriever.open(sampled / "index") as retriever:
-        values = {path: retriever.strangeness(retriever.look_at(path)) for path in (sampled / "photos").iterdir()}
+        values = {path: retriever.novelty(retriever.look_at(path)) for path in (sampled / "photos").iterdir()}
     usual = latent("query", min(values, key=lambda path: values[path] or 0), *words)
     assert usual.stderr == "" and json.loads(usual.stdout)["queries"][0]["strangeness"] < 0.1
 
@@ -155,8 +155,11 @@ def test_what_cannot_be_asked_of_a_direction(
 def test_an_index_of_the_first_days_has_no_directions_and_learns_some(tmp_path: Path, tiny_bundle: Path) -> None:
     above, below = halves(tmp_path / "photos", 5)
     Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle, workers=1).close()
-    with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:
+    with closing(sqlite3.connect(tmp_path / "i" / "catalog.db")) as database, database:
         database.execute("drop table directions")
+        database.execute("alter table meta drop column next_id")
+        database.execute("alter table pictures drop column ctime_ns")
+        database.execute("update meta set schema = 1")
     with Retriever.open(tmp_path / "i") as retriever:
         assert retriever.directions() == {}
         with pytest.raises(NoDirection):
@@ -167,15 +170,9 @@ def test_an_index_of_the_first_days_has_no_directions_and_learns_some(tmp_path: 
         np.testing.assert_allclose(retriever.direction("above").vector, -first.vector, atol=1e-6)
 
 
-def test_words_become_directions() -> None:
-    terms = parse_directions(["smile", "0.5*beard"], ["2*hat"])
-    assert [str(term) for term in terms] == ["+ smile", "+ 0.5*beard", "- 2*hat"]
-    assert all(term.is_direction for term in terms) and [term.weight for term in terms] == [1.0, 0.5, -2.0]
-
-
 def test_arrays_are_looked_at_too(tmp_path: Path, tiny_bundle: Path, shape_folder: Path) -> None:
     with Retriever.build(shape_folder, tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
         pixels = draw_shapes(1)[0][0]
         seen = retriever.look_at(pixels)
         np.testing.assert_array_equal(seen.code, retriever.model.encode([pixels])[0])
-        assert seen.ids == frozenset() and retriever.strangeness(seen) is None
+        assert seen.ids == frozenset() and retriever.novelty(seen) is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from index.records import Direction
 from retrieval.arrays import Floats
 from retrieval.errors import PathError
+from retrieval.explore.sums import weighted_sum
 from retrieval.models.encode import encode_files
 from retrieval.models.model import Model
 from retrieval.pictures.files import find_images
@@ -44,6 +46,18 @@ def learn_direction(
     lacking = _codes_below(model, without_folder, workers)
     vector = np.asarray(having.mean(0) - lacking.mean(0), np.float32)
     return Direction(name, vector, len(having), len(lacking), _accuracy(having, lacking))
+
+
+def along(direction: Direction, code: Floats, steps: Sequence[float], standardized: bool) -> Floats:
+    """Codes float32 (n, d) on the way through ``code`` (d,): that many ``steps`` along the direction, each.
+
+    One step leads from the average picture without it to the average one with it; a negative one leads back.
+
+    Raises:
+        ValueError: ``code`` and the direction cancel out at a step.
+    """
+    pair = np.stack([code, direction.vector])
+    return np.stack([weighted_sum(pair, [1.0, float(step)], standardized) for step in steps])
 
 
 def _codes_below(model: Model, folder: str | os.PathLike[str], workers: int | None) -> Floats:

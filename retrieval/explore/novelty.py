@@ -1,4 +1,4 @@
-"""How strange a picture is to a model, calibrated on a collection that the model is used for.
+"""How novel a picture is to a model (novelty detection), calibrated on a collection that the model is used for.
 
 The critic's verdict alone (``realism``) is a weak sign: its scale drifts in training, and drawings or flat areas may
 score better than photographs. How far a code had to be shrunk to be standardized (``spread``) is the stronger one. Both
@@ -20,8 +20,8 @@ FEWEST = 100  # of fewer a hundredth cannot be told
 TINY = 1e-6
 
 
-def strangeness(looks: Floats, realism: float, spread: float) -> float | None:
-    """The share of ``looks`` (n, 2), a collection's realism and spread, that is less strange; None if there are few."""
+def novelty(looks: Floats, realism: float, spread: float) -> float | None:
+    """The share of ``looks`` (n, 2), a collection's realism and spread, that is less novel; None if there are few."""
     if len(looks) < FEWEST:
         return None
     usual = np.stack([looks[:, 0], np.log(np.maximum(looks[:, 1], TINY))], axis=1).astype(np.float64)
@@ -29,3 +29,4 @@ def strangeness(looks: Floats, realism: float, spread: float) -> float | None:
     one = np.array([realism, math.log(max(spread, TINY))]) - middle
     distances = np.einsum("ni,ij,nj->n", usual - middle, inverse, usual - middle)
     return float(np.mean(distances < one @ inverse @ one))
+

@@ -1,0 +1,90 @@
+"""What the model sees in pictures: taken from the index where it holds them unchanged, else encoded, in batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from retrieval.arrays import Floats, Pixels
+from retrieval.errors import PictureRefused
+from retrieval.models.model import Model
+from retrieval.opened import Opened
+from retrieval.places import is_unchanged, rows_of_file
+
+Query = str | os.PathLike[str] | Pixels
+ENCODED_AT_ONCE = 256  # squares that are held in memory
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the model sees in one picture: ``code`` float32 (d,), ``realism`` -avg(E(x)) and ``spread`` std(E(x)); and
+    ``ids`` of the very file in the index, by whatever names.
+    """
+
+    code: Floats
+    realism: float
+    spread: float
+    ids: frozenset[int] = frozenset()
+
+
+def look_at_all(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
+    """What the model sees in each picture, or why it cannot be read: a bad file costs itself.
+
+    A picture that is indexed and did not change is not read; one that is named twice is read once.
+
+    Raises:
+        ValueError: an array that is not uint8 (h, w, 3).
+    """
+    distinct = {_key(picture): picture for picture in pictures}
+    seen = dict(zip(distinct, _look_at(searcher, list(distinct.values())), strict=True))
+    return [seen[_key(picture)] for picture in pictures]
+
+
+def _key(picture: Query) -> str | int:
+    return id(picture) if isinstance(picture, np.ndarray) else os.fspath(picture)
+
+
+def _look_at(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
+    known = [indexed(searcher, picture) for picture in pictures]
+    looks: list[Seen | PictureRefused | None] = [seen for seen, _ in known]
+    fresh = [place for place, seen in enumerate(looks) if seen is None]
+    for start in range(0, len(fresh), ENCODED_AT_ONCE):
+        places = fresh[start : start + ENCODED_AT_ONCE]
+        for place, one in zip(places, _encode(searcher.model, [pictures[p] for p in places]), strict=True):
+            looks[place] = one if isinstance(one, PictureRefused) else replace(one, ids=known[place][1])
+    return [look for look in looks if look is not None]
+
+
+def _encode(model: Model, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
+    squares = [_square(model, picture) for picture in pictures]
+    read = [one for one in squares if not isinstance(one, PictureRefused)]
+    encoded = model.encode_squares(np.array(read, np.uint8).reshape(-1, model.image_size, model.image_size, 3))
+    facts = zip(encoded.codes, encoded.realism, encoded.spread, strict=True)
+    seen = (Seen(code, float(realism), float(spread)) for code, realism, spread in facts)
+    return [one if isinstance(one, PictureRefused) else next(seen) for one in squares]
+
+
+def _square(model: Model, picture: Query) -> Pixels | PictureRefused:
+    try:
+        return model.square(picture)
+    except PictureRefused as refusal:
+        return refusal
+
+
+def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[int]]:
+    """What the index holds of this very file, if it did not change since; and its ids, by whatever names."""
+    if isinstance(picture, np.ndarray):
+        return None, frozenset()
+    with searcher.index.rows.snapshot():
+        rows = rows_of_file(searcher.index.rows, picture)
+        codes = searcher.index.rows.codes([row.id for row in rows[:1] if row.id is not None])
+    ids = frozenset(row.id for row in rows if row.id is not None)
+    for row in rows[:1]:  # the name that was given
+        code = codes.get(row.id or 0)
+        if code is not None and row.status == "found" and is_unchanged(row, picture):
+            assert row.realism is not None and row.spread is not None
+            return Seen(code, row.realism, row.spread, ids), ids
+    return None, ids
