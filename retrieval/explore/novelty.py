@@ -29,4 +29,3 @@ def novelty(looks: Floats, realism: float, spread: float) -> float | None:
     one = np.array([realism, math.log(max(spread, TINY))]) - middle
     distances = np.einsum("ni,ij,nj->n", usual - middle, inverse, usual - middle)
     return float(np.mean(distances < one @ inverse @ one))
-
