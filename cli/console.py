@@ -53,6 +53,13 @@ device_option = click.option(
     show_default=True,
     help="Where the model runs.",
 )
+search_option = click.option(
+    "--search-on",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="Where codes are searched; gpu needs FAISS for GPUs.",
+)
 workers_option = click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode [default: one a core]."
 )

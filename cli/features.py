@@ -61,11 +61,13 @@ def features(
     scratch = _scratch(output, photos, model)
     if photos:
         with bar("file", "encoding") as progress:
-            retriever = Retriever.build(photos, scratch, model, workers, device, progress)
+            retriever = Retriever.build(
+                photos, scratch, model=model, workers=workers, device=device, report=progress
+            )
         if skipped := retriever.skipped():
             say(f"left out, being no pictures: {counted(len(skipped), 'file')}, such as {shown_path(skipped[0][0])}")
     else:
-        retriever = Retriever.open(index_folder, device)
+        retriever = Retriever.open(index_folder, device=device)
     with retriever, bar("picture", "writing") as progress:
         count, dim = write_features(retriever, output, progress), retriever.latent_dim
     if photos:

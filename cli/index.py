@@ -16,7 +16,7 @@ from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
 if TYPE_CHECKING:
-    from retrieval import Budget, Retriever, Status, Summary
+    from retrieval import Budget, Library, Status, Summary
 
 REASONS_SHOWN = 12
 
@@ -58,6 +58,9 @@ latency_option = click.option(
 )
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 where files were skipped.")
 retry_option = click.option("--retry", is_flag=True, help="Read files again that were skipped before.")
+reread_option = click.option(
+    "--reread", is_flag=True, help="Read all files again, also those that seem unchanged by size and dates."
+)
 
 
 @click.group()
@@ -78,6 +81,7 @@ def index() -> None:
 @workers_option
 @device_option
 @retry_option
+@reread_option
 @memory_option
 @latency_option
 @click.option("--no-generator", is_flag=True, help="An index that cannot paint what it holds, for good.")
@@ -91,6 +95,7 @@ def build(
     workers: int | None,
     device: Device,
     retry: bool,
+    reread: bool,
     memory: float | None,
     latency: float | None,
     no_generator: bool,
@@ -101,17 +106,26 @@ def build(
     Run again, it takes in what is new, changed or gone. It can be stopped at any moment and goes on where it
     was. Of --memory and --latency, which the index keeps, the one that is left away is not limited.
     """
-    from retrieval import Retriever
+    from retrieval import Library
 
     started = time.monotonic()
     with bar("file", "indexing") as report:
-        retriever = Retriever.build(
-            photos, index_folder, model, workers, device, report, retry, _budget(memory, latency), not no_generator
+        library = Library.build(
+            photos,
+            index_folder,
+            model=model,
+            workers=workers,
+            device=device,
+            report=report,
+            retry=retry,
+            reread=reread,
+            budget=_budget(memory, latency),
+            generator=not no_generator,
         )
-    with retriever:
-        assert retriever.last_summary is not None
-        _tell(retriever, retriever.last_summary, time.monotonic() - started)
-        _finish(ctx, retriever.last_summary, strict)
+    with library:
+        assert library.summary is not None
+        _tell(library, library.summary, time.monotonic() - started)
+        _finish(ctx, library.summary, strict)
 
 
 @index.command(epilog="\b\nExample:\n  latent index update")
@@ -119,6 +133,7 @@ def build(
 @workers_option
 @device_option
 @retry_option
+@reread_option
 @memory_option
 @latency_option
 @strict_option
@@ -129,6 +144,7 @@ def update(
     workers: int | None,
     device: Device,
     retry: bool,
+    reread: bool,
     memory: float | None,
     latency: float | None,
     strict: bool,
@@ -137,13 +153,14 @@ def update(
 
     Unchanged files are passed over by date and size, renamed ones are recognised by their content.
     """
-    from retrieval import Retriever
+    from retrieval import Library
 
     started = time.monotonic()
-    with Retriever.open(index_folder, device) as retriever:
+    with Library.open(index_folder, device=device) as library:
         with bar("file", "updating") as report:
-            summary = retriever.update(workers, report, retry, _budget(memory, latency))
-        _tell(retriever, summary, time.monotonic() - started)
+            budget = _budget(memory, latency)
+            summary = library.update(workers, report, retry=retry, reread=reread, budget=budget)
+        _tell(library, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
 
 
@@ -165,7 +182,7 @@ def _searching(facts: Status) -> str:
     return f"{facts.search}: {cost}" + (f", recall {facts.search_recall:.3f}" if facts.search != "exact" else "")
 
 
-def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
+def _tell(library: Library, summary: Summary, seconds: float) -> None:
     words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
     click.echo("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
@@ -179,10 +196,10 @@ def _tell(retriever: Retriever, summary: Summary, seconds: float) -> None:
         say(f"Warning: {shown} is not there; its pictures are kept. Gone for good? latent index remove {shown}")
     for folder in summary.unreadable_folders:
         say(f"Warning: {shown_path(folder)} may not be listed; what is known of it is kept.")
-    found = len(retriever)
+    found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    click.echo(f"{counted(found, 'picture')} in {shown_path(str(retriever.folder))} ({seconds:.1f} s{rate})")
-    facts = retriever.status()
+    click.echo(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
+    facts = library.status()
     if facts.search != "exact":
         click.echo(f"searched by {_searching(facts)}")
     if not facts.search_fits:
@@ -202,11 +219,11 @@ def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(index_folder: str | None, skipped: bool, form: str) -> None:
     """Show what is in the index: counts, model, sizes on disk, generation."""
-    from retrieval import Retriever
+    from retrieval import Library
 
-    with Retriever.open(index_folder) as retriever:
-        facts = retriever.status()
-        files = retriever.skipped() if skipped else []
+    with Library.open(index_folder) as library:
+        facts = library.status()
+        files = library.skipped() if skipped else []
     if form == "json":
         more = {"skipped_files": [{"path": path, "reason": reason} for path, reason in files]} if skipped else {}
         click.echo(json.dumps({"schema": 1, **dataclasses.asdict(facts), **more}, indent=2))
@@ -241,19 +258,19 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
 
     Exits with 1 where something is wrong (and, with --repair, still is).
     """
-    from retrieval import Retriever
+    from retrieval import Library
 
-    with Retriever.open(index_folder) as retriever:
-        faults = retriever.verify(repair)
+    with Library.open(index_folder) as library:
+        faults = library.verify(repair)
         for fault in faults:
             click.echo(printable(fault))
         if faults and repair:
-            faults = retriever.verify()
+            faults = library.verify()
             click.echo(f"after repair: {counted(len(faults), 'fault')}")
             for fault in faults:
                 click.echo(printable(fault))
         if not faults:
-            click.echo(f"all is well: {counted(len(retriever), 'picture')} checked")
+            click.echo(f"all is well: {counted(len(library), 'picture')} checked")
     if faults:
         ctx.exit(1)
 
@@ -267,8 +284,8 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     An update does not bring these files back, but knows them by their names alone: under a new name they are new.
     Building on their folder by name brings them back.
     """
-    from retrieval import Retriever
+    from retrieval import Library
 
-    with Retriever.open(index_folder) as retriever:
-        gone = retriever.remove(paths)
-        click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(retriever), 'picture')} left")
+    with Library.open(index_folder) as library:
+        gone = library.remove(paths)
+        click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")

@@ -66,11 +66,11 @@ def map_(
     Below it stands what the generator paints for the average of each cluster. In the page a wheel zooms, dragging
     moves, a click on a painting goes to its cluster and one on a picture opens it.
     """
-    from retrieval import Retriever
+    from retrieval import Searcher
     from retrieval.explore.plane import lay_out, thumbnails
     from retrieval.pages.map import map_html, map_png
 
-    with Retriever.open(index_folder, device) as retriever:
+    with Searcher.open(index_folder, device=device) as retriever:
         plane = lay_out(retriever, layout, most, clusters, seed)
     thumbs = thumbnails(plane.paths, workers)
     if output.lower().endswith(".html"):

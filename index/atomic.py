@@ -7,25 +7,31 @@ else. The data is on the disk before the name points to it, and the name before 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
+NAME_KEPT = 50  # letters: with what is added, a name must fit into 255 bytes
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the path of a new, empty file beside ``path``, for whatever writes it; at the end it takes ``path``'s place.
+    """Yield the path of a new, empty file beside ``path``, for whatever writes it; then it takes ``path``'s place.
 
-    Where the body raises, the new file is deleted and ``path`` is as it was.
+    Where the body raises, the new file is deleted and ``path`` is as it was. A device or a pipe, which nothing can take
+    the place of, is yielded itself.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full; it names ``path``.
     """
     target = Path(path)
-    part = target.with_name(f"{target.name}.{secrets.token_hex(8)}{PART}")
+    if _is_stream(target):
+        yield target
+        return
+    part = target.with_name(f"{target.name[:NAME_KEPT]}.{secrets.token_hex(8)}{PART}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield part
@@ -34,10 +40,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None and os.fspath(error.filename) == os.fspath(part):
+        if isinstance(error, OSError) and _is_about(error, part):
             raise OSError(error.errno, error.strerror, os.fspath(target)) from error
         raise
     flush_folder(target.parent)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether this is a device, a pipe, or a name of an open file, as /dev/stdout is."""
+    if path.is_symlink() and os.fspath(path.readlink()).startswith("/proc/"):
+        return True
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _is_about(error: OSError, part: Path) -> bool:
+    """Whether an error tells of the new file: by its name, or as full disks do without any."""
+    if error.filename is None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return os.fspath(error.filename) == os.fspath(part)
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:

@@ -59,3 +59,9 @@ class MissingExtra(LatentError):
     """An optional package is needed; the text holds the exact pip line."""
 
     code = "missing_extra"
+
+
+class AddressUnknown(LatentError):
+    """An address of an index that is of no kind that this program knows."""
+
+    code = "address_unknown"

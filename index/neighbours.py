@@ -1,7 +1,8 @@
-"""FAISS on plain arrays: nearest neighbours, joins, k-means, principal components. Imported where it is first needed."""
+"""FAISS on plain arrays: nearest neighbours, joins, k-means, principal components. Imported where it is needed."""
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import MissingExtra
+from index.forks import watch
 from index.records import Floats, Ids
 
 FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
@@ -41,6 +43,18 @@ def unit(codes: Floats) -> Floats:
     """Rows scaled to length 1; for standardized codes, whose length is sqrt(d), this is N/sqrt(d)."""
     norms = np.linalg.norm(codes, axis=1, keepdims=True)
     return np.asarray(codes / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+class _Threads:
+    """OpenMP's threads end with a fork, and FAISS would wait for them: a child searches with the thread that it has."""
+
+    def after_fork(self) -> None:
+        if "faiss" in sys.modules:
+            sys.modules["faiss"].omp_set_num_threads(1)
+
+
+_threads = _Threads()
+watch(_threads)
 
 
 def import_faiss() -> Any:

@@ -29,10 +29,11 @@ class Meta:
     stamp: bytes = b""
     found: int = 0
     rebuild_from: int = 0
+    next_id: int = 1
 
 
 class Row(NamedTuple):  # not a dataclass: an update reads a hundred thousand of them before it does anything
-    """A row about one file; ``path`` is relative to its root. Unsaved rows have no ``id``."""
+    """A row about one file, whatever became of it; ``path`` is relative to its root. Unsaved rows have no ``id``."""
 
     root_id: int
     path: bytes
@@ -47,6 +48,55 @@ class Row(NamedTuple):  # not a dataclass: an update reads a hundred thousand of
     reason: str | None = None
     id: int | None = None
     generation: int = 0
+    ctime_ns: int | None = None
+
+
+class Found(NamedTuple):
+    """A picture that can be found, with all that is known of one; ``path`` is absolute on this machine."""
+
+    id: int
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    content_hash: bytes
+    width_px: int
+    height_px: int
+    realism: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """What a search found: Euclidean distance and cosine similarity of the codes, in float64."""
+
+    picture: Found
+    distance: float
+    similarity: float
+
+    @property
+    def id(self) -> int:
+        return self.picture.id
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What searching may cost; None where that is not limited."""
+
+    memory_bytes: int | None = None
+    latency_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How codes are laid out for searching: what that is expected to take for one query, and the part of the ten
+    nearest that it found when it was built, 1 where it is exact. ``fits``: whether that is within the budget.
+    """
+
+    name: str
+    memory_bytes: int
+    latency_s: float
+    recall: float
+    fits: bool
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from index.local.structures import Budget
-    from index.records import Direction
-    from retrieval.copies.apply import Act, apply_plan, load_plan, undo
-    from retrieval.copies.find import Compared, Evidence, Group, Plan, compare_pictures, find_copies
+    from index.records import Budget, Direction
+    from retrieval.copies.apply import Act, apply_plan, undo
+    from retrieval.copies.compare import Compared, compare_pictures
+    from retrieval.copies.find import find_copies
+    from retrieval.copies.plan import Evidence, Group, Plan, load_plan
     from retrieval.errors import (
         Diverged,
         IndexBusy,
@@ -34,12 +35,16 @@ if TYPE_CHECKING:
     from retrieval.explore.directions import learn_direction
     from retrieval.explore.tables import write_features
     from retrieval.ingest.commit import Summary
-    from retrieval.models.model import Encoded, Model, load_model, shipped_models
+    from retrieval.library import Library
+    from retrieval.models.bundle import shipped_models
+    from retrieval.models.model import Encoded, Model, load_model
     from retrieval.models.transformer import CodeTransformer
     from retrieval.pictures.decode import read_image
     from retrieval.pictures.files import find_images
     from retrieval.places import locate_index
-    from retrieval.retriever import Hit, Retriever, Seen
+    from retrieval.retriever import Retriever
+    from retrieval.searcher import Hit, Searcher
+    from retrieval.seen import Seen
     from retrieval.status import Status
 
 __all__ = [
@@ -59,6 +64,7 @@ __all__ = [
     "IndexUnwritable",
     "JoinTooWide",
     "LatentError",
+    "Library",
     "MissingExtra",
     "Model",
     "ModelError",
@@ -69,6 +75,7 @@ __all__ = [
     "Plan",
     "PlanError",
     "Retriever",
+    "Searcher",
     "Seen",
     "Status",
     "Summary",
@@ -91,16 +98,21 @@ _ROOMS = {
     "retrieval.pictures.decode": ("read_image",),
     "retrieval.pictures.files": ("find_images",),
     "retrieval.ingest.commit": ("Summary",),
-    "index.local.structures": ("Budget",),
-    "retrieval.copies.apply": ("Act", "apply_plan", "load_plan", "undo"),
-    "index.records": ("Direction",),
+    "index.records": ("Budget", "Direction"),
+    "retrieval.copies.apply": ("Act", "apply_plan", "undo"),
     "retrieval.explore.directions": ("learn_direction",),
-    "retrieval.copies.find": ("Compared", "Evidence", "Group", "Plan", "compare_pictures", "find_copies"),
-    "retrieval.models.model": ("Encoded", "Model", "load_model", "shipped_models"),
+    "retrieval.copies.compare": ("Compared", "compare_pictures"),
+    "retrieval.copies.find": ("find_copies",),
+    "retrieval.copies.plan": ("Evidence", "Group", "Plan", "load_plan"),
+    "retrieval.models.bundle": ("shipped_models",),
+    "retrieval.models.model": ("Encoded", "Model", "load_model"),
     "retrieval.models.transformer": ("CodeTransformer",),
     "retrieval.explore.tables": ("write_features",),
     "retrieval.places": ("locate_index",),
-    "retrieval.retriever": ("Hit", "Retriever", "Seen"),
+    "retrieval.library": ("Library",),
+    "retrieval.retriever": ("Retriever",),
+    "retrieval.searcher": ("Hit", "Searcher"),
+    "retrieval.seen": ("Seen",),
     "retrieval.status": ("Status",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}

@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from pathlib import Path
 
-from index.local.catalog import Catalog
-from index.local.store import Store
+from index.door import Rows, RowsWriter
+from index.opening import folder_of, nearest_index
 from index.records import Row
 from retrieval.errors import PathError
-from retrieval.ingest.commit import Scope, is_below
+from retrieval.ingest.survey import Scope, is_as_it_was
 
-INDEX_NAME = ".latent"
 ENVIRONMENT = "LATENT_INDEX"
+SEPARATOR = os.sep.encode()
 
 
 def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
     """The index folder that is meant: ``index``, else $LATENT_INDEX, else ``.latent`` here or in a folder above.
 
     Where there is none yet, it is ``.latent`` in ``start`` (by default the current folder).
+
+    Raises:
+        AddressUnknown: an address that is no folder's.
     """
     named = index or os.environ.get(ENVIRONMENT)
-    if named:
-        return Path(os.path.realpath(named))
-    here = Path(os.path.realpath(start or os.getcwd()))
-    for folder in (here, *here.parents):
-        if os.path.isfile(folder / INDEX_NAME / "catalog.db"):
-            return folder / INDEX_NAME
-    return here / INDEX_NAME
+    return folder_of(named) if named else nearest_index(start or os.getcwd())
 
 
-def all_scopes(store: Store, retry: bool = False) -> list[Scope]:
-    """What an update looks through: every root."""
-    roots = store.catalog.roots()
-    return [_scope(store, root_id, root, root, retry=retry) for root_id, root in roots.items()]
+def all_scopes(rows: Rows, index: str, retry: bool = False, reread: bool = False) -> list[Scope]:
+    """What an update looks through: every root, but not the folder ``index`` itself."""
+    known = rows.roots()
+    return [_scope(known, index, root_id, root, root, retry=retry, reread=reread) for root_id, root in known.items()]
 
 
-def scopes_below(store: Store, wanted: list[str], retry: bool) -> list[Scope]:
+def scopes_below(
+    rows: RowsWriter, index: str, wanted: list[str], retry: bool = False, reread: bool = False
+) -> list[Scope]:
     """What a build on folders looks through: each one, as a part of the root that reaches it or as a new root.
 
     Roots that lie inside them are brought up to date too, and those that are not there may turn out to be these.
@@ -45,22 +45,32 @@ def scopes_below(store: Store, wanted: list[str], retry: bool) -> list[Scope]:
     for path in sorted(set(wanted), key=lambda path: (len(path), path)):
         if any(_reaches(folder, path) for _, _, folder in parts):
             continue
-        reaching = [(root_id, root) for root_id, root in store.catalog.roots().items() if _reaches(root, path)]
+        reaching = [(root_id, root) for root_id, root in rows.roots().items() if _reaches(root, path)]
         if not reaching:
-            reaching = [(store.catalog.add_root(path), path)]
+            reaching = [(rows.add_root(path), path)]
         parts.append((*max(reaching, key=lambda pair: len(pair[1])), path))
-    scopes = [_scope(store, *part, explicit=True, retry=retry) for part in parts]
+    known = rows.roots()
+    scopes = [_scope(known, index, *part, explicit=True, retry=retry, reread=reread) for part in parts]
     taken = {root_id for root_id, _, _ in parts}
-    for root_id, root in store.catalog.roots().items():
+    for root_id, root in known.items():
         inside = any(_inside(root, folder) for _, _, folder in parts)
         if root_id not in taken and (inside or not os.path.isdir(root)):
-            scopes.append(_scope(store, root_id, root, root, retry=retry))
+            scopes.append(_scope(known, index, root_id, root, root, retry=retry, reread=reread))
     return scopes
 
 
-def _scope(store: Store, root_id: int, root: str, folder: str, explicit: bool = False, retry: bool = False) -> Scope:
-    others = tuple(path for other, path in store.catalog.roots().items() if other != root_id and _inside(path, root))
-    return Scope(root_id, root, folder, (*others, str(store.folder)), explicit, retry)
+def _scope(
+    known: dict[int, str],
+    index: str,
+    root_id: int,
+    root: str,
+    folder: str,
+    explicit: bool = False,
+    retry: bool = False,
+    reread: bool = False,
+) -> Scope:
+    others = tuple(path for other, path in known.items() if other != root_id and _inside(path, root))
+    return Scope(root_id, root, folder, (*others, index), explicit, retry, reread)
 
 
 def _reaches(folder: str, path: str) -> bool:
@@ -70,30 +80,49 @@ def _reaches(folder: str, path: str) -> bool:
     return not any(part.startswith(".") for part in Path(os.path.relpath(path, folder)).parts)
 
 
-def rows_at(catalog: Catalog, path: str | os.PathLike[str]) -> tuple[int, list[Row] | None]:
-    """A root's id and None, or the rows of a picture or below a folder.
+class Listings:
+    """Rows by the paths of files and folders; each root's are read once."""
 
-    Raises:
-        PathError: there are none.
-    """
-    for spelling in _spellings(path):
-        found = _locate(catalog, spelling)
-        if found is None:
-            continue
-        root_id, relative = found
-        if relative == b".":
-            return root_id, None
-        rows = [row for row in catalog.listing(root_id).values() if is_below(row.path, relative)]
-        if rows:
-            return root_id, rows
-    raise PathError(f"{os.fspath(path)} is not in this index")
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._roots = rows, rows.roots()
+        self._listed: dict[int, dict[bytes, Row]] = {}
+        self._sorted: dict[int, list[bytes]] = {}
+
+    def at(self, path: str | os.PathLike[str]) -> tuple[int, list[Row] | None]:
+        """A root's id and None, or the rows of a picture or below a folder.
+
+        Raises:
+            PathError: there are none.
+        """
+        for spelling in _spellings(path):
+            place = _locate(self._roots, spelling)
+            if place is None:
+                continue
+            root_id, relative = place
+            if relative == b".":
+                return root_id, None
+            if found := self._below(root_id, relative):
+                return root_id, found
+        raise PathError(f"{os.fspath(path)} is not in this index", code="not_indexed", path=os.fspath(path))
+
+    def _below(self, root_id: int, path: bytes) -> list[Row]:
+        """The rows of ``path`` itself and of what lies in it."""
+        if root_id not in self._listed:
+            self._listed[root_id] = dict(sorted(self._rows.listing(root_id).items()))
+            self._sorted[root_id] = list(self._listed[root_id])
+        listed, names = self._listed[root_id], self._sorted[root_id]
+        inside, behind = path + SEPARATOR, path + bytes([SEPARATOR[0] + 1])
+        below = names[bisect_left(names, inside) : bisect_left(names, behind)]
+        return [listed[name] for name in ([path] if path in listed else []) + below]
 
 
-def rows_of_file(catalog: Catalog, path: str | os.PathLike[str]) -> list[Row]:
+def rows_of_file(rows: Rows, path: str | os.PathLike[str]) -> list[Row]:
     """The rows of one file: under the name that is given, and under that of what it links to."""
-    places = [_locate(catalog, spelling) for spelling in _spellings(path)]
-    rows = [catalog.at_path(*place) for place in dict.fromkeys(places) if place is not None]
-    return [row for row in rows if row is not None]
+    with rows.snapshot():
+        roots = rows.roots()
+        places = [_locate(roots, spelling) for spelling in _spellings(path)]
+        found = [rows.at_path(*place) for place in dict.fromkeys(places) if place is not None]
+    return [row for row in found if row is not None]
 
 
 def absolute(row: Row, roots: dict[int, str]) -> str:
@@ -101,15 +130,13 @@ def absolute(row: Row, roots: dict[int, str]) -> str:
     return os.path.join(roots[row.root_id], os.fsdecode(row.path))
 
 
-def is_unchanged(row: Row, path: object) -> bool:
-    """Whether ``path`` is that of a file which still has the size and the date of its row."""
-    if not isinstance(path, str | os.PathLike):
-        return False
+def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is that of a file which still has the size and the dates of its row."""
     try:
         facts = os.stat(path)
     except OSError:
         return False
-    return (row.size_bytes, row.mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    return is_as_it_was(row, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _spellings(path: str | os.PathLike[str]) -> list[str]:
@@ -118,9 +145,9 @@ def _spellings(path: str | os.PathLike[str]) -> list[str]:
     return list(dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]))
 
 
-def _locate(catalog: Catalog, path: str) -> tuple[int, bytes] | None:
+def _locate(roots: dict[int, str], path: str) -> tuple[int, bytes] | None:
     """The innermost root that a path lies in, and the path relative to it."""
-    inside = [(root_id, root) for root_id, root in catalog.roots().items() if path == root or _inside(path, root)]
+    inside = [(root_id, root) for root_id, root in roots.items() if path == root or _inside(path, root)]
     if not inside:
         return None
     root_id, root = max(inside, key=lambda pair: len(pair[1]))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
-from index.local.store import Store
-from retrieval.models.kept import MODEL_FOLDER
+from index.door import Index
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,14 @@ class Status:
     search_fits: bool
 
 
-def status_of(folder: Path, store: Store) -> Status:
-    """Counts, model, sizes and generation of the index in ``folder``."""
-    catalog, facts = store.catalog, store.catalog.meta()
-    counts = catalog.counts()
-    reasons = Counter(row.reason or "?" for row in catalog.skipped())
-    structure, quality = store.layout()
+def status_of(index: Index) -> Status:
+    """Counts, model, sizes and generation of an index."""
+    with index.rows.snapshot():
+        facts, counts, roots = index.rows.meta(), index.rows.counts(), index.rows.roots()
+        reasons = Counter(row.reason or "?" for row in index.rows.skipped())
+    layout, sizes = index.layout(), index.sizes()
     return Status(
-        folder=str(folder),
+        folder=index.address,
         model_name=facts.model_name,
         model_digest=facts.model_digest,
         latent_dim=facts.latent_dim,
@@ -56,14 +54,14 @@ def status_of(folder: Path, store: Store) -> Status:
         skipped=counts.get("skipped", 0),
         vanished=counts.get("vanished", 0),
         removed=counts.get("removed", 0),
-        roots=list(catalog.roots().values()),
+        roots=list(roots.values()),
         reasons=dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
-        catalog_bytes=catalog.path.stat().st_size,
-        caches_bytes=sum(path.stat().st_size for path in folder.glob("*.faiss")),
-        model_bytes=sum(path.stat().st_size for path in (folder / MODEL_FOLDER).glob("*")),
-        search=str(structure),
-        search_memory_bytes=structure.memory_bytes(facts.found, facts.latent_dim),
-        search_latency_s=structure.latency_s(facts.found, facts.latent_dim),
-        search_recall=quality.recall,
-        search_fits=structure.fits(facts.found, facts.latent_dim, store.budget),
+        catalog_bytes=sizes["catalog"],
+        caches_bytes=sizes["caches"],
+        model_bytes=sizes["model"],
+        search=layout.name,
+        search_memory_bytes=layout.memory_bytes,
+        search_latency_s=layout.latency_s,
+        search_recall=layout.recall,
+        search_fits=layout.fits,
     )

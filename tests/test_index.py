@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
-from index.local.caches import CacheUnusable, VectorCache
-from index.local.catalog import Catalog
+from index.local.cachefile import CacheUnusable
+from index.local.caches import VectorCache
 from index.local.store import Store
+from index.local.writing import CatalogWriter
 from index.records import Change, Meta, Row
 
 DIM = 24
@@ -37,10 +38,10 @@ def row(number: int, **changes: object) -> Row:
 
 def make_store(folder: Path, codes: np.ndarray, standardized: bool) -> None:
     with Store.writing(folder, create=Meta("m", "digest", DIM, standardized)) as store:
-        store.catalog.add_root(str(folder.parent / "photos"))
+        store.rows.add_root(str(folder.parent / "photos"))
         changes = [Change(row(number), code) for number, code in enumerate(codes)]
         for start in range(0, len(changes), 100):
-            store.catalog.apply(changes[start : start + 100])
+            store.rows.apply(changes[start : start + 100])
         store.refresh_caches()
 
 
@@ -100,19 +101,19 @@ def test_caches_are_caught_up_after_every_kind_of_change(tmp_path: Path) -> None
     make_store(folder, codes, True)
     other = random_codes(3, 5, True)
     with Store.writing(folder) as store:
-        store.catalog.apply([Change(row(60), other[0]), Change(row(3, id=4), other[1])])
-        store.catalog.mark([7], "vanished")
-        store.catalog.mark([8], "removed", forget_codes=True)
+        store.rows.apply([Change(row(60), other[0]), Change(row(3, id=4), other[1])])
+        store.rows.mark([7], "vanished")
+        store.rows.mark([8], "removed", forget_codes=True)
     expected = {number + 1: code for number, code in enumerate(codes)} | {61: other[0], 4: other[1]}
     del expected[7], expected[8]
     with Store.open(folder) as store:
         cache = store.cache("cosine")
         vectors = cache.faiss_index.reconstruct_batch(np.array(sorted(expected)))
         assert not store.cache_faults()
-    assert cache.ids().tolist() == sorted(expected)
+    assert VectorCache.thawed(cache).ids().tolist() == sorted(expected)
     assert np.allclose(vectors, np.stack([expected[i] for i in sorted(expected)]) / np.sqrt(DIM), atol=1e-6)
     with Store.open(folder) as store:  # what was saved is what was searched
-        assert VectorCache.load(store.cache_path("cosine"), "cosine", DIM).generation == store.catalog.meta().generation
+        assert VectorCache.load(store.cache_path("cosine"), "cosine", DIM).generation == store.rows.meta().generation
 
 
 def damage_nothing_left(path: Path) -> None:
@@ -181,11 +182,11 @@ def test_a_batch_lands_whole_or_not_at_all(tmp_path: Path) -> None:
     make_store(folder, codes, True)
     with Store.writing(folder) as store:
         with pytest.raises(IndexDamaged):  # the second row takes a path that is taken
-            store.catalog.apply([Change(row(100), codes[0]), Change(row(5), codes[1])])
-        facts = store.catalog.meta()
+            store.rows.apply([Change(row(100), codes[0]), Change(row(5), codes[1])])
+        facts = store.rows.meta()
         assert (facts.found, facts.generation) == (10, 1)
-        assert store.catalog.at_path(1, b"00100.jpg") is None
-        assert not store.catalog.faults()
+        assert store.rows.at_path(1, b"00100.jpg") is None
+        assert not store.faults()
 
 
 def test_only_one_writer(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_only_one_writer(tmp_path: Path) -> None:
 
 
 def test_no_index_and_no_database(tmp_path: Path) -> None:
-    with pytest.raises(NoIndex, match="latent index build"):
+    with pytest.raises(NoIndex, match="no index at .*nowhere"):
         Store.open(tmp_path / "nowhere")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "catalog.db").write_bytes(b"not a database, certainly not" * 100)
@@ -234,26 +235,26 @@ def test_who_reads_slowly_keeps_no_writer_waiting(tmp_path: Path, monkeypatch: p
     make_store(folder, codes, True)
     monkeypatch.setattr("index.local.database.BUSY_TIMEOUT_S", 0.2)
     with Store.open(folder) as store:
-        rows, page = store.catalog.found_page(0, 10)
+        rows, page = store.rows.found_page(0, 10)
         assert [picture.id for picture in rows] == list(range(1, 11)) and np.array_equal(page, codes[:10])
         with Store.writing(folder) as other:
-            other.catalog.mark([11, 30], "vanished")
-        rows, page = store.catalog.found_page(10, 100)
+            other.rows.mark([11, 30], "vanished")
+        rows, page = store.rows.found_page(10, 100)
         assert [picture.id for picture in rows] == list(range(12, 30)) and np.array_equal(page, codes[11:29])
-        assert store.catalog.found_page(30, 10)[0] == []
+        assert store.rows.found_page(30, 10)[0] == []
 
 
 def test_counting_along_equals_counting(tmp_path: Path) -> None:
     folder = tmp_path / "i"
     make_store(folder, random_codes(40, 10, True), True)
     with Store.writing(folder) as store:
-        catalog: Catalog = store.catalog
+        catalog: CatalogWriter = store.rows
         catalog.mark([1, 2, 3], "vanished")
         catalog.mark([2], "found")
         catalog.mark([2, 3], "removed", forget_codes=True)
         catalog.apply([Change(row(4, id=5, status="skipped", reason="x", realism=None))])
         assert catalog.meta().found == catalog.counts()["found"] == 36
-        assert not catalog.faults()
+        assert not store.faults()
         assert catalog.drop_root(1) == 40
         assert catalog.meta().found == 0
 
@@ -283,7 +284,7 @@ def test_both_faiss_packages_are_refused(tmp_path: Path) -> None:
         facts = tmp_path / f"{name}-1.0.dist-info"
         facts.mkdir()
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-    code = "from index.local.caches import check_faiss; check_faiss()"
+    code = "from index.neighbours import check_faiss; check_faiss()"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert "overwrite each other" in done.stderr

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from index.errors import MissingExtra
-from index.local.caches import TAIL, CacheUnusable, VectorCache
+from index.local.cachefile import TAIL, CacheUnusable, trailer_of
+from index.local.caches import VectorCache
 from index.local.store import Store
-from index.local.structures import EXACT, QUANTIZED, Budget, Structure, choose
-from index.records import Change
+from index.local.structures import EXACT, QUANTIZED, Quality, Structure, choose, read_budget, write_budget
+from index.records import Budget, Change
 from tests.test_index import DIM, brute_force, make_store, row, standard
 
 MB = 1_000_000
@@ -59,6 +60,14 @@ def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
     assert 0.9 * said <= taken <= 1.1 * said, (taken, said)
 
 
+def laid_out(store: Store) -> tuple[Structure, Quality]:
+    """How the cache that is saved is laid out, and how well it answers; what the door says of it agrees."""
+    trailer = trailer_of(store.cache_path("cosine"))
+    assert trailer is not None and store.layout().name == str(trailer.structure)
+    assert store.layout().recall == trailer.quality.recall
+    return trailer.structure, trailer.quality
+
+
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """A structure that collections of this size would never get."""
@@ -80,7 +89,7 @@ def test_the_nearest_are_found_in_their_exact_order(tmp_path: Path, kind: str, s
             assert recall > (0.98 if kind == "quantized" else 0.7), recall
             for hits, best in zip(found, true, strict=True):  # whatever was found stands in its exact order
                 assert hits[0] in best and [one for one in best if one in hits] == [one for one in hits if one in best]
-        structure, quality = store.layout()
+        structure, quality = laid_out(store)
         assert structure == KINDS[kind] and quality.measured_at == COUNT
         assert structure.memory_bytes(COUNT, DIM) < 0.3 * EXACT.memory_bytes(COUNT, DIM)
         if kind == "quantized":
@@ -97,13 +106,13 @@ def test_it_is_caught_up_and_not_built_again(tmp_path: Path, kind: str, monkeypa
     new = spread_codes(5, 3)
     with Store.writing(folder) as store:
         monkeypatch.setattr(VectorCache, "empty", None)  # whoever builds one anew fails
-        store.catalog.apply([Change(row(COUNT + number), code) for number, code in enumerate(new)])
-        store.catalog.mark([11, 12], "removed", forget_codes=True)
+        store.rows.apply([Change(row(COUNT + number), code) for number, code in enumerate(new)])
+        store.rows.mark([11, 12], "removed", forget_codes=True)
         store.refresh_caches()
         hits = store.search(np.concatenate([new, codes[10:12]]), 1, "euclidean")
         assert [one[0].id for one in hits[:5]] == [COUNT + 1 + number for number in range(5)]
         assert not {11, 12} & {one[0].id for one in hits}
-        assert len(store.cache("cosine")) == COUNT + 3 and store.layout()[1].measured_at == COUNT
+        assert len(store.cache("cosine")) == COUNT + 3 and laid_out(store)[1].measured_at == COUNT
         assert store.cache_faults() == []
 
 
@@ -126,29 +135,30 @@ def test_a_collection_that_outgrows_its_structure_gets_the_next(tmp_path: Path) 
         store.keep_budget(Budget(memory_bytes=1500 * (4 * DIM + 8)))
         for part, structure in ((slice(1, 1400), EXACT), (slice(1400, COUNT), QUANTIZED)):
             numbers = range(COUNT)[part]
-            store.catalog.apply([Change(row(number), codes[number]) for number in numbers])
+            store.rows.apply([Change(row(number), codes[number]) for number in numbers])
             store.refresh_caches()
-            assert store.layout()[0] == structure
+            assert laid_out(store)[0] == structure
         store.keep_budget(Budget())
         store.refresh_caches()
-        assert store.layout()[0] == EXACT and not list(folder.glob("*.part"))
+        assert laid_out(store)[0] == EXACT and not list(folder.glob("*.part"))
     with Store.open(folder) as store:
-        assert store.budget == Budget() and store.layout()[0] == EXACT
+        assert store.budget == Budget() and laid_out(store)[0] == EXACT
 
 
 def test_tables_are_learnt_anew_when_the_collection_has_doubled() -> None:
     cache = VectorCache.empty("cosine", DIM, 0, b"", QUANTIZED, spread_codes(1000, 1))
     cache.quality = replace(cache.quality, measured_at=1000)
-    assert not cache.is_outgrown(2000, QUANTIZED) and cache.is_outgrown(2001, QUANTIZED)
-    assert cache.is_outgrown(500, EXACT)
+    searched = cache.frozen()
+    assert not searched.is_outgrown(2000, QUANTIZED) and searched.is_outgrown(2001, QUANTIZED)
+    assert searched.is_outgrown(500, EXACT)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"memory_bytes": 1}', "\x00"])
 def test_a_damaged_budget_is_no_budget(tmp_path: Path, text: str) -> None:
-    Budget(5 * MB, 0.01).keep_in(tmp_path)
-    assert Budget.kept_in(tmp_path) == Budget(5 * MB, 0.01)
+    write_budget(tmp_path, Budget(5 * MB, 0.01))
+    assert read_budget(tmp_path) == Budget(5 * MB, 0.01)
     (tmp_path / "budget.json").write_text(text)
-    assert Budget.kept_in(tmp_path) == Budget()
+    assert read_budget(tmp_path) == Budget()
 
 
 def test_a_gpu_that_is_not_there_is_asked_for_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

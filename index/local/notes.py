@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, Table, delete, insert, inspect, select
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.sqlite import insert
 
 from index.errors import IndexDamaged
 from index.local.catalog import Catalog
@@ -15,31 +15,15 @@ from index.records import Direction
 
 
 class Notes:
-    """Notes in a catalog. An index that an older version wrote, and that nothing was written to since, has none."""
+    """Notes in a catalog, read."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remember that the pictures of these contents are no copies of one another."""
-        rows = sorted({(min(pair), max(pair)) for pair in pairs})
-        with self._catalog.transaction() as connection:
-            for a, b in rows:
-                connection.execute(insert(distinct).prefix_with("OR IGNORE").values(hash_a=a, hash_b=b))
-
     def kept_apart(self) -> set[frozenset[bytes]]:
         """Pairs of contents that are no copies of one another."""
-        return {frozenset(row) for row in self._rows(distinct)}
-
-    def keep_direction(self, direction: Direction) -> None:
-        """Remember a direction, in place of one of the same name."""
-        values = {**vars(direction), "vector": np.ascontiguousarray(direction.vector, "<f4").tobytes()}
         with self._catalog.transaction() as connection:
-            connection.execute(insert(directions).prefix_with("OR REPLACE").values(values))
-
-    def forget_direction(self, name: str) -> None:
-        with self._catalog.transaction() as connection:
-            connection.execute(delete(directions).where(directions.c.name == name))
+            return {frozenset(row) for row in connection.execute(select(distinct))}
 
     def directions(self) -> dict[str, Direction]:
         """All directions by name.
@@ -47,16 +31,33 @@ class Notes:
         Raises:
             IndexDamaged: one is not as long as a code.
         """
-        dim = self._catalog.meta().latent_dim
-        rows = (row._mapping for row in self._rows(directions))
+        with self._catalog.transaction() as connection:
+            dim = self._catalog.meta().latent_dim
+            rows = connection.execute(select(directions).order_by(directions.c.name)).mappings().all()
         found = {row["name"]: Direction(**{**row, "vector": np.frombuffer(row["vector"], "<f4")}) for row in rows}
         for direction in found.values():
             if direction.vector.shape != (dim,):
-                raise IndexDamaged(f"the direction {direction.name} is not {dim} numbers long; learn it again")
+                raise IndexDamaged(f"the direction {direction.name} has not {dim} dimensions; learn it again")
         return found
 
-    def _rows(self, table: Table) -> list[Row[Any]]:
+
+class NotesWriter(Notes):
+    """Notes in a catalog, written."""
+
+    def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Remember that the pictures of these contents are no copies of one another."""
+        rows = sorted({(min(pair), max(pair)) for pair in pairs})
         with self._catalog.transaction() as connection:
-            if not inspect(connection).has_table(table.name):
-                return []
-            return list(connection.execute(select(table).order_by(*table.primary_key)))
+            for a, b in rows:
+                connection.execute(insert(distinct).values(hash_a=a, hash_b=b).on_conflict_do_nothing())
+
+    def keep_direction(self, direction: Direction) -> None:
+        """Remember a direction, in place of one of the same name."""
+        values = {**vars(direction), "vector": np.ascontiguousarray(direction.vector, "<f4").tobytes()}
+        new = insert(directions).values(values)
+        with self._catalog.transaction() as connection:
+            connection.execute(new.on_conflict_do_update(index_elements=[directions.c.name], set_=values))
+
+    def forget_direction(self, name: str) -> None:
+        with self._catalog.transaction() as connection:
+            connection.execute(delete(directions).where(directions.c.name == name))

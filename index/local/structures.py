@@ -18,6 +18,9 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from index.atomic import write
+from index.records import Budget
+
 BUDGET_NAME = "budget.json"
 EXACT_MOST = 300_000  # codes; more are searched exactly only where a budget has room for it
 FEWEST = 1000  # codes that tables can be learnt from; fewer are always searched exactly
@@ -29,26 +32,17 @@ LISTS_MOST = 8192
 ID_BYTES = 8
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What searching may cost; None where that is not limited."""
+def read_budget(folder: Path) -> Budget:
+    """The budget of an index, which has none where nothing was said; caches alone depend on it."""
+    try:
+        kept = json.loads((folder / BUDGET_NAME).read_text())
+        return Budget(kept["memory_bytes"], kept["latency_s"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return Budget()
 
-    memory_bytes: int | None = None
-    latency_s: float | None = None
 
-    @classmethod
-    def kept_in(cls, folder: Path) -> Budget:
-        """The budget of an index, which has none where nothing was said; caches alone depend on it."""
-        try:
-            kept = json.loads((folder / BUDGET_NAME).read_text())
-            return cls(kept["memory_bytes"], kept["latency_s"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return cls()
-
-    def keep_in(self, folder: Path) -> None:
-        part = folder / (BUDGET_NAME + ".part")
-        part.write_text(json.dumps(asdict(self)) + "\n")
-        part.replace(folder / BUDGET_NAME)
+def write_budget(folder: Path, budget: Budget) -> None:
+    write(folder / BUDGET_NAME, json.dumps(asdict(budget)) + "\n")
 
 
 @dataclass(frozen=True)
@@ -87,9 +81,7 @@ class Structure:
         return scanned / SCAN_BYTES_PER_S + (RANKING_S if self.quantized else 0.0)
 
     def fits(self, count: int, dim: int, budget: Budget) -> bool:
-        patience = PATIENCE_S if budget.latency_s is None else budget.latency_s
-        memory = math.inf if budget.memory_bytes is None else budget.memory_bytes
-        return self.memory_bytes(count, dim) <= memory and self.latency_s(count, dim) <= patience
+        return fits(self.memory_bytes(count, dim), self.latency_s(count, dim), budget)
 
     def __str__(self) -> str:
         if not self.quantized:
@@ -97,7 +89,26 @@ class Structure:
         return f"{self.probes:,} of {self.lists:,} lists, quantized" if self.lists else "quantized"
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How a cache answers: with ``candidates`` ranked exactly it found ``recall`` of the ten nearest of a sample, when
+    it held ``measured_at`` codes. No candidates are needed where every code is looked at in float32.
+    """
+
+    candidates: int = 0
+    measured_at: int = 0
+    recall: float = 1.0
+
+
+UNMEASURED = Quality()
 EXACT, QUANTIZED = Structure(), Structure(quantized=True)
+
+
+def fits(memory_bytes: float, latency_s: float, budget: Budget) -> bool:
+    """Whether so much is within ``budget``."""
+    patience = PATIENCE_S if budget.latency_s is None else budget.latency_s
+    memory = math.inf if budget.memory_bytes is None else budget.memory_bytes
+    return memory_bytes <= memory and latency_s <= patience
 
 
 def choose(count: int, dim: int, budget: Budget) -> Structure:

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 1
+SCHEMA = 2  # what index.local.migrations leads to
 
 tables = MetaData()
 
@@ -34,6 +34,7 @@ meta = Table(
     Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
     Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
     Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
+    Column("next_id", Integer, nullable=False, server_default="1"),  # of a picture: none is ever used twice
 )
 
 generations = Table(
@@ -66,6 +67,7 @@ pictures = Table(
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("generation", Integer, nullable=False, index=True),
+    Column("ctime_ns", BigInteger),  # None in rows of schema 1
     UniqueConstraint("root_id", "path"),
     CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
 )

@@ -12,11 +12,11 @@ from retrieval.pages.sheet import Cell, SheetRow
 from retrieval.pictures.thumbnail import thumbnail
 
 if TYPE_CHECKING:
-    from retrieval.retriever import Hit, Retriever
+    from retrieval.searcher import Hit, Searcher
 
 
 def answer_row(
-    retriever: Retriever,
+    retriever: Searcher,
     asked: Pixels | None,
     words: tuple[str, ...],
     code: Floats,

@@ -7,26 +7,26 @@ between far ones.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from index.local.caches import import_faiss
+from index import neighbours
 from retrieval.arrays import Floats, Pixels
-from retrieval.ask import added_up
+from retrieval.explore.sums import weighted_sum
 from retrieval.errors import MissingExtra, PathError
+from retrieval.pages.map import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
-from retrieval.retriever import Retriever
+from retrieval.quiet import ignoring_warnings
+from retrieval.searcher import Searcher
 
 Layout = Literal["pca", "umap"]
 
 MOST = 2000  # pictures on a map
 CLUSTERS = 12
 REACH = 2.5  # standard deviations that fill the plane; what lies further out stands at its border
-THUMB_PX = 64
 TYPICAL = 0.6  # an average drawn out to the length of a code is a caricature; as short as it is, a blur
 NEIGHBOURS = 15  # UMAP's own default
 
@@ -51,7 +51,7 @@ class Plane:
 
 
 def lay_out(
-    retriever: Retriever, layout: Layout = "pca", most: int = MOST, clusters: int = CLUSTERS, seed: int = 0
+    retriever: Searcher, layout: Layout = "pca", most: int = MOST, clusters: int = CLUSTERS, seed: int = 0
 ) -> Plane:
     """Lay out a collection, or ``most`` of its pictures, drawn at random; the same again for the same ``seed``.
 
@@ -65,7 +65,7 @@ def lay_out(
     paths, codes = _drawn(retriever, most, seed)
     if len(paths) < 3:
         raise PathError(f"a map needs three pictures at least, and this index has {len(paths)}")
-    positions = _filling(_by_umap(codes, seed) if layout == "umap" else _by_pca(codes))
+    positions = _filling(_by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2))
     return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), len(retriever))
 
 
@@ -75,29 +75,21 @@ def thumbnails(paths: Sequence[str], workers: int | None = None) -> list[Pixels 
         return [decoded.pixels for decoded in pool.map(Task(path) for path in paths)]
 
 
-def _drawn(retriever: Retriever, most: int, seed: int) -> tuple[list[str], Floats]:
+def _drawn(retriever: Searcher, most: int, seed: int) -> tuple[list[str], Floats]:
     total, start = len(retriever), 0
     wanted = np.sort(np.random.default_rng(seed).permutation(total)[:most])
     paths: list[str] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
     for rows, batch in retriever.found():
         here = wanted[(wanted >= start) & (wanted < start + len(rows))] - start
-        paths += [rows[place][0] for place in here]
+        paths += [rows[place].path for place in here]
         codes.append(batch[here])
         start += len(rows)
     return paths, np.concatenate(codes)
 
 
-def _by_pca(codes: Floats) -> Floats:
-    faiss = import_faiss()
-    matrix = faiss.PCAMatrix(codes.shape[1], 2)
-    matrix.train(np.ascontiguousarray(codes))
-    return np.asarray(matrix.apply(np.ascontiguousarray(codes)), np.float32)
-
-
 def _by_umap(codes: Floats, seed: int) -> Floats:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it tells of its own parts that are not installed
+    with ignoring_warnings():  # it tells of its own parts that are not installed
         try:
             from umap import UMAP
         except ImportError as error:
@@ -117,18 +109,15 @@ def _filling(points: Floats) -> Floats:
 def _average(codes: Floats, standardized: bool) -> Floats:
     """The average code (d,), as long as codes are; where they cancel out, the first."""
     try:
-        return added_up(codes, [1 / len(codes)] * len(codes), standardized)
+        return weighted_sum(codes, [1 / len(codes)] * len(codes), standardized)
     except ValueError:
         return np.asarray(codes[0])
 
 
-def _clusters(retriever: Retriever, codes: Floats, positions: Floats, count: int, seed: int) -> list[Cluster]:
+def _clusters(retriever: Searcher, codes: Floats, positions: Floats, count: int, seed: int) -> list[Cluster]:
     """Clusters by k-means, the largest first."""
-    faiss = import_faiss()
-    means = faiss.Kmeans(codes.shape[1], min(count, len(codes)), niter=25, seed=seed, min_points_per_centroid=1)
-    means.train(codes)
-    _, nearest = means.index.search(codes, 1)
-    members = [np.flatnonzero(nearest[:, 0] == number) for number in range(len(means.centroids))]
+    means, nearest = neighbours.kmeans(codes, count, seed=seed)
+    members = [np.flatnonzero(nearest == number) for number in range(len(means))]
     members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))
     averages = np.stack([_average(codes[its], retriever.model.standardized) for its in members])
     model = retriever.model

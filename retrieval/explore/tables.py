@@ -20,8 +20,8 @@ import numpy as np
 from retrieval.arrays import Floats
 from retrieval.atomic import replacing
 from retrieval.errors import MissingExtra, PathError
-from retrieval.ingest.commit import Report
-from retrieval.retriever import Retriever
+from retrieval.progress import OnProgress
+from retrieval.searcher import Searcher
 
 SUFFIXES = (".parquet", ".csv", ".npz")
 
@@ -46,7 +46,7 @@ class FeatureBatch:
     codes: Floats
 
 
-def write_features(retriever: Retriever, target: str | os.PathLike[str], report: Report | None = None) -> int:
+def write_features(retriever: Searcher, target: str | os.PathLike[str], report: OnProgress | None = None) -> int:
     """Write facts and codes of every picture that can be found, in the order in which they were indexed.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
@@ -80,17 +80,17 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     return path
 
 
-def rows_of(retriever: Retriever) -> Iterator[FeatureBatch]:
+def rows_of(retriever: Searcher) -> Iterator[FeatureBatch]:
     """All pictures that can be found, with their codes, some thousand at a time."""
     for found, codes in retriever.found():
         facts = [
-            Facts(path, row.content_hash.hex(), row.width_px, row.height_px, row.realism, row.spread)  # type: ignore[union-attr,arg-type]
-            for path, row in found
+            Facts(one.path, one.content_hash.hex(), one.width_px, one.height_px, one.realism, one.spread)
+            for one in found
         ]
         yield FeatureBatch(facts, codes)
 
 
-def _reported(batches: Iterator[FeatureBatch], total: int, report: Report | None) -> Iterator[FeatureBatch]:
+def _reported(batches: Iterator[FeatureBatch], total: int, report: OnProgress | None) -> Iterator[FeatureBatch]:
     done = 0
     for batch in batches:
         yield batch
@@ -99,7 +99,7 @@ def _reported(batches: Iterator[FeatureBatch], total: int, report: Report | None
             report(done, total)
 
 
-def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
+def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
     count = 0
     names = [field.name for field in fields(Facts)]
     with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -112,7 +112,7 @@ def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever
     return count
 
 
-def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
+def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -138,7 +138,7 @@ def _as_text(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Retriever) -> int:
+def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
     """Codes go into the archive as they come; the facts are small and follow."""
     facts: list[Facts] = []
     expected = len(retriever)

@@ -3,65 +3,86 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from functools import partial
 
+from index.door import Index, IndexWriter
 from index.errors import IndexMismatch, IndexUnwritable
+from index.opening import exists, open_index
 from index.records import Meta
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.errors import ModelError
-from retrieval.models.model import DESCRIPTION, Model, load_model, shipped_models
+from retrieval.models.bundle import shipped_models, strange_to_a_bundle
+from retrieval.models.model import Model, load_model
 
-MODEL_FOLDER = "model"
 
-
-def model_for(folder: Path, wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
+def model_for(address: str | os.PathLike[str], wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
     """The model to build with: what was asked for, else the index's own, else the default."""
     if isinstance(wanted, Model):
         return wanted
-    if wanted is None and (folder / MODEL_FOLDER / DESCRIPTION).is_file():
-        return load_model(folder / MODEL_FOLDER, device)
+    if wanted is None and exists(address):
+        index = open_index(address)
+        try:
+            return load_model(index.model_folder(), device)
+        except ModelError:  # its copy is gone; what is built with must be told
+            pass
+        finally:
+            index.close()
     return load_model(wanted or DEFAULT_MODEL, device)
 
 
 def check_model(facts: Meta, model: Model) -> None:
+    """See that codes of ``model`` are what an index holds.
+
+    Raises:
+        IndexMismatch: they are not.
+    """
     if facts.model_digest != model.digest:
         raise IndexMismatch(
             f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
-            f"not of {model.name} ({model.digest[:12]}); build another one with --index"
+            f"not of {model.name} ({model.digest[:12]}); build another one for these",
+            code="other_model",
+            holds=facts.model_name,
+            given=model.name,
         )
 
 
-def is_whole(folder: Path) -> bool:
+def provide_model(model: Model, index: IndexWriter, generator: bool) -> None:
+    """See that the index has a whole copy: with G if it is new and ``generator``, without it for good if not."""
+    if not _is_whole(index):
+        keep_model(index, model, generator)
+    elif not generator and (own := load_model(index.model_folder())).has_generator:
+        keep_model(index, own, generator=False)
+
+
+def restore_model(index: IndexWriter) -> None:
+    """Copy a shipped model again; without G where what is left of the copy says that it had none."""
+    facts = index.rows.meta()
+    if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
+        keep_model(index, load_model(facts.model_name), _had_generator(index))
+
+
+def keep_model(index: IndexWriter, model: Model, generator: bool = True) -> None:
+    """Have the index keep a copy of ``model``.
+
+    Raises:
+        ModelError: the model's bundle is damaged.
+        IndexUnwritable: the copy cannot be written, or something else than a bundle lies in its place.
+    """
+    if strange := strange_to_a_bundle(index.model_folder()):
+        raise IndexUnwritable(f"{index.model_folder()} holds {strange}, which belongs to no model")
+    index.keep_model(partial(model.write_to, generator=generator))
+
+
+def _is_whole(index: Index) -> bool:
     try:
-        load_model(folder).check()
+        load_model(index.model_folder()).check()
     except ModelError:
         return False
     return True
 
 
-def provide_model(model: Model, folder: Path, generator: bool) -> None:
-    """See that the index has a whole copy: with G if it is new and ``generator``, without it for good if not."""
-    if not is_whole(folder):
-        copy_model(model, folder, generator)
-    elif not generator and load_model(folder).has_generator:
-        copy_model(load_model(folder), folder, generator=False)
-
-
-def copy_model(model: Model, folder: Path, generator: bool = True) -> None:
+def _had_generator(index: Index) -> bool:
     try:
-        model.copy_to(folder, generator)
-    except OSError as error:
-        raise IndexUnwritable(f"{folder} cannot be written: {error.strerror or error}") from error
-
-
-def restore_model(folder: Path, facts: Meta) -> None:
-    """Copy a shipped model again; without G where what is left of the copy says that it had none."""
-    if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
-        copy_model(load_model(facts.model_name), folder, _had_generator(folder))
-
-
-def _had_generator(folder: Path) -> bool:
-    try:
-        return load_model(folder).has_generator
+        return load_model(index.model_folder()).has_generator
     except ModelError:
         return True

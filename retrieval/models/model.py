@@ -1,6 +1,4 @@
-"""A model bundle: pictures to codes and codes to pictures, through ONNX Runtime. No torch.
-
-A bundle is a folder of ``model.json``, ``encoder.onnx`` and, unless it was left out, ``generator.onnx``.
+"""Pictures to codes and codes to pictures, by a bundle's graphs. No torch.
 
 * encoder: ``images`` uint8 (n, s, s, 3) -> ``code`` float32 (n, d), ``realism`` (n,), ``spread`` (n,)
 * generator: ``code`` float32 (n, d) -> ``images`` uint8 (n, s, s, 3)
@@ -8,28 +6,33 @@ A bundle is a folder of ``model.json``, ``encoder.onnx`` and, unless it was left
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import json
 import os
-import shutil
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from index.forks import abandon, watch
 from retrieval.arrays import Floats, Pixels
 from retrieval.atomic import write
 from retrieval.defaults import DECODE_SCALE, DEFAULT_MODEL, Device
 from retrieval.errors import ModelError, PictureRefused
+from retrieval.models.bundle import (
+    DESCRIPTION,
+    ENCODER,
+    GENERATOR,
+    SHIPPED,
+    read_description,
+    shipped_models,
+    verified,
+    write_description,
+)
+from retrieval.models.sessions import open_session
 from retrieval.pictures.decode import identified, read_square, square
 
-SCHEMA = 1
-DESCRIPTION, ENCODER, GENERATOR = "model.json", "encoder.onnx", "generator.onnx"
-SHIPPED = Path(__file__).parent.parent / "bundles"
 BATCH = 64
 CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of a painting, once its own code is known
 
@@ -58,21 +61,21 @@ def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "a
     return Model(folder, device)
 
 
-def shipped_models() -> list[str]:
-    """Names that ``load_model`` takes."""
-    return sorted(entry.parent.name for entry in SHIPPED.glob(f"*/{DESCRIPTION}"))
-
-
 class Model:
-    """An opened bundle. Encoder and generator are loaded when first used."""
+    """An opened bundle. Encoder and generator are loaded when first used; any thread may use them, and so may a
+    forked process or one that a model is sent to.
+    """
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self.folder = folder
         self.device = device
-        self.facts = _read_description(folder)
+        self.facts = read_description(folder)
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
         self.latent_dim: int = self.facts["latent_dim"]
+        self._sessions: dict[str, Any] = {}
+        self._opening = threading.Lock()
+        watch(self)
 
     @property
     def standardized(self) -> bool:
@@ -238,31 +241,18 @@ class Model:
             raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
         return self.classes.index(name)
 
-    def copy_to(self, folder: Path, generator: bool = True) -> None:
-        """Copy the bundle's own files, checked, beside ``folder`` and move them into its place; G only if it is wanted.
+    def write_to(self, folder: Path, generator: bool = True) -> None:
+        """Write the bundle's own files, checked, into an empty folder; G only if it is wanted.
 
         Raises:
             ModelError: the bundle is damaged.
-            OSError: ``folder`` cannot be written, or holds something else than a bundle.
+            OSError: ``folder`` cannot be written.
         """
-        part = folder.with_name(folder.name + ".part")
-        for place in (folder, part):
-            if strange := _strange_to_a_bundle(place):
-                raise FileExistsError(errno.EEXIST, f"it holds {strange}, which belongs to no model")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
         contents = {name: self._verified(name) for name in self.facts["files"] if generator or name != GENERATOR}
         files = {name: self.facts["files"][name] for name in contents}
-        contents[DESCRIPTION] = (
-            json.dumps({**self.facts, "files": files}, indent=2, ensure_ascii=False) + "\n"
-        ).encode()
         for name, content in contents.items():
-            with open(part / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
+            write(folder / name, content)
+        write_description(folder, {**self.facts, "files": files})
 
     def check(self) -> None:
         """Hold the bundle's files against their SHA-256.
@@ -299,87 +289,42 @@ class Model:
         except OSError as error:
             raise PictureRefused(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
 
-    @cached_property
+    @property
     def _encoder(self) -> Any:
         self._check_encoder()
         return self._session(ENCODER)
 
-    @cached_property
+    @property
     def _generator(self) -> Any:
         if not self.has_generator:
             raise ModelError(f"model {self.name} has no generator, so nothing can be decoded or sampled with it")
         return self._session(GENERATOR)
 
     def _session(self, name: str) -> Any:
-        import onnxruntime
-
-        graph = self._verified(name)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores have decoding to do
-        try:
-            return onnxruntime.InferenceSession(graph, options, providers=_providers(self.device))
-        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
-            raise ModelError(f"{self.folder / name} cannot be loaded: {error}") from error
+        session = self._sessions.get(name)
+        if session is not None:
+            return session
+        with self._opening:
+            if name not in self._sessions:
+                self._sessions[name] = open_session(self.folder / name, self._verified(name), self.device)
+            return self._sessions[name]
 
     def _verified(self, name: str) -> bytes:
-        path = self.folder / name
-        try:
-            graph = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read ({error.strerror}); restore the bundle") from error
-        if hashlib.sha256(graph).hexdigest() != self.facts["files"][name]:
-            raise ModelError(f"{path} is not the file that {DESCRIPTION} describes; restore the bundle")
-        return graph
+        return verified(self.folder, name, self.facts["files"][name])
+
+    def after_fork(self) -> None:
+        for session in self._sessions.values():
+            abandon(session)
+        self._sessions, self._opening = {}, threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Model, (self.folder, self.device)
 
 
 def standardize(codes: Floats) -> Floats:
     """N(v) = (v - avg v) / std v along the last axis, (..., d); equal numbers become zeros."""
     centred = codes - codes.mean(axis=-1, keepdims=True)
     return np.asarray(centred / np.maximum(codes.std(axis=-1, keepdims=True), 1e-8), np.float32)
-
-
-def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Make a bundle of the ONNX files in ``folder``: write ``model.json`` with ``facts`` and the files' SHA-256."""
-    names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
-    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
-    text = json.dumps({"schema": SCHEMA, **facts, "files": files}, indent=2, ensure_ascii=False)
-    write(folder / DESCRIPTION, text + "\n")
-
-
-def _strange_to_a_bundle(folder: Path) -> str:
-    """A name in ``folder`` that no bundle has, or nothing."""
-    own = {DESCRIPTION, DESCRIPTION + ".part", ENCODER, GENERATOR, "CARD.md"}
-    names = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
-    return next((name for name in names if name not in own), "")
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"name", "image_size", "latent_dim", "normalisation", "files"} - set(facts)
-        if missing or not facts["files"]:
-            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'its files'}; restore the bundle")
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); restore the bundle") from error
-    if facts.get("schema") != SCHEMA:
-        raise ModelError(f"{path} has schema {facts.get('schema')}, this program reads {SCHEMA}; upgrade latent")
-    return dict(facts)
-
-
-def _providers(device: Device) -> list[str]:
-    """ONNX Runtime's execution providers for a device, best first."""
-    import onnxruntime
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not has_cuda:
-        raise ModelError(
-            "device cuda: this ONNX Runtime has no CUDA provider; "
-            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or use --device cpu"
-        )
-    cuda = ["CUDAExecutionProvider"] if has_cuda and device != "cpu" else []
-    return [*cuda, "CPUExecutionProvider"]
 
 
 def _checked(pictures: Pixels) -> Pixels:

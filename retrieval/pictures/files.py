@@ -16,11 +16,12 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link,
 
 
 class FoundFile(NamedTuple):
-    """A file as the folder listing shows it: path as given, size in bytes, mtime in nanoseconds."""
+    """A file as the folder listing shows it: path as given, size in bytes, times in nanoseconds."""
 
     path: str
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int
 
 
 def find_images(
@@ -57,7 +58,7 @@ def find_images(
             elif stat.S_ISDIR(facts.st_mode):
                 levels.append(_entered(entry.path, seen, report))
             elif stat.S_ISREG(facts.st_mode):
-                yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns)
+                yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         except OSError as error:
             if error.errno not in GONE:
                 report(entry.path)

@@ -1,0 +1,145 @@
+"""What a search reads: one immutable state of the codes. Any number of threads may search it at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.local.structures import Quality, Structure
+from index.neighbours import check_gpu, import_faiss, unit
+from index.records import Floats, Ids, Metric
+
+NEAREST = 10  # what recall is measured by
+BLUR = 1e-5  # of scores, below which float32 may have told two codes apart wrongly
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Codes in FAISS as they stood at ``generation`` of the history that ``stamp`` names; nothing in it ever changes.
+
+    ``faiss_index`` is how they are kept. ``_searched`` is how they are scanned, where that differs (packed for vector
+    registers, or on GPUs), and ``_ids`` are then whose they are.
+    """
+
+    metric: Metric
+    faiss_index: Any
+    generation: int
+    stamp: bytes
+    structure: Structure
+    quality: Quality
+    _searched: Any
+    _ids: Ids | None
+
+    @classmethod
+    def of(
+        cls, metric: Metric, faiss_index: Any, generation: int, stamp: bytes, structure: Structure, quality: Quality
+    ) -> Snapshot:
+        """Quantized codes are packed here, once.
+
+        FAISS could keep them so, but forgets itself when packed codes are removed and others added (1.15: additions
+        are spoilt, an emptied index is read behind its end).
+        """
+        faiss, searched, ids = import_faiss(), faiss_index, None
+        if structure.lists and faiss_index.ntotal:
+            searched = faiss.IndexIVFPQFastScan(inner_of(faiss_index))
+        elif structure.quantized and faiss_index.ntotal:
+            searched = faiss.IndexPQFastScan(inner_of(faiss_index))
+            ids = np.array(faiss.vector_to_array(faiss_index.id_map), dtype=np.int64)
+        return cls(metric, faiss_index, generation, stamp, structure, quality, searched, ids)
+
+    def on_gpu(self) -> Snapshot:
+        """The same codes, which must be exact, searched by all GPUs, each of which takes a part of them.
+
+        Raises:
+            MissingExtra: this FAISS knows no GPU, or sees none.
+        """
+        check_gpu()
+        faiss, options = import_faiss(), import_faiss().GpuMultipleClonerOptions()
+        options.shard = True
+        searched = faiss.index_cpu_to_all_gpus(inner_of(self.faiss_index), options)
+        ids = np.array(faiss.vector_to_array(self.faiss_index.id_map), dtype=np.int64)
+        of = (self.metric, self.faiss_index, self.generation, self.stamp, self.structure, self.quality)
+        return Snapshot(*of, searched, ids)
+
+    def __len__(self) -> int:
+        return int(self.faiss_index.ntotal)
+
+    def search(self, xq: Floats, k: int) -> Ids:
+        """Ids (n, min(k, len)) of the nearest codes, best first, for queries (n, d); -1 where too few were seen."""
+        k = min(k, len(self))
+        if k == 0 or len(xq) == 0:
+            return np.empty((len(xq), 0), dtype=np.int64)
+        probes = None
+        if self.structure.lists:
+            wanted = self.structure.lists if k == len(self) else self.structure.probes
+            probes = import_faiss().SearchParametersIVF(nprobe=wanted)
+        _, found = self._searched.search(stored_form(xq, self.metric), k, params=probes)
+        if self._ids is None:
+            return np.asarray(found, dtype=np.int64)
+        return np.where(found < 0, -1, self._ids[found])
+
+    def proposals_for(self, k: int) -> int:
+        """How many candidates to rank for the ``k`` nearest."""
+        return max(k, math.ceil(self.quality.candidates * math.sqrt(max(1.0, k / NEAREST))))
+
+    def is_outgrown(self, count: int, wanted: Structure) -> bool:
+        """Whether ``count`` codes are better searched by ``wanted``, or by tables learnt anew."""
+        mine = self.structure
+        if (mine.quantized, mine.share) != (wanted.quantized, wanted.share):
+            return True
+        return mine.quantized and count > 2 * self.quality.measured_at
+
+    def ties(self, query: Floats, ids: Ids) -> Ids:
+        """All ids whose codes are as far from ``query`` (d,) as those of ``ids`` (n,), or nearer, as float32 sees it.
+
+        Where codes are quantized, those that have the very codes of ``ids``.
+        """
+        if self.structure.quantized:
+            return self._same_codes(ids)
+        stored = stored_form(query[None], self.metric)
+        kept = self.faiss_index.reconstruct_batch(ids)
+        if self.metric == "euclidean":
+            squares = ((kept - stored) ** 2).sum(1)
+            radius = float(squares.max()) * (1 + BLUR) + BLUR * float((stored**2).sum())
+        else:
+            radius = float((kept @ stored[0]).min()) - BLUR
+        _, _, found = self.faiss_index.range_search(stored, radius)
+        return np.asarray(found, dtype=np.int64)
+
+    def _same_codes(self, ids: Ids) -> Ids:
+        same: list[Ids] = []
+        for theirs, packed in self._stretches():
+            mine = np.unique(packed[np.isin(theirs, ids)], axis=0)
+            same += [theirs[(packed == one).all(1)] for one in mine]
+        return np.concatenate([ids, *same])
+
+    def _stretches(self) -> Iterator[tuple[Ids, np.ndarray]]:
+        """Ids (n,) and quantized codes uint8 (n, bytes), as FAISS keeps them, list by list where there are lists."""
+        faiss, inner = import_faiss(), inner_of(self.faiss_index)
+        if not self.structure.lists:
+            codes = faiss.rev_swig_ptr(inner.codes.data(), inner.ntotal * inner.code_size)
+            assert self._ids is not None
+            yield self._ids, codes.reshape(-1, inner.code_size)
+            return
+        for number in range(inner.nlist):
+            if size := inner.invlists.list_size(number):
+                ids = faiss.rev_swig_ptr(inner.invlists.get_ids(number), size)
+                codes = faiss.rev_swig_ptr(inner.invlists.get_codes(number), size * inner.code_size)
+                yield np.asarray(ids, np.int64), codes.reshape(-1, inner.code_size)
+
+
+def stored_form(codes: Floats, metric: Metric) -> Floats:
+    """Codes as they are for Euclid; scaled to length 1 for cosine, where the inner product is the cosine."""
+    codes = np.ascontiguousarray(codes, dtype=np.float32)
+    return codes if metric == "euclidean" else unit(codes)
+
+
+def inner_of(faiss_index: Any) -> Any:
+    """FAISS's index below the one that knows ids."""
+    faiss = import_faiss()
+    outer = faiss.downcast_index(faiss_index)
+    return faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer

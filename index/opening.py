@@ -1,0 +1,70 @@
+"""An index by its address: a folder today; the kinds of addresses are told apart here alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from index.door import Index, IndexWriter
+from index.errors import AddressUnknown
+from index.records import Meta
+
+INDEX_NAME = ".latent"
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+Address = str | os.PathLike[str]
+
+
+def open_index(address: Address, on_gpu: bool = False) -> Index:
+    """Open an index for reading; ``on_gpu`` all GPUs search it, exactly.
+
+    Raises:
+        AddressUnknown: an address of a kind that does not exist.
+        NoIndex: there is none.
+        IndexMismatch, IndexDamaged: it cannot be used.
+    """
+    from index.local.store import Store
+
+    return Store.open(folder_of(address), on_gpu)
+
+
+def write_index(address: Address, create: Meta | None = None) -> AbstractContextManager[IndexWriter]:
+    """Open an index for writing, alone; with ``create``, make it where there is none.
+
+    Raises:
+        AddressUnknown: an address of a kind that does not exist.
+        IndexBusy: another process is writing.
+        IndexUnwritable: it cannot be written, or holds other files and no index.
+        NoIndex: there is none, and ``create`` was not given.
+    """
+    from index.local.store import Store
+
+    return Store.writing(folder_of(address), create)
+
+
+def exists(address: Address) -> bool:
+    """Whether there is an index at an address."""
+    return os.path.isfile(folder_of(address) / "catalog.db")
+
+
+def nearest_index(start: Address) -> Path:
+    """The index in ``start`` or in the nearest folder above; where there is none, the place of one in ``start``."""
+    here = Path(os.path.realpath(start))
+    for folder in (here, *here.parents):
+        if exists(folder / INDEX_NAME):
+            return folder / INDEX_NAME
+    return here / INDEX_NAME
+
+
+def folder_of(address: Address) -> Path:
+    """The folder of an index.
+
+    Raises:
+        AddressUnknown: an address of a kind that does not exist.
+    """
+    scheme = SCHEME.match(os.fspath(address))
+    if scheme:
+        raise AddressUnknown(f"an index lies in a folder; {scheme[1]}:// is no address of one", scheme=scheme[1])
+    return Path(os.path.realpath(address))

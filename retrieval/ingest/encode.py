@@ -1,0 +1,97 @@
+"""Files to codes, without an index: what goes in and what comes out can be sent to another process or machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+
+from retrieval.arrays import Floats
+from retrieval.models.model import Model
+from retrieval.pictures.workers import Decoded, DecoderPool, Task, stack
+
+BATCH_FILES = 256
+
+Coded = Callable[[Collection[bytes]], Collection[bytes]]
+"""Of some content hashes those that have been coded meanwhile."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What is kept of a picture's content, wherever it lies."""
+
+    width_px: int | None
+    height_px: int | None
+    realism: float | None
+    spread: float | None
+    code: Floats
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file: its ``content``; or the ``reason`` why it is no picture; or neither, where its content
+    was known before. ``passing``: the reason lies outside the file, which is to be read again.
+    """
+
+    path: str
+    content_hash: bytes | None = None
+    content: Content | None = None
+    reason: str | None = None
+    passing: bool = False
+
+
+class Encoder:
+    """Decodes in worker processes and encodes in batches; files whose content hash is one of ``known`` it only hashes.
+
+    >>> with Encoder(model) as encoder:                    # doctest: +SKIP
+    ...     for outcomes in encoder.batches(paths): ...
+    """
+
+    def __init__(self, model: Model, known: Iterable[bytes] = (), workers: int | None = None) -> None:
+        self._model = model
+        self._pool = DecoderPool(model.image_size, workers, known=known)
+
+    def batches(self, paths: Iterable[str], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
+        """One outcome a file, in their order, ``BATCH_FILES`` at a time; equal contents of a batch are encoded once."""
+        results = self._pool.map(Task(path) for path in paths)
+        while batch := list(islice(results, BATCH_FILES)):
+            yield self._encoded(batch, coded)
+
+    def again(self, path: str) -> Outcome:
+        """The outcome of a file whose content was known, and is not any more."""
+        return self._encoded(list(self._pool.map([Task(path, force=True)])), lambda hashes: ())[0]
+
+    def _encoded(self, batch: list[Decoded], coded: Coded) -> list[Outcome]:
+        fresh = {one.content_hash: one for one in reversed(batch) if one.content_hash and one.pixels is not None}
+        done = set(coded([*fresh]))
+        firsts = [one for one in batch if fresh.get(one.content_hash or b"") is one and one.content_hash not in done]
+        contents = dict(zip([one.content_hash for one in firsts], self._contents(firsts), strict=True))
+        return [
+            Outcome(one.task.path, one.content_hash, contents.get(one.content_hash or b""), one.reason, one.passing)
+            for one in batch
+        ]
+
+    def _contents(self, firsts: list[Decoded]) -> list[Content]:
+        if not firsts:
+            return []
+        encoded = self._model.encode_squares(stack(firsts))
+        facts = zip(firsts, encoded.realism, encoded.spread, encoded.codes, strict=True)
+        return [
+            Content(one.width_px, one.height_px, float(realism), float(spread), code)
+            for one, realism, spread, code in facts
+        ]
+
+    def __enter__(self) -> Encoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+
+def encode_here(model: Model, paths: list[str], known: frozenset[bytes] = frozenset()) -> list[Outcome]:
+    """The outcomes of some files, whole: what one task of a cluster does. All of it can be pickled."""
+    with Encoder(model, known, workers=1) as encoder:
+        return [outcome for batch in encoder.batches(paths) for outcome in batch]

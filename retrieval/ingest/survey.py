@@ -1,0 +1,107 @@
+"""What to read: the files of some folders, held against the rows of an index. Nothing is written, nothing decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from index.door import Rows
+from index.records import Row
+from retrieval.pictures.files import FoundFile, find_images
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A root, or a folder inside one, that is to be brought up to date."""
+
+    root_id: int
+    root: str
+    folder: str
+    left_out: tuple[str, ...] = ()  # folders inside that are roots of their own, and the index itself
+    explicit: bool = False  # named by the user: what was removed from the index there comes back
+    retry: bool = False  # read files again that were skipped
+    reread: bool = False  # and those that seem unchanged
+
+    def relative(self, path: str) -> bytes:
+        """``path``, which lies in the root, as the catalog has it."""
+        return os.fsencode(path.removeprefix(self.root).lstrip(os.sep) or os.curdir)
+
+
+class Work(NamedTuple):
+    """A file that has to be read: new (``row`` is None), or no longer what its row says."""
+
+    scope: Scope
+    file: FoundFile
+    row: Row | None
+
+
+@dataclass
+class Survey:
+    """What has to be done: files to read, in their order; and what became of rows.
+
+    Files of ``gone`` rows are missing. Those of rows that are ``away`` lie in a folder that is not there; files of
+    ``back`` rows have returned, unchanged.
+    """
+
+    work: list[Work] = field(default_factory=list)
+    gone: list[Row] = field(default_factory=list)
+    away: list[Row] = field(default_factory=list)
+    back: list[int] = field(default_factory=list)
+    unchanged: int = 0
+    missing: list[Scope] = field(default_factory=list)
+    unreadable_folders: list[str] = field(default_factory=list)
+
+
+def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
+    """Hold the files below ``scopes`` against their rows."""
+    found = Survey()
+    for scope in scopes:
+        if os.path.isdir(scope.folder):
+            _look_through(rows, scope, found)
+        else:  # an unplugged drive must not empty the index
+            found.missing.append(scope)
+            found.away += rows.listing(scope.root_id).values()
+    return found
+
+
+def is_below(path: bytes, folder: bytes) -> bool:
+    """Whether a relative path is ``folder`` or lies in it."""
+    return folder in (b".", path) or path.startswith(folder + os.sep.encode())
+
+
+def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
+    folder = scope.relative(scope.folder)
+    known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
+    closed: list[str] = []
+    for file in find_images(scope.folder, closed.append, scope.left_out):
+        row = known.pop(scope.relative(file.path), None)
+        if row is None or _needs_reading(row, file, scope):
+            found.work.append(Work(scope, file, row))
+        elif row.status == "vanished" and row.id is not None:
+            found.back.append(row.id)
+        else:
+            found.unchanged += 1
+    found.unreadable_folders += closed
+    unseen = [scope.relative(path) for path in closed]  # what lies there is out of sight, not gone
+    found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
+
+
+def _needs_reading(row: Row, file: FoundFile, scope: Scope) -> bool:
+    if row.status == "removed":
+        return scope.explicit
+    if scope.reread or not is_as_it_was(row, file.size_bytes, file.mtime_ns, file.ctime_ns):
+        return True
+    was_coded = row.realism is not None
+    return not was_coded and (scope.retry or row.status == "vanished")
+
+
+def is_as_it_was(row: Row, size_bytes: int, mtime_ns: int, ctime_ns: int) -> bool:
+    """Whether a file of this size and these dates is still what its row says.
+
+    Programs that write in place, as those do that turn a photograph by its EXIF, may keep size and date. The change
+    time they cannot set. A row of an older version knows none.
+    """
+    same_change = row.ctime_ns is None or row.ctime_ns == ctime_ns
+    return same_change and (row.size_bytes, row.mtime_ns) == (size_bytes, mtime_ns)

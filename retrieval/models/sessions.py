@@ -1,0 +1,43 @@
+"""ONNX Runtime: the sessions that run a bundle's graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from retrieval.defaults import Device
+from retrieval.errors import ModelError
+
+
+def open_session(path: Path, graph: bytes, device: Device) -> Any:
+    """A session for ``graph``, the bytes of the file at ``path``; any number of threads may run it.
+
+    Raises:
+        ModelError: it is no graph that runs here, or there is no such device.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores have decoding to do
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=_providers(device))
+    except ModelError:
+        raise
+    except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
+        raise ModelError(f"{path} cannot be loaded: {error}") from error
+
+
+def _providers(device: Device) -> list[str]:
+    """ONNX Runtime's execution providers for a device, best first."""
+    import onnxruntime
+
+    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise ModelError(
+            "device cuda: this ONNX Runtime has no CUDA provider; "
+            "pip uninstall onnxruntime && pip install onnxruntime-gpu, or run the model on the CPU",
+            code="no_cuda",
+        )
+    cuda = ["CUDAExecutionProvider"] if has_cuda and device != "cpu" else []
+    return [*cuda, "CPUExecutionProvider"]

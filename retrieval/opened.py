@@ -1,0 +1,88 @@
+"""An index that is open, with its model."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from index.forks import watch
+from index.opening import open_index
+from retrieval.defaults import Device
+from retrieval.models.kept import check_model
+from retrieval.models.model import Model, load_model
+from retrieval.places import locate_index
+
+SearchOn = Literal["cpu", "gpu"]
+
+
+class Opened:
+    """What searching and writing share: the index, opened for reading, and its model, opened when first needed."""
+
+    def __init__(self, folder: str | os.PathLike[str], *, device: Device = "auto", search_on: SearchOn = "cpu") -> None:
+        """As ``open``, but of the very ``folder``."""
+        if search_on not in ("cpu", "gpu"):
+            raise ValueError(f"search_on must be cpu or gpu, not {search_on!r}")
+        self.device = device
+        self.search_on = search_on
+        self.index = open_index(folder, on_gpu=search_on == "gpu")
+        self._model: Model | None = None
+        self._opening = threading.Lock()
+        watch(self)
+
+    @classmethod
+    def open(
+        cls, index: str | os.PathLike[str] | None = None, *, device: Device = "auto", search_on: SearchOn = "cpu"
+    ) -> Self:
+        """Open the index at ``index``, or the nearest one (see ``locate_index``).
+
+        Args:
+            device: where the model runs: "auto", "cpu" or "cuda".
+            search_on: where codes are searched: "cpu", or "gpu", which needs FAISS's package for GPUs.
+
+        Raises:
+            NoIndex, IndexMismatch, IndexDamaged: there is none, or it cannot be used.
+        """
+        return cls(locate_index(index), device=device, search_on=search_on)
+
+    @property
+    def folder(self) -> Path:
+        """Where the index lies."""
+        return Path(self.index.address)
+
+    @property
+    def model(self) -> Model:
+        """The index's own copy of its model.
+
+        Raises:
+            ModelError, IndexMismatch: the copy is damaged, or is of another model.
+        """
+        with self._opening:
+            if self._model is None:
+                model = load_model(self.index.model_folder(), self.device)
+                check_model(self.index.rows.meta(), model)
+                self._model = model
+            return self._model
+
+    @property
+    def latent_dim(self) -> int:
+        """How many dimensions a code has."""
+        return self.index.rows.meta().latent_dim
+
+    def __len__(self) -> int:
+        """How many pictures can be found."""
+        return self.index.rows.meta().found
+
+    def after_fork(self) -> None:
+        self._opening = threading.Lock()
+
+    def close(self) -> None:
+        """Let go of the index; what was found is still there."""
+        self.index.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()

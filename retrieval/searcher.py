@@ -1,0 +1,160 @@
+"""Asking an index: read only, and from any number of threads at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from index.records import Direction, Found, Metric, Neighbour
+from retrieval.arrays import Floats, Pixels
+from retrieval.errors import NoDirection, PathError, PictureRefused
+from retrieval.explore.novelty import SAMPLE, novelty
+from retrieval.opened import Opened
+from retrieval.seen import Query, Seen, look_at_all
+
+PAGE = 5000  # pictures read from the index at once
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found. ``path`` is absolute; ``distance`` is Euclidean, ``similarity`` the cosine."""
+
+    rank: int
+    path: str
+    distance: float
+    similarity: float
+    realism: float
+    width: int
+    height: int
+    id: int
+
+
+class Searcher(Opened):
+    """An index that is asked.
+
+    >>> with Searcher.open("photos.latent") as searcher:   # doctest: +SKIP
+    ...     hits = searcher.query("face.jpg", k=10)
+
+    Every answer is of one state of the index, whoever writes to it meanwhile. After a fork the child goes on with its
+    own.
+    """
+
+    _looks: tuple[int, Floats] | None = None
+
+    def query(self, picture: Query, k: int = 10, *, metric: Metric = "euclidean") -> list[Hit]:
+        """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
+
+        A picture that is in the index itself is left out of its own hits.
+
+        Raises:
+            PictureRefused: the path cannot be read as a picture.
+            ValueError: ``k`` below 1, or a metric that does not exist.
+        """
+        return self.query_batch([picture], k, metric=metric)[0]
+
+    def query_batch(self, queries: Sequence[Query], k: int = 10, *, metric: Metric = "euclidean") -> list[list[Hit]]:
+        """As ``query``, for several pictures, which are encoded in batches."""
+        if not queries:
+            return []
+        seen: list[Seen] = []
+        for look in look_at_all(self, queries):
+            if isinstance(look, PictureRefused):
+                raise look
+            seen.append(look)
+        codes = np.stack([one.code for one in seen])
+        return self.query_codes(codes, k, metric=metric, left_out=[one.ids for one in seen])
+
+    def query_codes(
+        self,
+        xq: Floats,
+        k: int = 10,
+        *,
+        metric: Metric = "euclidean",
+        left_out: Sequence[Collection[int]] | None = None,
+    ) -> list[list[Hit]]:
+        """As ``query``, for codes float32 (n, d); ``left_out`` names ids that must not be found, for each."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        if metric not in ("euclidean", "cosine"):
+            raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
+        dim = self.latent_dim
+        if xq.ndim != 2 or xq.shape[1] != dim:
+            raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
+        found = self.index.search(xq, k, metric, left_out)
+        return [[_hit(rank, one) for rank, one in enumerate(hits, 1)] for hits in found]
+
+    def look_at(self, picture: Query) -> Seen:
+        """What the model sees in one picture; one that is indexed and did not change is not read for it.
+
+        Raises:
+            PictureRefused: the path cannot be read as a picture.
+        """
+        (look,) = look_at_all(self, [picture])
+        if isinstance(look, PictureRefused):
+            raise look
+        return look
+
+    def novelty(self, seen: Seen) -> float | None:
+        """How novel a picture is beside this collection: the share of it that is less so.
+
+        None where the collection is too small to tell (``retrieval.explore.novelty``).
+        """
+        generation = self.index.rows.meta().generation
+        if self._looks is None or self._looks[0] != generation:  # read once, however many pictures are held against it
+            self._looks = (generation, self.index.rows.some_looks(SAMPLE))
+        return novelty(self._looks[1], seen.realism, seen.spread)
+
+    def directions(self) -> dict[str, Direction]:
+        """The directions that the index was taught, by name."""
+        return self.index.notes.directions()
+
+    def direction(self, name: str) -> Direction:
+        """The direction of that name.
+
+        Raises:
+            NoDirection: there is none.
+        """
+        known = self.directions()
+        if name not in known:
+            raise NoDirection(f"this index knows no direction {name!r}; it knows {', '.join(known) or 'none'}")
+        return known[name]
+
+    def kept_apart(self) -> set[frozenset[bytes]]:
+        """Pairs of content hashes of which a person said that they are no copies."""
+        return self.index.notes.kept_apart()
+
+    def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None) -> Pixels:
+        """What G decodes from hits, or from codes (n, d): uint8 (n, s, s, 3); ``scale`` as in ``Model.decode``.
+
+        Raises:
+            ModelError: this index has no generator.
+            PathError: a hit was removed since it was found.
+        """
+        if isinstance(hits, np.ndarray):
+            return self.model.decode(hits, scale)
+        codes = self.index.rows.codes([hit.id for hit in hits])
+        for hit in hits:
+            if hit.id not in codes:
+                raise PathError(f"{hit.path} is no longer in this index; ask again")
+        matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
+        return self.model.decode(matrix, scale)
+
+    def found(self) -> Iterator[tuple[list[Found], Floats]]:
+        """Everything that can be found, some thousand at a time, and codes (b, d).
+
+        Writers need not wait for whoever reads slowly: what changes meanwhile is seen as it is when its turn comes.
+        """
+        last = 0
+        while True:
+            pictures, codes = self.index.rows.found_page(last, PAGE)
+            if not pictures:
+                return
+            yield pictures, codes
+            last = pictures[-1].id
+
+
+def _hit(rank: int, one: Neighbour) -> Hit:
+    its = one.picture
+    return Hit(rank, its.path, one.distance, one.similarity, its.realism, its.width_px, its.height_px, its.id)
