@@ -11,11 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from retrieval import PlanError, Retriever, apply_plan, find_copies, load_plan, undo
 from retrieval.copies.apply import Act
+from retrieval.copies.plan import FileFacts, Group, Plan
 from retrieval.defaults import ACTIONS, Action
 from tests.conftest import write_shapes
 
@@ -266,6 +268,36 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_whole(planned: Path, case:
     assert tree(planned / "photos") == before
 
 
+def steps_to_load(path: Path, groups: int) -> int:
+    """Instructions of Python code that reading a plan of so many groups takes."""
+    names = [(f"/photos/{number}", f"/copies/{number}") for number in range(groups)]
+    facts = FileFacts(1, 2, "ab")
+    plan = Plan(1.0, None, groups=[Group(keep, [copy], []) for keep, copy in names])
+    plan.files.update((name, facts) for pair in names for name in pair)
+    plan.save(path)
+    count = 0
+
+    def counted(frame: FrameType, event: str, _: object) -> Callable[..., object]:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return counted
+
+    before = sys.gettrace()
+    sys.settrace(counted)
+    try:
+        loaded = load_plan(path)
+    finally:
+        sys.settrace(before)
+    assert loaded == plan
+    return count
+
+
+def test_a_plan_of_twice_as_many_groups_takes_twice_as_long_to_read(tmp_path: Path) -> None:
+    few, many = steps_to_load(tmp_path / "plan.json", 300), steps_to_load(tmp_path / "plan.json", 600)
+    assert 300 < few < many < 2.2 * few
+
+
 def test_links_are_left_alone_and_led_to_their_end(planned: Path) -> None:
     """A hard link to a link would be a link that leads nowhere from another folder."""
     photos, plan = planned / "photos", load_plan(planned / "plan.json")
@@ -319,7 +351,7 @@ def test_an_edited_plan_does_what_is_left_in_it(planned: Path) -> None:
 
 def test_moving_needs_a_folder_that_is_not_among_the_pictures(planned: Path) -> None:
     plan = load_plan(planned / "plan.json")
-    for to, message in ((None, "--to DIR"), (planned / "photos", "another folder")):
+    for to, message in ((None, "name the folder"), (planned / "photos", "another folder")):
         with pytest.raises(PlanError, match=message):
             list(apply_plan(plan, "move", planned / "j", to, dry_run=False))
     with pytest.raises(PlanError, match="trash has no use for it"):

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
 from retrieval.copies.calibration import FEWEST, Background, measure_background
-from retrieval.copies.similarity import ALIKE, Look, likeness
+from retrieval.copies.similarity import ALIKE, Fingerprint, likeness
 from train.copies import ALTERATIONS
 
 COUNT = 240
@@ -58,6 +58,10 @@ def planted(samples: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 def pairs_of(plan: Plan) -> set[frozenset[str]]:
     return {frozenset((group.keep, path)) for group in plan.groups for path in group.remove}
+
+
+def fingerprint(image: Image.Image) -> Fingerprint:
+    return Fingerprint(np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")))
 
 
 def build(folder: Path, where: Path) -> Retriever:
@@ -162,9 +166,12 @@ def test_groups_do_not_chain(samples: np.ndarray, tmp_path: Path) -> None:
         plan = find_copies(retriever, threshold=10.0, keep=["path"], workers=1)
     assert len(plan.groups) >= 2
     for group in plan.groups:
-        kept = Look(np.asarray(Image.open(group.keep).resize((64, 64), Image.Resampling.BICUBIC)))
+        kept = Fingerprint(np.asarray(Image.open(group.keep).resize((64, 64), Image.Resampling.BICUBIC)))
         for path in group.remove:
-            assert likeness(kept, Look(np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BICUBIC)))) > 0.8
+            assert (
+                likeness(kept, Fingerprint(np.asarray(Image.open(path).resize((64, 64), Image.Resampling.BICUBIC))))
+                > 0.8
+            )
     gone = [path for group in plan.groups for path in group.remove]
     assert len(gone) == len(set(gone)) and not {group.keep for group in plan.groups} & set(gone)
 
@@ -175,8 +182,11 @@ def test_an_archive_loses_nothing(planted: tuple[Path, dict[str, str]]) -> None:
     with Retriever.open(folder / "index") as retriever:
         kept = find_copies(retriever, against=[photos / "originals"], workers=1)
         turned = find_copies(retriever, against=[photos / "copies"], workers=1)
-        with pytest.raises(PathError, match="latent index build"):
+        with pytest.raises(PathError, match=r"no picture of .*index/ is in this index") as refused:
             find_copies(retriever, against=[folder / "index"])
+    assert (refused.value.code, refused.value.facts) == ("archive_not_indexed", {"folder": f"{folder / 'index'}/"})
+    words = ["dedup", "find", "--index", str(folder / "index"), "--against", str(folder / "index")]
+    assert f"latent index build {folder / 'index'}" in CliRunner().invoke(latent, words).output
     assert {path for group in kept.groups for path in group.remove} <= set(truth)
     assert {path for group in turned.groups for path in group.remove} <= set(truth.values())
     assert pairs_of(kept) == pairs_of(turned) and len(pairs_of(kept)) > 10
@@ -335,11 +345,8 @@ def test_copies_are_no_part_of_the_background() -> None:
 @pytest.mark.parametrize("name", [name for name in ALTERATIONS if name != "mirrored"])
 def test_altered_copies_are_alike_and_others_are_not(samples: np.ndarray, name: str) -> None:
     squares = [Image.fromarray(one) for one in samples[:12]]
-    small = [Look(np.asarray(one.resize((64, 64), Image.Resampling.BICUBIC))) for one in squares]
-    copies = [
-        Look(np.asarray(ALTERATIONS[name](one).resize((64, 64), Image.Resampling.BICUBIC).convert("RGB")))
-        for one in squares
-    ]
+    small = [fingerprint(one) for one in squares]
+    copies = [fingerprint(ALTERATIONS[name](one)) for one in squares]
     fits = np.array([[likeness(a, b) for b in copies] for a in small])
     assert np.diag(fits).min() > ALIKE
     assert fits[~np.eye(12, dtype=bool)].max() < ALIKE
@@ -347,8 +354,8 @@ def test_altered_copies_are_alike_and_others_are_not(samples: np.ndarray, name: 
 
 
 def test_pictures_without_structure() -> None:
-    white, black = Look(np.full((64, 64, 3), 255, np.uint8)), Look(np.zeros((64, 64, 3), np.uint8))
-    noise = Look(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    white, black = Fingerprint(np.full((64, 64, 3), 255, np.uint8)), Fingerprint(np.zeros((64, 64, 3), np.uint8))
+    noise = Fingerprint(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     assert likeness(white, white) == likeness(black, black) == 1.0
     assert likeness(white, black) == likeness(white, noise) == 0.0
 
@@ -507,8 +514,8 @@ def test_what_lies_beside_the_central_square_counts(samples: np.ndarray, tmp_pat
 
 
 def test_a_part_that_differs_makes_another_picture(samples: np.ndarray) -> None:
-    def of(pixels: np.ndarray) -> Look:
-        return Look(np.asarray(Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC)))
+    def of(pixels: np.ndarray) -> Fingerprint:
+        return fingerprint(Image.fromarray(pixels))
 
     blotted, banded = samples[5].copy(), samples[5].copy()
     blotted[60:100, 60:100] = 0

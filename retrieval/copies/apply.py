@@ -12,13 +12,12 @@ import errno
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from retrieval.copies.find import FileFacts, Group, Plan
+from retrieval.copies.plan import FileFacts, Plan
 from retrieval.defaults import ACTIONS, Action
 from retrieval.errors import PlanError
 from retrieval.pictures.workers import hash_of
@@ -46,30 +45,6 @@ class Act:
     to: str = ""
     left: str = ""
     size_bytes: int = 0
-
-
-def load_plan(path: str | os.PathLike[str]) -> Plan:
-    """Read a plan, however it was edited.
-
-    Raises:
-        PlanError: it is no plan, or it contradicts itself: a file that is kept here and goes there.
-    """
-    try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
-        groups = [Group(str(one["keep"]), [str(p) for p in one["remove"]], []) for one in facts["groups"]]
-        files = {str(name): FileFacts(**one) for name, one in facts["files"].items()}
-        plan = Plan(float(facts["threshold"]), facts["expected_false_pairs"], groups=groups, files=files)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PlanError(f"{os.fspath(path)} is no plan of latent dedup find ({error})") from error
-    going = Counter(one for group in groups for one in group.remove)
-    for name in (*going, *(group.keep for group in groups)):
-        if "\0" in name:
-            raise PlanError(f"{os.fspath(path)} has a name with a NUL character, which no file has")
-        if name not in files:
-            raise PlanError(f"{os.fspath(path)} says nothing of what {name} was; make the plan again")
-        if going[name] > 1 or (name in going and any(group.keep == name for group in groups)):
-            raise PlanError(f"{os.fspath(path)} has {name} twice, to keep and to go, or to go; mend it by hand")
-    return plan
 
 
 def apply_plan(
@@ -127,7 +102,7 @@ def undo(journal: str | os.PathLike[str]) -> Iterator[Act]:
         raise PlanError(f"{os.fspath(journal)} cannot be read: {error}") from error
     entries = [entry for line in lines if (entry := _entry(line))]
     if not entries:
-        raise PlanError(f"{os.fspath(journal)} is no journal of latent dedup apply, or none of an act")
+        raise PlanError(f"{os.fspath(journal)} is no journal of a plan, or none of an act")
     for entry in reversed(list(dict.fromkeys(entries))):
         yield Act("undo", entry.path, entry.to, _bring_back(entry))
 
@@ -168,10 +143,10 @@ def _bring_back(entry: Entry) -> str:
 def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> str | None:
     if action != "move":
         if to is not None:
-            raise PlanError(f"--to is where move puts files; {action} has no use for it")
+            raise PlanError(f"a folder is for moving; {action} has no use for it", "folder_without_move")
         return None
     if to is None:
-        raise PlanError("to move files, name the folder that takes them: --to DIR")
+        raise PlanError("to move files, name the folder that takes them", "move_without_folder")
     target = os.path.realpath(to)
     for path in plan.files:
         if path.startswith(os.path.join(target, "")):

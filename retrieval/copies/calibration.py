@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from index.local.caches import import_faiss
+from index.neighbours import knn
 from retrieval.arrays import Floats
 from retrieval.copies.similarity import ALIKE
 
@@ -130,8 +130,7 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
     if count < 2:
         return None
     rows = np.sort(np.random.default_rng(0).permutation(count)[:SAMPLE])
-    distances, neighbours = import_faiss().knn(codes[rows], codes, min(count, NEIGHBOURS + 1))
-    distances = np.sqrt(np.maximum(distances, 0))
+    distances, neighbours = knn(codes[rows], codes, NEIGHBOURS + 1)
     nearest = _pairs_by_distance(rows, neighbours, distances)
     found = _no_copies(nearest, likenesses)
     if len(found) < FEWEST:

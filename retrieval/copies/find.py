@@ -5,31 +5,25 @@ Nothing here changes a file. What is found becomes a plan, which a person can re
 
 from __future__ import annotations
 
-import filecmp
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from index.joins import Pairs, close_pairs, cross_pairs
 from retrieval.arrays import Floats, Pixels
-from retrieval.atomic import write
 from retrieval.copies.calibration import UNCALIBRATED, Background, Rule, measure_background
-from retrieval.copies.similarity import ALIKE, Look, likeness
+from retrieval.copies.compare import same_pixels
+from retrieval.copies.plan import Evidence, FileFacts, Group, Kind, Plan
+from retrieval.copies.similarity import Fingerprint, Turn, likeness, turns_of
 from retrieval.defaults import KEEP
-from retrieval.errors import LatentError, PathError
-from retrieval.ingest.commit import Report
-from retrieval.models.model import Model
-from retrieval.pictures.decode import read_image
+from retrieval.errors import PathError
 from retrieval.pictures.workers import DecoderPool, Task
-from retrieval.retriever import Retriever
+from retrieval.progress import OnProgress
+from retrieval.searcher import Searcher
 
-Kind = Literal["bytes", "pixels", "near"]
 Folders = Literal["all", "within", "across"]
 RULES: dict[str, Callable[[Member], Any]] = {
     "resolution": lambda one: -one.pixels,
@@ -38,18 +32,7 @@ RULES: dict[str, Callable[[Member], Any]] = {
     "newest": lambda one: -one.mtime_ns,
     "path": lambda one: os.fsencode(one.path),
 }
-TURNS: dict[str, tuple[tuple[str, Callable[[Pixels], Pixels]], ...]] = {
-    "mirror": (("mirrored", lambda x: x[:, ::-1]),),
-    "rotate": tuple((f"turned by {90 * k} degrees", partial(np.rot90, k=-k)) for k in (1, 2, 3)),
-}
-
-
-def _as_it_is(pixels: Pixels) -> Pixels:
-    return pixels
-
-
 BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
-SCHEMA = 1
 FARTHEST = 1e6  # a distance beyond all codes, whose square is a number still
 
 
@@ -62,60 +45,6 @@ class Member(NamedTuple):  # there may be millions
     size_bytes: int
     mtime_ns: int
     pixels: int
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Why ``path`` is a copy of what its group keeps: codes so far apart, structure so alike."""
-
-    path: str
-    kind: Kind
-    distance: float
-    likeness: float
-    turned: str = ""
-
-
-@dataclass(frozen=True)
-class Group:
-    """A picture to keep and its copies; each of them is a copy of ``keep`` itself."""
-
-    keep: str
-    remove: list[str]
-    evidence: list[Evidence]
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """A file as it was when the plan was made."""
-
-    size_bytes: int
-    mtime_ns: int
-    content_hash: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What could go. Copies have codes within ``threshold``, a Euclidean distance, and a likeness of ``ALIKE`` where
-    they lie within ``near``, rising to ``likeness_at_threshold``. ``expected_false_pairs`` is how many pairs are to be
-    expected that are no copies, None where the collection is too small to tell; ``estimated_from`` how many of its
-    nearest pairs that are no copies said so.
-    """
-
-    threshold: float
-    expected_false_pairs: float | None
-    near: float = 0.0
-    likeness_at_threshold: float = ALIKE
-    estimated_from: int = 0
-    groups: list[Group] = field(default_factory=list)
-    files: dict[str, FileFacts] = field(default_factory=dict)
-
-    def as_json(self) -> str:
-        """The plan as it is written, read and edited."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON."""
-        write(path, self.as_json() + "\n")
 
 
 class Squares:
@@ -132,27 +61,25 @@ class Squares:
         for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
             yield decoded.pixels
 
-    def likenesses(
-        self, pairs: Sequence[tuple[int, int]], turn: Callable[[Pixels], Pixels] = _as_it_is
-    ) -> list[float | None]:
+    def likenesses(self, pairs: Sequence[tuple[int, int]], turn: Turn = np.asarray) -> list[float | None]:
         """For each pair how alike the first, turned, and the second are; None where one cannot be read.
 
         Codes know the central square alone, so what lies beside it is looked at here for the first time.
         """
         rows = sorted({row for pair in pairs for row in pair})
-        straight: dict[int, Look] = {}
-        turned: dict[int, Look] = {}
+        straight: dict[int, Fingerprint] = {}
+        turned: dict[int, Fingerprint] = {}
         first = {a for a, _ in pairs}
         for row, pixels in zip(rows, self.of(rows, whole=True), strict=True):
             if pixels is not None:
-                straight[row] = Look(pixels)
+                straight[row] = Fingerprint(pixels)
                 if row in first:
-                    turned[row] = Look(np.ascontiguousarray(turn(pixels)))
+                    turned[row] = Fingerprint(np.ascontiguousarray(turn(pixels)))
         return [likeness(turned[a], straight[b]) if a in turned and b in straight else None for a, b in pairs]
 
 
 def find_copies(
-    retriever: Retriever,
+    retriever: Searcher,
     false_matches: float = 1.0,
     threshold: float | None = None,
     invariant: Sequence[str] = (),
@@ -160,7 +87,7 @@ def find_copies(
     folders: Folders = "all",
     keep: Sequence[str] = KEEP,
     workers: int | None = None,
-    report: Report | None = None,
+    report: OnProgress | None = None,
 ) -> Plan:
     """Find copies among the pictures of an index.
 
@@ -178,7 +105,8 @@ def find_copies(
         JoinTooWide: ``threshold`` is so large that nearly everything is near.
         ValueError: a rule or an invariance that does not exist, or a number that makes no sense.
     """
-    _check(false_matches, threshold, invariant, keep)
+    _check(false_matches, threshold, keep)
+    turns = turns_of(invariant)
     archive = _Archive(against)
     members, codes = _members(retriever)
     archive.check(members)
@@ -188,7 +116,6 @@ def find_copies(
     with DecoderPool(retriever.model.image_size, workers) as pool:
         squares = Squares([one.path for one in firsts], pool)
         background = measure_background(codes, squares.likenesses)
-        turns = [turn for kind in invariant for turn in TURNS[kind]]
         rule = _rule(background, threshold, false_matches / (1 + len(turns)), retriever.latent_dim)
         copies = _Copies(rule)
         for number, pairs in enumerate(close_pairs(codes, rule.threshold, BLOCK), 1):
@@ -226,7 +153,7 @@ class _Archive:
     def check(self, members: Sequence[Member]) -> None:
         for folder in self._folders:
             if not any(self._place(one.path).startswith(folder) for one in members):
-                raise PathError(f"no picture of {folder} is in this index; latent index build {folder}")
+                raise PathError(f"no picture of {folder} is in this index", "archive_not_indexed", folder=folder)
 
     def __contains__(self, path: str) -> bool:
         return any(self._place(path).startswith(folder) for folder in self._folders)
@@ -261,25 +188,24 @@ class _Copies:
                 self.of[b].pop(a, None)
 
 
-def _check(false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str]) -> None:
+def _check(false_matches: float, threshold: float | None, keep: Sequence[str]) -> None:
     if not false_matches > 0:
         raise ValueError(f"false_matches must be above 0, not {false_matches}")
     if threshold is not None and not 0 <= threshold <= FARTHEST:
         raise ValueError(f"threshold must be a distance, 0 to {FARTHEST:g}, not {threshold}")
-    for name, known, given in (("invariant", TURNS, invariant), ("keep", RULES, keep)):
-        for word in given:
-            if word not in known:
-                raise ValueError(f"{name} has no {word!r}; it knows {', '.join(known)}")
+    for word in keep:
+        if word not in RULES:
+            raise ValueError(f"keep has no {word!r}; it knows {', '.join(RULES)}")
 
 
-def _members(retriever: Retriever) -> tuple[list[Member], Floats]:
+def _members(retriever: Searcher) -> tuple[list[Member], Floats]:
     """All pictures by path, and their codes (n, d)."""
     members: list[Member] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
     for rows, batch in retriever.found():
-        for number, (path, row) in enumerate(rows, len(members)):
-            pixels = (row.width_px or 0) * (row.height_px or 0)
-            members.append(Member(path, number, row.content_hash, row.size_bytes, row.mtime_ns, pixels))
+        for number, one in enumerate(rows, len(members)):
+            pixels = one.width_px * one.height_px
+            members.append(Member(one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, pixels))
         codes.append(batch)
     return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
 
@@ -296,7 +222,7 @@ def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archiv
     return sorted((sorted(group, key=rank) for group in same.values()), key=lambda group: rank(group[0]))
 
 
-def _turned_codes(retriever: Retriever, squares: Squares, turn: Callable[[Pixels], Pixels]) -> Floats:
+def _turned_codes(retriever: Searcher, squares: Squares, turn: Turn) -> Floats:
     """Codes of all pictures, turned; far from everything where one cannot be read."""
     found: list[Floats] = []
     batch: list[Pixels | None] = []
@@ -352,47 +278,6 @@ def _is_the_same_file(a: str, b: str) -> bool:
         return os.path.samefile(a, b)
     except OSError:
         return False
-
-
-def same_pixels(a: str, b: str) -> bool:
-    """Whether two files are the same picture, upright, to the last pixel; False where one cannot be read."""
-    try:
-        return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
-    except (LatentError, OSError):
-        return False
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What kind of copies two pictures are, "" where they are none; how far apart their codes, how alike they are."""
-
-    kind: Kind | Literal[""]
-    distance: float
-    likeness: float
-    turned: str = ""
-
-
-def compare_pictures(
-    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, invariant: Sequence[str] = ()
-) -> Compared:
-    """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
-
-    Raises:
-        PictureRefused: one of them cannot be read as a picture; the text names it.
-        ValueError: an invariance that does not exist.
-    """
-    _check(1.0, None, invariant, ())
-    frames = [model.square(path, whole=True) for path in (a, b)]
-    turns = [("", _as_it_is), *(turn for kind in invariant for turn in TURNS[kind])]
-    there = Look(frames[1])
-    fits = [(likeness(Look(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
-    like, turned = max(fits, key=lambda fit: fit[0])
-    distance = float(np.linalg.norm(np.subtract(*model.encode([os.fspath(a), os.fspath(b)]))))
-    if filecmp.cmp(a, b, shallow=False):
-        return Compared("bytes", distance, like)
-    if not turned and same_pixels(os.fspath(a), os.fspath(b)):
-        return Compared("pixels", distance, like)
-    return Compared("near" if like >= ALIKE else "", distance, like, turned if like >= ALIKE else "")
 
 
 def _facts(one: Member) -> FileFacts:

@@ -7,12 +7,12 @@ import contextlib
 import numpy as np
 
 from retrieval.arrays import Floats, Pixels
-from retrieval.copies.find import Group, Plan
+from retrieval.copies.plan import Group, Plan
 from retrieval.errors import PictureRefused
-from retrieval.retriever import Retriever
+from retrieval.searcher import Searcher
 
 
-def paint_prototypes(retriever: Retriever, plan: Plan) -> dict[str, Pixels]:
+def paint_prototypes(retriever: Searcher, plan: Plan) -> dict[str, Pixels]:
     """What G paints for the average code of each group, uint8 (s, s, 3), by the path of its kept picture.
 
     Groups whose pictures are all gone have none, and without a generator no group has one.
@@ -25,7 +25,7 @@ def paint_prototypes(retriever: Retriever, plan: Plan) -> dict[str, Pixels]:
     return dict(zip(averages, retriever.decode(np.stack(list(averages.values()))), strict=True))
 
 
-def _average_code(retriever: Retriever, group: Group) -> Floats | None:
+def _average_code(retriever: Searcher, group: Group) -> Floats | None:
     codes = []
     for path in (group.keep, *group.remove):
         with contextlib.suppress(PictureRefused):  # gone since it was indexed

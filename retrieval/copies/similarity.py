@@ -10,8 +10,9 @@ some of 4 x 4 parts does not fit; of copies the worst still correlates at .45.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +30,26 @@ AREA = 5  # what is wider counts as a large area
 FLAT = 1.0  # grey levels: what varies less shows nothing
 
 Spectra = npt.NDArray[np.complex64]
+Turn = Callable[[Pixels], Pixels]
+TURNS: dict[str, tuple[tuple[str, Turn], ...]] = {  # of what else may count as a copy: what it is called, and does
+    "mirror": (("mirrored", lambda x: x[:, ::-1]),),
+    "rotate": tuple((f"turned by {90 * k} degrees", partial(np.rot90, k=-k)) for k in (1, 2, 3)),
+}
 
 
-class Look:
+def turns_of(invariant: Sequence[str]) -> list[tuple[str, Turn]]:
+    """The turns that count beside the picture as it is.
+
+    Raises:
+        ValueError: an invariance that does not exist.
+    """
+    for word in invariant:
+        if word not in TURNS:
+            raise ValueError(f"invariant has no {word!r}; it knows {', '.join(TURNS)}")
+    return [turn for word in invariant for turn in TURNS[word]]
+
+
+class Fingerprint:
     """What is compared of a picture that was squeezed into a square, uint8 (s, s, 3): spectra of its structure."""
 
     def __init__(self, pixels: Pixels) -> None:
@@ -46,7 +64,7 @@ class Look:
         return _spectra([_cut_and_turned(self._image, scale, angle) for scale in SCALES for angle in ANGLES])
 
 
-def likeness(a: Look, b: Look) -> float:
+def likeness(a: Fingerprint, b: Fingerprint) -> float:
     """How well the structure of two pictures fits, 1 where it is the same; from ``ALIKE`` on they are copies.
 
     Where the whole fits but a part does not, the part's correlation.

@@ -11,7 +11,7 @@ from retrieval.pages.heat import heat_maps
 from retrieval.pages.sheet import Cell, SheetRow, sheet_html
 
 if TYPE_CHECKING:
-    from retrieval.copies.find import Evidence, Group, Plan
+    from retrieval.copies.plan import Evidence, Group, Plan
 
 ABOUT = (
     "Left: the picture to keep; below it, what the generator paints for the average code of its group. "

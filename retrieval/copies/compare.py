@@ -1,0 +1,58 @@
+"""Whether two files are copies of one picture, without an index."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from retrieval.copies.plan import Kind
+from retrieval.copies.similarity import ALIKE, Fingerprint, likeness, turns_of
+from retrieval.errors import LatentError
+from retrieval.models.model import Model
+from retrieval.pictures.decode import read_image
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What kind of copies two pictures are, "" where they are none; how far apart their codes, how alike they are."""
+
+    kind: Kind | Literal[""]
+    distance: float
+    likeness: float
+    turned: str = ""
+
+
+def compare_pictures(
+    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, invariant: Sequence[str] = ()
+) -> Compared:
+    """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
+
+    Raises:
+        PictureRefused: one of them cannot be read as a picture; the text names it.
+        ValueError: an invariance that does not exist.
+    """
+    turns = turns_of(invariant)
+    frames = [model.square(path, whole=True) for path in (a, b)]
+    there = Fingerprint(frames[1])
+    fits = [(likeness(Fingerprint(frames[0]), there), "")]
+    fits += [(likeness(Fingerprint(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
+    like, turned = max(fits, key=lambda fit: fit[0])
+    distance = float(np.linalg.norm(np.subtract(*model.encode([os.fspath(a), os.fspath(b)]))))
+    if filecmp.cmp(a, b, shallow=False):
+        return Compared("bytes", distance, like)
+    if not turned and same_pixels(os.fspath(a), os.fspath(b)):
+        return Compared("pixels", distance, like)
+    return Compared("near" if like >= ALIKE else "", distance, like, turned if like >= ALIKE else "")
+
+
+def same_pixels(a: str, b: str) -> bool:
+    """Whether two files are the same picture, upright, to the last pixel; False where one cannot be read."""
+    try:
+        return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
+    except (LatentError, OSError):
+        return False
