@@ -66,14 +66,15 @@ def test_tables_hold_every_picture_with_its_code(indexed: Retriever, tmp_path: P
 
 
 def test_more_rows_than_a_batch(indexed: Retriever, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from index.local.catalog import Catalog
-
-    whole = Catalog.found_codes
-    monkeypatch.setattr(Catalog, "found_codes", lambda self, connection, dim: whole(self, connection, dim, batch=5))
-    expected = np.concatenate([codes for _, codes in indexed.found()])
+    ((pictures, expected),) = indexed.found()  # all on one page
+    monkeypatch.setattr("retrieval.searcher.PAGE", 5)
+    assert [len(codes) for _, codes in indexed.found()] == [5] * 4 + [4]
     for suffix in (".parquet", ".csv", ".npz"):
-        write_features(indexed, tmp_path / f"codes{suffix}")
-        assert np.array_equal(read_back(tmp_path / f"codes{suffix}")[1], expected)
+        counts: list[int] = []
+        assert write_features(indexed, tmp_path / f"codes{suffix}", lambda done, _: counts.append(done)) == 24  # noqa: B023
+        facts, codes = read_back(tmp_path / f"codes{suffix}")
+        assert np.array_equal(codes, expected) and facts["path"] == [one.path for one in pictures]
+        assert counts == [5, 10, 15, 20, 24]
 
 
 def test_a_table_that_cannot_be_written_leaves_what_was_there(indexed: Retriever, tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from conftest import Run, write_shapes
 from PIL import Image
 
 from retrieval import MissingExtra, PathError, Retriever
-from retrieval.explore.plane import THUMB_PX, lay_out, thumbnails
-from retrieval.pages.map import CELLS, MAP_PX, draw_map_html, nearest_to_cells
+from retrieval.explore.plane import lay_out, thumbnails
+from retrieval.pages.map import CELLS, MAP_PX, THUMB_PX, map_html, nearest_to_cells
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path
     return folder
 
 
-def facts_of(page: Path) -> dict[str, object]:
-    (found,) = re.findall(r"^const facts = (.*);$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def facts_of(page: str) -> dict[str, object]:
+    (found,) = re.findall(r"^const facts = (.*);$", page, flags=re.MULTILINE)
     return dict(json.loads(found))
 
 
@@ -58,9 +58,10 @@ def test_a_part_of_a_collection_is_drawn_at_random(indexed: Path, monkeypatch: p
     with Retriever.open(indexed / ".latent") as retriever:
         whole, part, other = (lay_out(retriever, most=most, seed=seed) for most, seed in ((60, 0), (20, 0), (20, 1)))
         assert len(set(part.paths)) == 20 and set(part.paths) < set(whole.paths) and part.paths != other.paths
-        catalog = retriever._store.catalog
-        monkeypatch.setattr(catalog, "found_codes", lambda *words: type(catalog).found_codes(catalog, *words, batch=7))
-        assert lay_out(retriever, most=20).paths == part.paths  # in batches of seven
+        monkeypatch.setattr("retrieval.searcher.PAGE", 7)
+        assert [len(pictures) for pictures, _ in retriever.found()] == [7] * 8 + [4]
+        paged = lay_out(retriever, most=20)
+        assert paged.paths == part.paths and np.array_equal(paged.positions, part.positions)
         with pytest.raises(ValueError, match="layout must be"):
             lay_out(retriever, "tsne")  # type: ignore[arg-type]
 
@@ -92,7 +93,7 @@ def test_the_command_draws_both(indexed: Path, latent: Run, tmp_path: Path) -> N
     kept = gone.read_bytes()
     words = ("--index", indexed / ".latent", "--clusters", 4)
     latent("map", "-o", "map.html", *words)
-    facts = facts_of(tmp_path / "map.html")
+    facts = facts_of((tmp_path / "map.html").read_text(encoding="utf-8"))
     assert len(facts["names"]) == 60 and len(facts["clusters"]) == 4 and facts["total"] == 60  # type: ignore[arg-type]
     assert Path(str(facts["links"][0]).removeprefix("file://")).is_file()  # type: ignore[index]
     gone.unlink()
@@ -144,7 +145,7 @@ def test_names_cannot_break_the_page(tmp_path: Path, tiny_bundle: Path) -> None:
     with Retriever.build(folder, tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
         plane = lay_out(retriever)
     assert len(plane.paths) == 3
-    draw_map_html(plane, thumbnails(plane.paths, 1), tmp_path / "map.html")
-    names = facts_of(tmp_path / "map.html")["names"]
+    page = map_html(plane, thumbnails(plane.paths, 1))
+    names = facts_of(page)["names"]
     assert any("$facts" in name for name in names) and not any("\n" in name for name in names)  # type: ignore[union-attr,attr-defined]
-    assert (tmp_path / "map.html").read_text(encoding="utf-8").count("</script>") == 1
+    assert page.count("</script>") == 1

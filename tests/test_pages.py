@@ -227,8 +227,8 @@ def test_a_picture_that_is_gone_is_grey_and_others_are_whole(tmp_path: Path) -> 
 def test_a_value_that_a_page_lacks_is_an_error() -> None:
     from jinja2 import UndefinedError
 
-    with pytest.raises(UndefinedError, match="about"):
-        render("sheet.html", title="", rows=[])
+    with pytest.raises(UndefinedError, match="rows"):
+        render("sheet.html", title="", about="")
 
 
 def test_pages_know_no_index_and_start_quickly() -> None:
