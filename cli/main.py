@@ -60,7 +60,9 @@ class Latent(click.Group):
         try:
             return super().invoke(ctx)
         except LatentError as error:
-            raise _spoken(str(error), EXIT_NO_INDEX if _does_not_fit(error) else 1) from error
+            from cli.hints import with_hint
+
+            raise _spoken(with_hint(error), EXIT_NO_INDEX if _does_not_fit(error) else 1) from error
         except BrokenPipeError:
             raise  # click ends quietly when nobody reads on
         except OSError as error:

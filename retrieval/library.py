@@ -35,7 +35,7 @@ class Library(Opened):
     """
 
     summary: Summary | None = None
-    """What the build did; None where the index was opened."""
+    """What the last ``build`` or ``update`` of this object did; None where the index was merely opened."""
 
     @classmethod
     def build(
@@ -103,7 +103,8 @@ class Library(Opened):
         model = self.model
         with self._writing() as writer:
             scopes = all_scopes(writer.rows, writer.address, retry, reread)
-            return _brought_up_to_date(writer, model, scopes, budget, workers, report)
+            self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
+        return self.summary
 
     def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
         """Take pictures, or all below a folder, out of the index with their codes; the files stay untouched.

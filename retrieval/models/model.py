@@ -235,7 +235,7 @@ class Model:
             ModelError: there is no such class.
         """
         if not self.classes:
-            raise ModelError(f"model {self.name} knows no classes; train one with --method cvae-gan --labels ...")
+            raise ModelError(f"model {self.name} knows no classes: it learnt from no labels", code="no_classes")
         if name not in self.classes:
             known = ", ".join(self.classes[:12]) + (", ..." if len(self.classes) > 12 else "")
             raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
