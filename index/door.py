@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from index.records import Budget, Change, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row, State
+from index.where import Where
 
 
 class Rows(Protocol):
@@ -110,11 +111,16 @@ class Index(Protocol):
     def notes(self) -> Notes: ...
 
     def search(
-        self, xq: Floats, k: int, metric: Metric, left_out: Sequence[Collection[int]] | None = None
+        self,
+        xq: Floats,
+        k: int,
+        metric: Metric,
+        left_out: Sequence[Collection[int]] | None = None,
+        where: Where | None = None,
     ) -> list[list[Neighbour]]:
         """The ``k`` nearest pictures to each query float32 (n, d), nearest first, equals by ascending id.
 
-        ``left_out`` names for each query the ids that must not be found.
+        ``left_out`` names for each query the ids that must not be found, ``where`` what may be found at all.
         """
 
     def layout(self) -> Layout:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.records import Budget, Direction
+    from index.where import AllOf, AnyOf, Compare, InFolder, Not
+    from retrieval.ask import Answer, Question, Term
     from retrieval.copies.apply import Act, apply_plan, undo
     from retrieval.copies.compare import Compared, compare_pictures
     from retrieval.copies.find import find_copies
     from retrieval.copies.plan import Evidence, Group, Plan, load_plan
     from retrieval.errors import (
+        AddressUnknown,
         Diverged,
         IndexBusy,
         IndexDamaged,
@@ -49,8 +52,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Act",
+    "AddressUnknown",
+    "AllOf",
+    "Answer",
+    "AnyOf",
     "Budget",
     "CodeTransformer",
+    "Compare",
     "Compared",
     "Direction",
     "Diverged",
@@ -58,6 +66,7 @@ __all__ = [
     "Evidence",
     "Group",
     "Hit",
+    "InFolder",
     "IndexBusy",
     "IndexDamaged",
     "IndexMismatch",
@@ -70,15 +79,18 @@ __all__ = [
     "ModelError",
     "NoDirection",
     "NoIndex",
+    "Not",
     "PathError",
     "PictureRefused",
     "Plan",
     "PlanError",
+    "Question",
     "Retriever",
     "Searcher",
     "Seen",
     "Status",
     "Summary",
+    "Term",
     "TrainingError",
     "apply_plan",
     "compare_pictures",
@@ -99,6 +111,8 @@ _ROOMS = {
     "retrieval.pictures.files": ("find_images",),
     "retrieval.ingest.commit": ("Summary",),
     "index.records": ("Budget", "Direction"),
+    "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Not"),
+    "retrieval.ask": ("Answer", "Question", "Term"),
     "retrieval.copies.apply": ("Act", "apply_plan", "undo"),
     "retrieval.explore.directions": ("learn_direction",),
     "retrieval.copies.compare": ("Compared", "compare_pictures"),

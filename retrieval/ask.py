@@ -20,6 +20,7 @@ from retrieval.seen import look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
+    from index.where import Where
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
 
@@ -62,7 +63,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """What lies nearest to a weighted sum of pictures and directions? The ``k`` best of the index are asked for.
+    """What lies nearest to a weighted sum of pictures and directions? The ``k`` best of
+    the index are asked for, of those that ``where`` lets pass.
 
     On standardized codes a common positive factor of all weights changes nothing, and -1 asks for the opposite.
 
@@ -73,6 +75,7 @@ class Question:
     terms: tuple[Term, ...]
     k: int = 10
     metric: Metric = "euclidean"
+    where: Where | None = None
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -180,10 +183,10 @@ def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Flo
 
 
 def _batches(questions: Sequence[Question]) -> Iterator[list[int]]:
-    """The places of questions whose hits can be fetched together: of one ``k`` and one metric."""
-    alike: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+    """The places of questions whose hits can be fetched together: of one ``k``, one metric and one filter."""
+    alike: defaultdict[tuple[int, str, Where | None], list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
-        alike[question.k, question.metric].append(place)
+        alike[question.k, question.metric, question.where].append(place)
     for places in alike.values():
         yield from (places[start : start + ANSWERED_AT_ONCE] for start in range(0, len(places), ANSWERED_AT_ONCE))
 
@@ -195,8 +198,9 @@ def _ask_batch(
     seen = {place: look for place, look in enumerate(looks) if not isinstance(look, PictureRefused)}
     codes = {place: _code(searcher, questions[place], look, directions) for place, look in seen.items()}
     left_out = [frozenset[int]().union(*(one.ids for one in look)) for look in seen.values()]
-    k, metric = questions[0].k, questions[0].metric
-    hits = searcher.query_codes(np.stack(list(codes.values())), k, metric=metric, left_out=left_out) if codes else []
+    k, metric, where = questions[0].k, questions[0].metric, questions[0].where
+    matrix = np.stack(list(codes.values())) if codes else np.empty((0, searcher.latent_dim), np.float32)
+    hits = searcher.query_codes(matrix, k, metric=metric, left_out=left_out, where=where)
     answers = {
         place: _answer(searcher, questions[place], seen[place], codes[place], found)
         for place, found in zip(codes, hits, strict=True)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
+from index.where import Where
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty
 from retrieval.opened import Opened
 from retrieval.seen import Query, Seen, look_at_all
+
+if TYPE_CHECKING:
+    from retrieval.ask import Answer, Question
 
 PAGE = 5000  # pictures read from the index at once
 
@@ -43,8 +48,10 @@ class Searcher(Opened):
 
     _looks: tuple[int, Floats] | None = None
 
-    def query(self, picture: Query, k: int = 10, *, metric: Metric = "euclidean") -> list[Hit]:
-        """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
+    def query(
+        self, picture: Query, k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
+    ) -> list[Hit]:
+        """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first, of those that ``where`` lets pass.
 
         A picture that is in the index itself is left out of its own hits.
 
@@ -52,9 +59,11 @@ class Searcher(Opened):
             PictureRefused: the path cannot be read as a picture.
             ValueError: ``k`` below 1, or a metric that does not exist.
         """
-        return self.query_batch([picture], k, metric=metric)[0]
+        return self.query_batch([picture], k, metric=metric, where=where)[0]
 
-    def query_batch(self, queries: Sequence[Query], k: int = 10, *, metric: Metric = "euclidean") -> list[list[Hit]]:
+    def query_batch(
+        self, queries: Sequence[Query], k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
+    ) -> list[list[Hit]]:
         """As ``query``, for several pictures, which are encoded in batches."""
         if not queries:
             return []
@@ -64,7 +73,7 @@ class Searcher(Opened):
                 raise look
             seen.append(look)
         codes = np.stack([one.code for one in seen])
-        return self.query_codes(codes, k, metric=metric, left_out=[one.ids for one in seen])
+        return self.query_codes(codes, k, metric=metric, left_out=[one.ids for one in seen], where=where)
 
     def query_codes(
         self,
@@ -73,6 +82,7 @@ class Searcher(Opened):
         *,
         metric: Metric = "euclidean",
         left_out: Sequence[Collection[int]] | None = None,
+        where: Where | None = None,
     ) -> list[list[Hit]]:
         """As ``query``, for codes float32 (n, d); ``left_out`` names ids that must not be found, for each."""
         if k < 1:
@@ -82,8 +92,14 @@ class Searcher(Opened):
         dim = self.latent_dim
         if xq.ndim != 2 or xq.shape[1] != dim:
             raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
-        found = self.index.search(xq, k, metric, left_out)
+        found = self.index.search(xq, k, metric, left_out, where)
         return [[_hit(rank, one) for rank, one in enumerate(hits, 1)] for hits in found]
+
+    def ask(self, question: Question) -> Answer:
+        """Answer a question that is more than one picture: a sum, a direction, a filter (``retrieval.ask.ask``)."""
+        from retrieval.ask import ask
+
+        return ask(self, question)
 
     def look_at(self, picture: Query) -> Seen:
         """What the model sees in one picture; one that is indexed and did not change is not read for it.

@@ -12,6 +12,7 @@ import pytest
 from index.errors import MissingExtra
 from index.local.cachefile import TAIL, CacheUnusable, trailer_of
 from index.local.caches import VectorCache
+from index.local.snapshots import cache_kind
 from index.local.store import Store
 from index.local.structures import EXACT, QUANTIZED, Quality, Structure, choose, read_budget, write_budget
 from index.records import Budget, Change
@@ -62,7 +63,7 @@ def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
 
 def laid_out(store: Store) -> tuple[Structure, Quality]:
     """How the cache that is saved is laid out, and how well it answers; what the door says of it agrees."""
-    trailer = trailer_of(store.cache_path("cosine"))
+    trailer = trailer_of(store.cache_path(cache_kind("euclidean", store.rows.meta())))
     assert trailer is not None and store.layout().name == str(trailer.structure)
     assert store.layout().recall == trailer.quality.recall
     return trailer.structure, trailer.quality

@@ -21,8 +21,10 @@ from sqlalchemy import Connection, bindparam, func, select
 from index.errors import IndexDamaged
 from index.forks import abandon, watch
 from index.local.database import open_engine, translated, turnstile_of
+from index.local.filters import clause
 from index.local.tables import codes, generations, meta, pictures, roots
 from index.records import Floats, Found, Ids, Meta, Row
+from index.where import Where
 
 T = TypeVar("T")
 
@@ -152,6 +154,12 @@ class Catalog:
             places = self.roots()
             rows = connection.execute(FOUND_OF, naming(ids)).all()
         return {row.id: _found(row, places) for row in rows}
+
+    def found_ids(self, where: Where) -> Ids:
+        """Ids (n,) of what can be found and ``where`` lets pass, ascending."""
+        with self.transaction() as connection:
+            query = select(pictures.c.id).where(pictures.c.status == "found", clause(where, self.roots()))
+            return np.array(connection.scalars(query.order_by(pictures.c.id)).all(), np.int64)
 
     def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
         """The next ``count`` pictures that can be found, by id, behind the id ``after``; and their codes (n, d).

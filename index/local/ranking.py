@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,39 +19,72 @@ QUERIES_AT_ONCE = 1024
 CODES_AT_ONCE = 200_000  # candidates of all these queries together
 NOTHING = -2  # an id that neither a picture has nor FAISS proposes
 SPARE = 8  # candidates beyond k that FAISS proposes
+FEW = 2000  # pictures that a filter lets pass: all of them are ranked, and FAISS is not asked
 
 
-def ranked_search(
-    snapshot: Snapshot, codes_of: CodesOf, xq: Floats, k: int, metric: Metric, unwanted: Sequence[set[int]]
-) -> list[Ranked]:
-    """The ``k`` nearest to each query (n, d) but ``unwanted``, nearest first, equals by ascending id."""
-    at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // snapshot.proposals_for(k)))
-    parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
-    return [hits for part in parts for hits in _search_part(snapshot, codes_of, xq[part], k, metric, unwanted[part])]
+@dataclass(frozen=True)
+class Search:
+    """One search: where candidates come from, what is asked, and which of them may be found.
 
+    ``unwanted`` names for each query ids that must not be; ``allowed``, ascending, those that may, None for all.
+    """
 
-def _search_part(
-    snapshot: Snapshot, codes_of: CodesOf, xq: Floats, k: int, metric: Metric, unwanted: Sequence[set[int]]
-) -> list[Ranked]:
-    found, open_rows = dict[int, Ranked](), list(range(len(xq)))
-    most = k + max(map(len, unwanted)) + SPARE
-    wanted = snapshot.proposals_for(most)
-    while open_rows:
-        proposed = snapshot.search(xq[open_rows], wanted)
-        known, codes = codes_of(np.unique(proposed).tolist())
-        places = np.searchsorted(known, proposed)
-        is_known = np.append(known, NOTHING)[places] == proposed
-        for at, row in enumerate(open_rows):
-            left = places[at, is_known[at] & ~np.isin(proposed[at], list(unwanted[row]))]
-            found[row] = _ranked(xq[row], known[left], codes[left], metric, most)
-        if wanted >= len(snapshot):
-            break
-        for row in open_rows:
-            if _is_tied(found[row], k):
-                found[row] = _with_ties(snapshot, codes_of, xq[row], found[row][:k], metric, unwanted[row])
-        open_rows = [row for row in open_rows if len(found[row]) < k]
-        most, wanted = 4 * most, 4 * wanted
-    return [found[row][:k] for row in range(len(xq))]
+    snapshot: Snapshot
+    codes_of: CodesOf
+    k: int
+    metric: Metric
+    allowed: Ids | None = None
+
+    def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
+        """The ``k`` nearest to each query (n, d), nearest first, equals by ascending id."""
+        if self.allowed is not None and len(self.allowed) <= FEW:
+            ids, codes = self.codes_of(self.allowed.tolist())
+            return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]
+        at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // self._first_proposals(unwanted)))
+        parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
+        return [hits for part in parts for hits in self._part(xq[part], unwanted[part])]
+
+    def _first_proposals(self, unwanted: Sequence[set[int]]) -> int:
+        """So many that ``k`` of them stand, as a rule: few pass a narrow filter."""
+        most = self.k + max(map(len, unwanted), default=0) + SPARE
+        share = 1.0 if self.allowed is None else len(self.allowed) / max(1, len(self.snapshot))
+        return math.ceil(self.snapshot.proposals_for(most) / min(1.0, max(share, 1e-9)))
+
+    def _part(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
+        found, open_rows = dict[int, Ranked](), list(range(len(xq)))
+        wanted = self._first_proposals(unwanted)
+        while open_rows:
+            proposed = self.snapshot.search(xq[open_rows], wanted)
+            known, codes = self.codes_of(self._allowed_of(np.unique(proposed)).tolist())
+            places = np.searchsorted(known, proposed)
+            is_known = np.append(known, NOTHING)[places] == proposed
+            for at, row in enumerate(open_rows):
+                left = places[at, is_known[at]]
+                found[row] = self._best(xq[row], known[left], codes[left], unwanted[row])
+            if wanted >= len(self.snapshot):
+                break
+            for row in open_rows:
+                if _is_tied(found[row], self.k):
+                    found[row] = self._with_ties(xq[row], found[row][: self.k], unwanted[row])
+            open_rows = [row for row in open_rows if len(found[row]) < self.k]
+            wanted = 4 * wanted
+        return [found[row][: self.k] for row in range(len(xq))]
+
+    def _allowed_of(self, ids: Ids) -> Ids:
+        return ids if self.allowed is None else ids[np.isin(ids, self.allowed)]
+
+    def _best(self, query: Floats, ids: Ids, codes: Floats, unwanted: set[int]) -> Ranked:
+        """The best of candidates (n,) with ``codes`` (n, d), in their exact order; some beyond ``k``, to see ties."""
+        if unwanted:
+            stays = ~np.isin(ids, list(unwanted))
+            ids, codes = ids[stays], codes[stays]
+        return _ranked(query, ids, codes, self.metric, self.k + SPARE)
+
+    def _with_ties(self, query: Floats, best: Ranked, unwanted: set[int]) -> Ranked:
+        """The best of all that tie with ``best``, which one look over the codes gives, however many there are."""
+        tied = np.unique(self.snapshot.ties(query, np.array([one for one, _, _ in best])))
+        ids, codes = self.codes_of(self._allowed_of(tied).tolist())
+        return self._best(query, ids, codes, unwanted)
 
 
 def _ranked(query: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -> Ranked:
@@ -68,12 +103,3 @@ def _is_tied(found: Ranked, k: int) -> bool:
         return False
     (_, far, alike), (_, farthest, least) = found[k - 1], found[-1]
     return abs(alike - least) < 1e-6 or abs(far - farthest) < 1e-6 * max(1.0, farthest)
-
-
-def _with_ties(
-    snapshot: Snapshot, codes_of: CodesOf, query: Floats, best: Ranked, metric: Metric, unwanted: set[int]
-) -> Ranked:
-    """The best of all that tie with ``best``, which one look over the codes gives, however many there are."""
-    candidates = set(snapshot.ties(query, np.array([one for one, _, _ in best])).tolist()) - unwanted
-    ids, codes = codes_of(sorted(candidates))
-    return _ranked(query, ids, codes, metric, len(best))

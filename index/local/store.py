@@ -16,7 +16,7 @@ from index.local.catalog import FILE_NAME, Catalog
 from index.local.database import translated
 from index.local.faults import cache_faults, catalog_faults
 from index.local.notes import Notes, NotesWriter
-from index.local.ranking import Ranked, ranked_search
+from index.local.ranking import Ranked, Search
 from index.local.snapshot import Snapshot
 from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind, is_of
 from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
@@ -24,6 +24,7 @@ from index.local.tables import SCHEMA
 from index.local.writing import CatalogWriter
 from index.neighbours import check_faiss
 from index.records import Budget, Floats, Layout, Meta, Metric, Neighbour
+from index.where import Where
 
 LOCK_NAME = "lock"
 MODEL_NAME = "model"
@@ -103,19 +104,26 @@ class Store:
         self.close()
 
     def search(
-        self, xq: Floats, k: int, metric: Metric, left_out: Sequence[Collection[int]] | None = None
+        self,
+        xq: Floats,
+        k: int,
+        metric: Metric,
+        left_out: Sequence[Collection[int]] | None = None,
+        where: Where | None = None,
     ) -> list[list[Neighbour]]:
         """The ``k`` nearest pictures to each query (n, d), nearest first, equals by ascending id.
 
         FAISS proposes candidates; their order is decided in float64 on the catalog's codes. What is found is one state
-        of the index, whoever writes to it meanwhile. ``left_out`` names for each query the ids that must not be found.
+        of the index, whoever writes to it meanwhile. ``left_out`` names for each query the ids that must not be found,
+        ``where`` what may be found at all.
         """
         unwanted = [set(out) for out in left_out or [()] * len(xq)]
         if len(unwanted) != len(xq):
             raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
 
         def answer(snapshot: Snapshot) -> list[list[Neighbour]]:
-            return self._neighbours(ranked_search(snapshot, self.rows.codes_of, xq, k, metric, unwanted))
+            allowed = None if where is None else self.rows.found_ids(where)
+            return self._neighbours(Search(snapshot, self.rows.codes_of, k, metric, allowed).ranked(xq, unwanted))
 
         for _ in range(TRIES):
             snapshot = self._snapshots.current(metric)
