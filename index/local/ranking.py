@@ -82,8 +82,9 @@ class Search:
 
     def _with_ties(self, query: Floats, best: Ranked, unwanted: set[int]) -> Ranked:
         """The best of all that tie with ``best``, which one look over the codes gives, however many there are."""
-        tied = np.unique(self.snapshot.ties(query, np.array([one for one, _, _ in best])))
-        ids, codes = self.codes_of(self._allowed_of(tied).tolist())
+        tied = self._allowed_of(np.unique(self.snapshot.ties(query, np.array([one for one, _, _ in best]))))
+        tied = self.snapshot.lowest_of_equals(tied[~np.isin(tied, list(unwanted))], self.k)
+        ids, codes = self.codes_of(tied.tolist())
         return self._best(query, ids, codes, unwanted)
 
 

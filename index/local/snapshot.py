@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +110,22 @@ class Snapshot:
             radius = float((kept @ stored[0]).min()) - BLUR
         _, _, found = self.faiss_index.range_search(stored, radius)
         return np.asarray(found, dtype=np.int64)
+
+    def lowest_of_equals(self, ids: Ids, k: int) -> Ids:
+        """Of ``ids`` (n,), ascending, the lowest ``k`` of each code: of equal ones no others can be among the nearest.
+
+        Blank frames by the thousand are counted here, where that costs a look at memory. Quantized codes are not: they
+        are equal where the catalog's differ.
+        """
+        if self.structure.quantized or len(ids) <= k:
+            return ids
+        seen, lowest = Counter[bytes](), list[int]()
+        for one, code in zip(ids.tolist(), self.faiss_index.reconstruct_batch(ids), strict=True):
+            key = code.tobytes()
+            seen[key] += 1
+            if seen[key] <= k:
+                lowest.append(one)
+        return np.array(lowest, np.int64)
 
     def _same_codes(self, ids: Ids) -> Ids:
         same: list[Ids] = []
