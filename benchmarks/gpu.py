@@ -37,11 +37,11 @@ def bench_search(cloud: Cloud, count: int, rounds: int) -> list[Line]:
     cache = VectorCache.empty("cosine", len(cloud.mean), 0, b"", EXACT)
     for ids, codes in cloud.batches(count):
         cache.add(ids, codes)
-    cpu = VectorCache(cache.metric, cache.faiss_index, 0, b"")
-    cache.move_to_gpu()
+    cpu = cache.frozen()
+    gpu = cpu.on_gpu()
     xq = cloud.draw(1024, 5)
-    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(cache.search(xq, 10), cpu.search(xq, 10), strict=True)])
-    seconds = alternately(rounds, one=lambda: cache.search(xq[:1], 10), many=lambda: cache.search(xq, 10))
+    same = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(gpu.search(xq, 10), cpu.search(xq, 10), strict=True)])
+    seconds = alternately(rounds, one=lambda: gpu.search(xq[:1], 10), many=lambda: gpu.search(xq, 10))
     floor = EXACT.memory_bytes(count, len(cloud.mean)) / bandwidth_bytes_per_s()
     return [
         Line(

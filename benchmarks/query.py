@@ -2,7 +2,8 @@
 
 * cold: `latent query` in a new process; where its time goes is shown by what its libraries alone take to import;
 * warm: `Retriever.query`, beside encoding the same file and searching the same FAISS index and nothing else;
-* batch: 1,024 codes at once, beside FAISS alone.
+* batch: 1,024 codes at once, beside FAISS alone;
+* threads: eight that ask one searcher, each with a picture of its own and its hits decoded, beside one.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from beside import SIZES, Line, alternately, arguments_of, latent, make_photos, make_tiny, tell
 
+from index.local.snapshot import Snapshot, stored_form
+from index.local.store import Store
 from retrieval import Retriever
 
+THREADS = 8
 LIBRARIES = ("numpy", "click", "PIL.Image", "sqlalchemy", "onnxruntime", "faiss")
 
 
@@ -65,14 +70,20 @@ def bench_cold(index: Path, query: Path, count: int, rounds: int) -> list[Line]:
     ]
 
 
+def searched(retriever: Retriever) -> Snapshot:
+    """What searches of the index read."""
+    assert isinstance(retriever.index, Store)
+    return retriever.index.cache("euclidean")
+
+
 def bench_warm(retriever: Retriever, paths: list[Path], size: str) -> list[Line]:
-    model, cache = retriever.model, retriever._store.cache("euclidean")
+    model, cache = retriever.model, searched(retriever)
 
     def ours(path: Path) -> None:
         retriever.query(str(path), 10)
 
     def raw(path: Path) -> None:
-        cache.faiss_index.search(cache.stored_form(model.encode([str(path)])), 10)
+        cache.faiss_index.search(stored_form(model.encode([str(path)]), cache.metric), 10)
 
     seconds: dict[str, list[float]] = {"ours": [], "raw": []}
     for number, path in enumerate(paths):
@@ -85,13 +96,13 @@ def bench_warm(retriever: Retriever, paths: list[Path], size: str) -> list[Line]
 
 
 def bench_batch(retriever: Retriever, rounds: int) -> list[Line]:
-    cache = retriever._store.cache("euclidean")
+    cache = searched(retriever)
     _, codes = next(retriever.found())
     xq = codes[:1024] + np.random.default_rng(0).normal(0, 0.3, codes[:1024].shape).astype(np.float32)
     seconds = alternately(
         rounds,
         ours=lambda: retriever.query_codes(xq, 10),
-        raw=lambda: cache.faiss_index.search(cache.stored_form(xq), 10),
+        raw=lambda: cache.faiss_index.search(stored_form(xq, cache.metric), 10),
     )
     rates = {name: len(xq) / value for name, value in seconds.items()}
     return [
@@ -102,6 +113,20 @@ def bench_batch(retriever: Retriever, rounds: int) -> list[Line]:
             rates["ours"] / rates["raw"],
         )
     ]
+
+
+def bench_threads(retriever: Retriever, paths: list[Path], rounds: int) -> list[Line]:
+    """Eight threads that ask one searcher, each a picture of its own and the decoding of its hits."""
+
+    def ask(path: Path) -> None:
+        retriever.decode(retriever.query(str(path), 10))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        seconds = alternately(
+            rounds, one=lambda: [ask(path) for path in paths], many=lambda: list(pool.map(ask, paths))
+        )
+    one, many = (len(paths) / seconds[name] for name in ("one", "many"))
+    return [Line(f"{THREADS} threads, hits decoded", f"{many:.1f}/s", f"one thread {one:.1f}/s", many / one)]
 
 
 def main() -> None:
@@ -118,6 +143,7 @@ def main() -> None:
             for name, paths in sizes.items():
                 lines += bench_warm(retriever, paths, name)
             lines += bench_batch(retriever, arguments.rounds)
+            lines += bench_threads(retriever, sizes["0.1 MP"][:40], 3)
     tell("query", lines, arguments)
 
 

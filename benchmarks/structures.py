@@ -23,10 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from beside import Line, arguments_of, tell
 
+from index.local.cachefile import trailer_of
 from index.local.caches import Truth, VectorCache
 from index.local.store import Store
-from index.local.structures import EXACT, QUANTIZED, Budget
-from index.records import Change, Meta, Row
+from index.local.structures import EXACT, QUANTIZED
+from index.records import Budget, Change, Meta, Row
 from retrieval import load_model
 
 Floats = npt.NDArray[np.float32]
@@ -60,9 +61,9 @@ def row(number: int) -> Row:
 
 
 def fill(store: Store, cloud: Cloud, count: int) -> None:
-    store.catalog.add_root(str(store.folder.parent / "photos"))
+    store.rows.add_root(str(store.folder.parent / "photos"))
     for ids, codes in cloud.batches(count):
-        store.catalog.apply([Change(row(number), code) for number, code in zip(ids.tolist(), codes, strict=True)])
+        store.rows.apply([Change(row(number), code) for number, code in zip(ids.tolist(), codes, strict=True)])
 
 
 def one_by_one_s(ask: Callable[[Floats], object], xq: Floats) -> float:
@@ -101,12 +102,13 @@ def bench_index(folder: Path, cloud: Cloud, count: int, queries: int) -> list[Li
         build = seconds_of(store.refresh_caches)
         found, one_s = ids_of(store, xq), one_by_one_s(lambda query: store.search(query, 10, "cosine"), xq[:50])
         all_s = seconds_of(lambda: ids_of(store, xq))
-        structure, quality = store.layout()
-        assert structure == QUANTIZED
+        trailer = trailer_of(store.cache_path("cosine"))
+        assert trailer is not None and trailer.structure == QUANTIZED
+        quality = trailer.quality
         gone = list(range(1, count // 100))
-        store.catalog.mark(gone, "removed", forget_codes=True)
+        store.rows.mark(gone, "removed", forget_codes=True)
         new = cloud.draw(count // 100, 3)
-        store.catalog.apply([Change(row(count + number), code) for number, code in enumerate(new, 1)])
+        store.rows.apply([Change(row(count + number), code) for number, code in enumerate(new, 1)])
         change = seconds_of(store.refresh_caches)
     memory = [one.memory_bytes(count, dim) / 1e6 for one in (EXACT, QUANTIZED)]
     of = f"of {count:,}"
@@ -157,7 +159,7 @@ def bench_large(cloud: Cloud, count: int, queries: int) -> list[Line]:
     dim, sample = len(cloud.mean), cloud.draw(QUANTIZED.learns_from, 4)
     start = time.perf_counter()
     cache = VectorCache.empty("cosine", dim, 0, b"", QUANTIZED, sample)
-    truth = Truth(cache, sample[:queries])
+    truth = Truth("cosine", sample[:queries])
     cache.add(np.arange(count + 1, count + 1 + queries), sample[:queries])
     truth.add(np.arange(count + 1, count + 1 + queries), sample[:queries])
     for ids, codes in cloud.batches(count):
@@ -166,8 +168,8 @@ def bench_large(cloud: Cloud, count: int, queries: int) -> list[Line]:
     cache.measure(truth.xq, truth.ids)
     built = time.perf_counter() - start
     xq = cloud.draw(50, 5)
-    cache.search(xq[:1], cache.quality.candidates)  # packs
-    one_s = one_by_one_s(lambda query: cache.search(query, cache.quality.candidates), xq)
+    snapshot = cache.frozen()
+    one_s = one_by_one_s(lambda query: snapshot.search(query, cache.quality.candidates), xq)
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     flat_gb = EXACT.memory_bytes(count, dim) / 1e9
     expected_s = QUANTIZED.latency_s(count, dim) - QUANTIZED.latency_s(0, dim)
