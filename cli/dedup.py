@@ -110,13 +110,13 @@ def find(
                 plan = find_copies(
                     retriever,
                     false_matches,
-                    threshold,
-                    _words(invariant),
-                    against,
-                    folders,
-                    _words(keep),
-                    workers,
-                    report,
+                    threshold=threshold,
+                    invariant=_words(invariant),
+                    against=against,
+                    folders=folders,
+                    keep=_words(keep),
+                    workers=workers,
+                    report=report,
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
@@ -173,7 +173,7 @@ def apply(plan_file: str, action: Action, to: str | None, yes: bool, index_folde
 
     plan, journal = load_plan(plan_file), plan_file + ".journal"
     acts = []
-    for act in apply_plan(plan, action, journal, to, dry_run=not yes):
+    for act in apply_plan(plan, action, journal, to=to, dry_run=not yes):
         acts.append(act)
         where = f" -> {shown_path(act.to)}" if act.to and not act.left else ""
         click.echo(
@@ -289,7 +289,7 @@ def compare(ctx: click.Context, a: str, b: str, invariant: str, model: str, form
     from retrieval import compare_pictures, load_model
 
     try:
-        found = compare_pictures(a, b, load_model(model, device), _words(invariant))
+        found = compare_pictures(a, b, load_model(model, device), invariant=_words(invariant))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if form == "json":

@@ -109,7 +109,7 @@ def _learn(retriever: Retriever, name: str, with_folder: str, without_folder: st
     from retrieval import learn_direction
 
     try:
-        learnt = learn_direction(retriever.model, name, with_folder, without_folder, workers)
+        learnt = learn_direction(retriever.model, name, with_folder, without_folder, workers=workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     retriever.keep_direction(learnt)

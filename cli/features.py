@@ -69,7 +69,7 @@ def features(
     else:
         retriever = Retriever.open(index_folder, device=device)
     with retriever, bar("picture", "writing") as progress:
-        count, dim = write_features(retriever, output, progress), retriever.latent_dim
+        count, dim = write_features(retriever, output, report=progress), retriever.latent_dim
     if photos:
         shutil.rmtree(scratch)
     click.echo(shown_path(output))

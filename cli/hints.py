@@ -13,6 +13,7 @@ HINTS = {  # by the error's code; facts of the error stand in braces
     "not_indexed": "latent index update takes in what is new",
     "join_too_wide": "give a smaller --threshold",
     "no_cuda": "--device cpu runs the model on the CPU",
+    "no_umap": "--layout pca",
     "no_classes": "latent train --method cvae-gan --labels folder PHOTOS -o RUN learns some",
 }
 

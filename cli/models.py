@@ -75,7 +75,7 @@ def sample(
     from retrieval import load_model
     from retrieval.pages.raster import png
 
-    pictures = load_model(model, device).sample(count, seed, of_class)
+    pictures = load_model(model, device).sample(count, seed, of_class=of_class)
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"sample-{seed}-{number:05d}.png" for number in range(1, count + 1)]
@@ -165,7 +165,7 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
 
     painter = load_model(model, device)
     codes = painter.encode([start, end])
-    way = painter.interpolate(codes[0], codes[1], steps, scale)
+    way = painter.interpolate(codes[0], codes[1], steps, scale=scale)
     write(output, strip_png([[thumbnail(start)], way, [thumbnail(end)]]))
     click.echo(shown_path(output))
 

@@ -19,7 +19,7 @@ from retrieval import PlanError, Retriever, apply_plan, find_copies, load_plan, 
 from retrieval.copies.apply import Act
 from retrieval.copies.plan import FileFacts, Group, Plan
 from retrieval.defaults import ACTIONS, Action
-from tests.conftest import write_shapes
+from tests.conftest import Run, write_shapes
 
 COPIES = 60
 Tree = dict[str, tuple[bytes, int]]
@@ -53,7 +53,7 @@ def tree(folder: Path) -> Tree:
 def run(folder: Path, action: Action, dry_run: bool = False) -> list[Act]:
     plan = load_plan(folder / "plan.json")
     to = folder / "aside" if action == "move" else None
-    return list(apply_plan(plan, action, folder / "plan.json.journal", to, dry_run))
+    return list(apply_plan(plan, action, folder / "plan.json.journal", to=to, dry_run=dry_run))
 
 
 def going(folder: Path) -> list[str]:
@@ -193,7 +193,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_the_same_command_goes_on(plann
     program = str(Path(sys.executable).with_name("latent"))
     words = [program, "dedup", "apply", "plan.json", "--action", action, "--yes"]
     words += ["--to", "aside"] if action == "move" else []
-    chance, counts = random.Random(1), []
+    chance, ends = random.Random(1), []
     for _ in range(5):
         process = subprocess.Popen(words, cwd=planned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         journal, size = planned / "plan.json.journal", 0
@@ -207,7 +207,9 @@ def test_killed_at_any_moment_nothing_is_lost_and_the_same_command_goes_on(plann
         assert {content for content, _ in after.values()} == contents
         for path in set(before) - set(going(planned)):
             assert after[path] == before[path]
-        counts.append(len(after))
+        ends.append(process.returncode)
+    assert ends[0] == -signal.SIGKILL
+    assert action == "hardlink" or len(after) < len(before)
     done = subprocess.run(words, cwd=planned, capture_output=True, text=True, check=True)
     assert "done: " in done.stdout and not list((planned / "photos").rglob("*.latent-part"))
     if action != "hardlink":
@@ -314,7 +316,7 @@ def test_links_are_left_alone_and_led_to_their_end(planned: Path) -> None:
 
 def test_a_journal_that_a_full_disk_cut_off_is_still_a_journal(planned: Path) -> None:
     before, journal = tree(planned / "photos"), planned / "plan.json.journal"
-    acts = apply_plan(load_plan(planned / "plan.json"), "move", journal, planned / "aside", dry_run=False)
+    acts = apply_plan(load_plan(planned / "plan.json"), "move", journal, to=planned / "aside", dry_run=False)
     for _ in range(5):
         next(acts)
     acts.close()  # type: ignore[attr-defined]
@@ -337,6 +339,7 @@ def test_a_name_that_is_no_utf8_comes_back_from_the_trash(tmp_path: Path, tiny_b
     before, notes = tree(photos), set(Path(os.environ["XDG_DATA_HOME"]).rglob("*.trashinfo"))
     run(tmp_path, "trash")
     assert len(tree(photos)) == len(before) - 1
+    assert len(set(Path(os.environ["XDG_DATA_HOME"]).rglob("*.trashinfo")) - notes) == 1
     assert not any(act.left for act in undo(tmp_path / "plan.json.journal"))
     assert tree(photos) == before
     assert set(Path(os.environ["XDG_DATA_HOME"]).rglob("*.trashinfo")) == notes  # no ghost in the desktop's trash
@@ -349,13 +352,17 @@ def test_an_edited_plan_does_what_is_left_in_it(planned: Path) -> None:
     assert len(acts) == len(going(planned)) and len(tree(planned / "photos")) == before - len(acts)
 
 
-def test_moving_needs_a_folder_that_is_not_among_the_pictures(planned: Path) -> None:
-    plan = load_plan(planned / "plan.json")
+def test_moving_needs_a_folder_that_is_not_among_the_pictures(planned: Path, latent: Run) -> None:
+    plan, before = load_plan(planned / "plan.json"), tree(planned)
     for to, message in ((None, "name the folder"), (planned / "photos", "another folder")):
         with pytest.raises(PlanError, match=message):
-            list(apply_plan(plan, "move", planned / "j", to, dry_run=False))
+            list(apply_plan(plan, "move", planned / "j", to=to, dry_run=False))
     with pytest.raises(PlanError, match="trash has no use for it"):
-        list(apply_plan(plan, "trash", planned / "j", planned / "aside"))
+        list(apply_plan(plan, "trash", planned / "j", to=planned / "aside"))
+    for words, option in (("--action move", "--to DIR"), ("--action trash --to aside", "--to")):
+        said = latent("dedup", "apply", "plan.json", *words.split(), "--yes", code=1).stderr
+        assert said.startswith("Error: ") and option in said
+    assert tree(planned) == before
     with pytest.raises(ValueError, match="no action"):
         list(apply_plan(plan, "burn", planned / "j"))  # type: ignore[arg-type]
 

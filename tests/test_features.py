@@ -54,7 +54,7 @@ def read_back(path: Path) -> tuple[dict[str, list[object]], np.ndarray]:
 def test_tables_hold_every_picture_with_its_code(indexed: Retriever, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"codes{suffix}"
     counts: list[tuple[int, int]] = []
-    assert write_features(indexed, target, lambda *pair: counts.append(pair)) == 24 and counts[-1] == (24, 24)
+    assert write_features(indexed, target, report=lambda *pair: counts.append(pair)) == 24 and counts[-1] == (24, 24)
     facts, codes = read_back(target)
     assert codes.shape == (24, 16) and codes.dtype == np.float32
     assert np.array_equal(codes, indexed.model.encode([str(path) for path in facts["path"]]))
@@ -71,7 +71,7 @@ def test_more_rows_than_a_batch(indexed: Retriever, tmp_path: Path, monkeypatch:
     assert [len(codes) for _, codes in indexed.found()] == [5] * 4 + [4]
     for suffix in (".parquet", ".csv", ".npz"):
         counts: list[int] = []
-        assert write_features(indexed, tmp_path / f"codes{suffix}", lambda done, _: counts.append(done)) == 24  # noqa: B023
+        assert write_features(indexed, tmp_path / f"codes{suffix}", report=lambda done, _: counts.append(done)) == 24  # noqa: B023
         facts, codes = read_back(tmp_path / f"codes{suffix}")
         assert np.array_equal(codes, expected) and facts["path"] == [one.path for one in pictures]
         assert counts == [5, 10, 15, 20, 24]
@@ -89,7 +89,7 @@ def test_a_table_that_cannot_be_written_leaves_what_was_there(indexed: Retriever
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_features(indexed, target, stop)
+        write_features(indexed, target, report=stop)
     assert target.read_text() == "old" and not list(tmp_path.glob("*.part"))
 
 

@@ -51,6 +51,7 @@ def apply_plan(
     plan: Plan,
     action: Action,
     journal: str | os.PathLike[str],
+    *,
     to: str | os.PathLike[str] | None = None,
     dry_run: bool = True,
 ) -> Iterator[Act]:

@@ -28,7 +28,7 @@ class Compared:
 
 
 def compare_pictures(
-    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, invariant: Sequence[str] = ()
+    a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, *, invariant: Sequence[str] = ()
 ) -> Compared:
     """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
 

@@ -81,6 +81,7 @@ class Squares:
 def find_copies(
     retriever: Searcher,
     false_matches: float = 1.0,
+    *,
     threshold: float | None = None,
     invariant: Sequence[str] = (),
     against: Sequence[str | os.PathLike[str]] = (),

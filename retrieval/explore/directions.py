@@ -30,6 +30,7 @@ def learn_direction(
     name: str,
     with_folder: str | os.PathLike[str],
     without_folder: str | os.PathLike[str],
+    *,
     workers: int | None = None,
 ) -> Direction:
     """The direction that leads from the pictures of one folder to those of another, everything below them.

@@ -46,7 +46,7 @@ class FeatureBatch:
     codes: Floats
 
 
-def write_features(retriever: Searcher, target: str | os.PathLike[str], report: OnProgress | None = None) -> int:
+def write_features(retriever: Searcher, target: str | os.PathLike[str], *, report: OnProgress | None = None) -> int:
     """Write facts and codes of every picture that can be found, in the order in which they were indexed.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,

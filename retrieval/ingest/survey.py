@@ -75,7 +75,7 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
     folder = scope.relative(scope.folder)
     known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
     closed: list[str] = []
-    for file in find_images(scope.folder, closed.append, scope.left_out):
+    for file in find_images(scope.folder, closed.append, left_out=scope.left_out):
         row = known.pop(scope.relative(file.path), None)
         if row is None or _needs_reading(row, file, scope):
             found.work.append(Work(scope, file, row))

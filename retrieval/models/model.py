@@ -178,7 +178,7 @@ class Model:
             z = z + DAMPING * (wanted - seen)
         return best
 
-    def interpolate(self, start: Floats, end: Floats, steps: int, scale: float | None = None) -> Pixels:
+    def interpolate(self, start: Floats, end: Floats, steps: int, *, scale: float | None = None) -> Pixels:
         """What G paints on the straight way from one code (d,) to another, both included: uint8 (steps, s, s, 3).
 
         Raises:
@@ -190,15 +190,15 @@ class Model:
         t = np.linspace(0, 1, steps, dtype=np.float32)[:, None]
         return self.decode((1 - t) * start + t * end, scale)
 
-    def sample(self, count: int, seed: int = 0, of_class: str | None = None) -> Pixels:
+    def sample(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Pixels:
         """What G paints for ``count`` draws from the prior: uint8 (count, s, s, 3); the same seed, the same pictures.
 
         Raises:
             ModelError: the bundle has no generator, or knows no class ``of_class``.
         """
-        return self.paint(self.draw_codes(count, seed, of_class))
+        return self.paint(self.draw_codes(count, seed, of_class=of_class))
 
-    def draw_codes(self, count: int, seed: int = 0, of_class: str | None = None) -> Floats:
+    def draw_codes(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Floats:
         """Draws from the prior, (count, d): z ~ N(0, I), then where codes name classes one of them, at random or
         ``of_class``, as a one-hot vector.
 

@@ -25,7 +25,7 @@ class FoundFile(NamedTuple):
 
 
 def find_images(
-    root: str | Path, unreadable: Callable[[str], None] | None = None, left_out: Iterable[str | Path] = ()
+    root: str | Path, unreadable: Callable[[str], None] | None = None, *, left_out: Iterable[str | Path] = ()
 ) -> Iterator[FoundFile]:
     """Yield every file below ``root`` that may be a picture, in the order of their names' bytes.
 
