@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.errors import IndexDamaged, IndexMismatch, LatentError, NoIndex
+from retrieval.errors import AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
 
 COMMANDS = {  # where it is, and what the list of commands says of it
     "demo": ("cli.demo:demo", "See it work on pictures that it makes itself."),
@@ -89,7 +89,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _does_not_fit(error: LatentError) -> bool:
-    return isinstance(error, NoIndex | IndexMismatch | IndexDamaged)
+    return isinstance(error, AddressUnknown | NoIndex | IndexMismatch | IndexDamaged)
 
 
 def _spoken(message: str, code: int) -> click.ClickException:

@@ -39,7 +39,7 @@ def check_model(facts: Meta, model: Model) -> None:
     if facts.model_digest != model.digest:
         raise IndexMismatch(
             f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
-            f"not of {model.name} ({model.digest[:12]}); build another one for these",
+            f"not of {model.name} ({model.digest[:12]})",
             code="other_model",
             holds=facts.model_name,
             given=model.name,
