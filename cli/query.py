@@ -34,7 +34,7 @@ from retrieval.text import printable
 if TYPE_CHECKING:
     from retrieval import Hit, Searcher
     from retrieval.arrays import Pixels
-    from retrieval.ask import Answer, Question, Term
+    from retrieval.questions import Answer, Question, Term
     from retrieval.pages.sheet import SheetRow
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
@@ -129,7 +129,7 @@ def query(
 def _questions(
     images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...], k: int, metric: str
 ) -> list[Question]:
-    from retrieval.ask import Question, parse_directions, parse_terms
+    from retrieval.questions import Question, parse_directions, parse_terms
 
     try:
         terms = parse_terms(images)
@@ -142,7 +142,7 @@ def _questions(
 
 def _single_terms(word: str, null: bool) -> list[Term]:
     """A picture, weighted or not; or for ``-`` those that standard input lists, by their paths alone."""
-    from retrieval.ask import Term, parse_term
+    from retrieval.questions import Term, parse_term
 
     return [Term(1.0, path) for path in listed_paths([word], null)] if word == "-" else [parse_term(word)]
 
@@ -150,7 +150,7 @@ def _single_terms(word: str, null: bool) -> list[Term]:
 def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, Answer]:
     """By their questions' numbers, from 1; a file that is no picture costs itself."""
     from retrieval import PictureRefused
-    from retrieval.ask import ask_all
+    from retrieval.questions import ask_all
 
     try:
         results = ask_all(retriever, questions)

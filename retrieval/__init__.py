@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.records import Budget, Direction
     from index.where import AllOf, AnyOf, Compare, InFolder, Not
-    from retrieval.ask import Answer, Question, Term
     from retrieval.copies.apply import Act, apply_plan, undo
     from retrieval.copies.compare import Compared, compare_pictures
     from retrieval.copies.find import find_copies
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from retrieval.pictures.decode import read_image
     from retrieval.pictures.files import find_images
     from retrieval.places import locate_index
+    from retrieval.questions import Answer, Question, Term, ask, ask_all
     from retrieval.retriever import Retriever
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
@@ -93,6 +93,8 @@ __all__ = [
     "Term",
     "TrainingError",
     "apply_plan",
+    "ask",
+    "ask_all",
     "compare_pictures",
     "find_copies",
     "find_images",
@@ -112,7 +114,7 @@ _ROOMS = {
     "retrieval.ingest.commit": ("Summary",),
     "index.records": ("Budget", "Direction"),
     "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Not"),
-    "retrieval.ask": ("Answer", "Question", "Term"),
+    "retrieval.questions": ("Answer", "Question", "Term", "ask", "ask_all"),
     "retrieval.copies.apply": ("Act", "apply_plan", "undo"),
     "retrieval.explore.directions": ("learn_direction",),
     "retrieval.copies.compare": ("Compared", "compare_pictures"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty
 from retrieval.opened import Opened
 from retrieval.seen import Query, Seen, look_at_all
-
-if TYPE_CHECKING:
-    from retrieval.ask import Answer, Question
 
 PAGE = 5000  # pictures read from the index at once
 
@@ -94,12 +90,6 @@ class Searcher(Opened):
             raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
         found = self.index.search(xq, k, metric, left_out, where)
         return [[_hit(rank, one) for rank, one in enumerate(hits, 1)] for hits in found]
-
-    def ask(self, question: Question) -> Answer:
-        """Answer a question that is more than one picture: a sum, a direction, a filter (``retrieval.ask.ask``)."""
-        from retrieval.ask import ask
-
-        return ask(self, question)
 
     def look_at(self, picture: Query) -> Seen:
         """What the model sees in one picture; one that is indexed and did not change is not read for it.

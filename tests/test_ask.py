@@ -17,9 +17,9 @@ from PIL import Image
 
 from index.records import Direction
 from retrieval import NoDirection, PictureRefused, Retriever, load_model
-from retrieval.ask import Answer, Question, Term, ask, ask_all, parse_directions, parse_term, parse_terms
 from retrieval.explore.directions import along
 from retrieval.explore.sums import weighted_sum
+from retrieval.questions import Answer, Question, Term, ask, ask_all, parse_directions, parse_term, parse_terms
 
 COUNT = 60
 

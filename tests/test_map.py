@@ -14,7 +14,8 @@ from PIL import Image
 
 from retrieval import MissingExtra, PathError, Retriever
 from retrieval.explore.plane import lay_out, thumbnails
-from retrieval.pages.map import CELLS, MAP_PX, THUMB_PX, map_html, nearest_to_cells
+from retrieval.pages.map import CELLS, MAP_PX, map_html, nearest_to_cells
+from retrieval.pictures.thumbnail import THUMB_PX
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,13 @@ from PIL import Image
 from retrieval.copies.find import Evidence, Group, Plan
 from retrieval.errors import LatentError
 from retrieval.explore.plane import Cluster, Plane
-from retrieval.pages.map import THUMB_PX, map_html, map_png
+from retrieval.pages.map import map_html, map_png
 from retrieval.pages.plan import plan_html
 from retrieval.pages.raster import jpeg, png
 from retrieval.pages.render import render
 from retrieval.pages.report import report_html
 from retrieval.pages.sheet import CELL_PX, GAP_PX, LINES_MOST, Cell, SheetRow, sheet_html, sheet_png, strip_png
-from retrieval.pictures.thumbnail import UNREADABLE, letterbox, thumbnail
+from retrieval.pictures.thumbnail import THUMB_PX, UNREADABLE, letterbox, thumbnail
 from retrieval.text import printable
 
 NASTY = [

@@ -12,7 +12,7 @@ from index.local.store import Store
 from index.local.structures import QUANTIZED, Structure
 from index.records import Change, Meta, Row
 from index.where import AllOf, AnyOf, Compare, InFolder, Not, Where
-from retrieval import Question, Retriever, Term
+from retrieval import Question, Retriever, Term, ask
 from tests.conftest import write_shapes
 from tests.test_index import DIM, brute_force, random_codes, row
 
@@ -140,5 +140,5 @@ def test_a_question_with_a_filter(tmp_path: Path, tiny_bundle: Path) -> None:
         wanted = [hit.path for hit in everywhere if os.path.dirname(hit.path) == inside.folder]
         assert len(wanted) == 7 and wanted != [hit.path for hit in everywhere][:7]
         assert [hit.path for hit in retriever.query(picture, 19, where=inside)] == wanted
-        answer = retriever.ask(Question((Term(1.0, picture),), 3, where=Not(inside)))
+        answer = ask(retriever, Question((Term(1.0, picture),), 3, where=Not(inside)))
         assert [hit.path for hit in answer.hits] == [hit.path for hit in everywhere if hit.path not in wanted][:3]

@@ -17,7 +17,7 @@ from index import neighbours
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import MissingExtra, PathError
 from retrieval.explore.sums import weighted_sum
-from retrieval.pages.map import THUMB_PX
+from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.quiet import ignoring_warnings
 from retrieval.searcher import Searcher

@@ -13,13 +13,12 @@ from PIL import Image, ImageDraw, ImageFont
 from retrieval.arrays import Floats, Pixels
 from retrieval.pages.raster import data_uri, png
 from retrieval.pages.sheet import CELL_PX, GAP_PX, INK, PAPER
-from retrieval.pictures.thumbnail import UNREADABLE, letterbox
+from retrieval.pictures.thumbnail import THUMB_PX, UNREADABLE, letterbox
 from retrieval.text import printable
 
 if TYPE_CHECKING:
     from retrieval.explore.plane import Cluster, Plane
 
-THUMB_PX = 64  # the side of a picture on the map
 CELLS = 32  # of the PNG's map in a row
 MAP_PX = CELLS * THUMB_PX
 LABEL_PX = 22

@@ -12,6 +12,7 @@ from retrieval.errors import PictureRefused
 from retrieval.pictures.decode import read_image
 
 SIDE_PX = 128
+THUMB_PX = 64  # on a map
 UNREADABLE = 200  # the grey that stands for a picture which cannot be read any more
 
 
