@@ -56,8 +56,8 @@ def _is_stream(path: Path) -> bool:
 def _is_about(error: OSError, part: Path) -> bool:
     """Whether an error tells of the new file: by its name, or as full disks do without any."""
     if error.filename is None:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-    return os.fspath(error.filename) == os.fspath(part)
+        return bool(error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+    return bool(os.fspath(error.filename) == os.fspath(part))
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
