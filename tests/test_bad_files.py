@@ -463,9 +463,11 @@ def test_reading_one_raises_nothing_unexpected(bad: Kind | Oddity, folder: Path)
 
 def test_what_is_no_picture_is_not_even_hashed(verdicts: list[Decoded]) -> None:
     """Neither is it read: the 3 GB would take seconds, and longer than the time limit from a slow drive."""
-    for bad, decoded in zip(ALL, verdicts[1::2], strict=True):
-        if decoded.reason == NOT:
-            assert decoded.content_hash is None, bad.name
+    unread = [decoded for decoded in verdicts[1::2] if decoded.reason == NOT]
+    assert len(unread) > 20 and Path(unread[-1].task.path).name == "3 GB of zeros.jpg"
+    for decoded in unread:
+        assert decoded.content_hash is None, decoded.task.path
+    assert sum(decoded.content_hash is not None for decoded in verdicts[1::2]) > 20  # what looked like one at first
 
 
 # Damage that is not the pixels' does not cost the picture.
@@ -646,7 +648,9 @@ def workers_started(rigged: Path) -> list[int]:
 
 
 def assert_none_left(rigged: Path) -> None:
-    for pid in workers_started(rigged):
+    started = workers_started(rigged)
+    assert started
+    for pid in started:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)  # asks whether it is there: as a zombie it still would be
 
@@ -727,6 +731,8 @@ def test_closing_while_workers_start_leaves_none(tmp_path: Path, rigged: Path) -
     reader.start()
     begun.wait()
     with without_waiting():
+        while not workers_started(rigged):
+            time.sleep(0.001)
         pool.close()
     reader.join()
     assert results == []
