@@ -41,7 +41,7 @@ def three_pass_step(state: State, device: torch.device, pixels: np.ndarray) -> N
         fake = generator(z)
         real, moving, still = encoder(x), encoder(fake), encoder(fake.detach())
         adversary = critic_qp(avg(real), avg(still), squared_distance(x, fake.detach()))
-        joint = adversary + avg(moving) - avg(still) - state.recipe.correlation_weight * correlation(z, moving)
+        joint = adversary + avg(moving) - avg(still) - state.recipe.settings.correlation_weight * correlation(z, moving)
         joint.mean().backward()
     state.optimizer.step()
     state.follow()

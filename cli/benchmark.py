@@ -8,11 +8,9 @@ from typing import Any
 import click
 
 from cli.console import bar, say, shown_path, workers_option
-from cli.train import require_torch, stop_flag, training_bar
+from cli.training import require_torch, stop_flag, training_bar
 from retrieval.atomic import write
-from train.recipe import METHOD_NAMES, NEED_LABELS
 
-ENCODERS = tuple(name for name in METHOD_NAMES if name not in ("gan-qp", "pixelcnn", *NEED_LABELS))
 WIDE = 78
 
 
@@ -53,13 +51,13 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
     require_torch()
     import json
 
-    from train.compare import as_markdown, columns_of, entry, mean_marks
+    from train.compare import as_markdown, columns_of, compared_by_default, entry, mean_marks
     from train.recipe import preset
 
     comparison = _comparison(photos, Path(output), options)
     exam, base = comparison.exam, preset(options["preset_name"])
     classes = sorted(set(exam.gallery.columns[exam.classes[0]])) if exam.classes else []
-    entries = [entry(words, base, classes) for words in options["methods"] or ENCODERS]
+    entries = [entry(words, base, classes) for words in options["methods"] or compared_by_default()]
     with stop_flag() as stopped, training_bar(True) as report:
         from train.loop import Hooks
 
@@ -76,7 +74,8 @@ def _comparison(photos: tuple[str, ...], folder: Path, options: dict[str, Any]) 
     from train.compare import Comparison, split
     from train.devices import Processes, pick_device, pick_precision
     from train.evaluate import Exam
-    from train.labelled import label_reader, read_labelled
+    from train.labelled import read_labelled
+    from train.labels import label_reader
     from train.recipe import preset
     from train.session import Setting
 

@@ -12,7 +12,7 @@ from retrieval.atomic import write
 from retrieval.defaults import Device
 
 if TYPE_CHECKING:
-    from train.evaluate import Cell, Report
+    from train.evaluate import Interval, Report
 
 NAME_WIDTH = 54
 
@@ -60,11 +60,12 @@ def evaluate(
     retrieval come with their 95% intervals.
     """
     from retrieval import load_model
-    from retrieval.models.model import seal
+    from retrieval.models.bundle import seal
     from retrieval.pages.report import report_html
     from train.evaluate import CODE, Exam
     from train.evaluate import evaluate as measure
-    from train.labelled import label_reader, read_labelled
+    from train.labelled import read_labelled
+    from train.labels import label_reader
 
     bundle, label_of = load_model(model, device), label_reader(labels)
     with bar("file", "decoding") as progress:
@@ -107,6 +108,6 @@ def _measures(report: Report) -> list[str]:
     return list(dict.fromkeys(measure for row in report.table.values() for measure in row))
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: Interval) -> str:
     mean, low, high = cell
     return f"{mean:.3f} [{low:.3f}, {high:.3f}]"

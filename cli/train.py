@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 
 from cli.console import Finite, FiniteRange, bar, say, shown_path, size, workers_option
-from retrieval.errors import MissingExtra, TrainingError
-from train.recipe import CHOICES, METHOD_NAMES, VIEWS
+from cli.training import own_setting_options, require_torch, stop_flag, training_bar
+from retrieval.errors import TrainingError
+from train.methods import declared_settings, method_names
 
 MINUTES = 60.0  # where nothing is said, and the run has no budget of its own
-TORCH_LINE = "training needs torch: pip install 'latent[train]'"
 
 
 def _print_settings(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -49,7 +44,9 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False), metavar="RUN", help="The run's folder."
 )
-@click.option("--method", type=click.Choice(METHOD_NAMES), help="What is learnt, see docs/methods.md [default: ogan].")
+@click.option(
+    "--method", type=click.Choice(method_names()), help="What is learnt, see docs/methods.md [default: ogan]."
+)
 @click.option(
     "--size", "image_size", type=click.Choice(["32", "64", "128", "256"]), help="Pixels [default: the preset's]."
 )
@@ -66,12 +63,12 @@ Examples:
     help="List further options: widths, rates, weights.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
-@click.option("--labels", metavar="SPEC", help="folder, filename:REGEX, or a CSV with a column path (aae, cvae-gan).")
-@click.option("--clusters", type=int, help="Find so many classes without labels (aae).")
-@click.option("--adversary", type=click.Choice(CHOICES["adversary"]), help="The game of critic and generator (ogan).")
-@click.option("--head", type=click.Choice(CHOICES["head"]), help="From E(x) to the critic's score (ogan).")
-@click.option("--reconstruction", type=click.Choice(CHOICES["reconstruction"]), help="What ties E(G(z)) to z (ogan).")
-@click.option("--distance", type=click.Choice(CHOICES["distance"]), help="Between pictures (gan-qp).")
+@click.option(
+    "--labels",
+    metavar="SPEC",
+    help="Classes, for methods that know any: folder, filename:REGEX, or a CSV with a column path.",
+)
+@own_setting_options
 @click.option("--dim", "latent_dim", type=int, help="Numbers in a code.")
 @click.option("--width", type=int, help="Channels of the first stage.", hidden=True)
 @click.option("--max-width", type=int, help="Channels at most.", hidden=True)
@@ -79,9 +76,6 @@ Examples:
 @click.option("--self-modulated/--plain-norm", default=None, help="Self-modulated BatchNorm in G.", hidden=True)
 @click.option("--batch", "batch_size", type=int, help="Pictures a step.", hidden=True)
 @click.option("--learning-rate", type=Finite(), help="The optimizer's.", hidden=True)
-@click.option("--lambda", "correlation_weight", type=Finite(), help="Weight of the correlation (ogan).", hidden=True)
-@click.option("--views", type=click.Choice(list(VIEWS)), help="How far views may be from their pictures (ogan-views).")
-@click.option("--view-weight", type=Finite(), help="Weight of their comparison (ogan-views).", hidden=True)
 @click.option("--ema", "ema_decay", type=Finite(), help="Decay of the averaged weights; 0: none.", hidden=True)
 @click.option("--mirror/--no-mirror", default=None, help="Show mirror images too.", hidden=True)
 @click.option("--seed", type=int)
@@ -123,12 +117,6 @@ def train(photos: tuple[str, ...], output: str, **options: Any) -> None:
         _run(photos, asked_for, options, setting, budget, label_of)
 
 
-def require_torch() -> None:
-    """Raises MissingExtra where torch is not installed; finding it takes no time, importing it does."""
-    if find_spec("torch") is None:
-        raise MissingExtra(TORCH_LINE)
-
-
 def _setting(run: Path, options: dict[str, Any], device: Any, precision: str, processes: Any) -> Any:
     from train.session import Setting
 
@@ -145,16 +133,18 @@ def _setting(run: Path, options: dict[str, Any], device: Any, precision: str, pr
 
 def _classes(photos: tuple[str, ...], run: Path, labels: str | None) -> Any:
     """Names of the classes, and what tells a picture's, where there are labels."""
-    from train.labelled import label_reader, read_classes
+    from train.labelled import read_classes
+    from train.labels import label_reader
 
     return read_classes(photos, label_reader(labels), run) if labels else (None, None)
 
 
 def _asked_for(options: dict[str, Any], classes: tuple[str, ...] | None) -> dict[str, Any]:
     """The settings that were named on the command line; None where they were not."""
-    from train.recipe import Recipe
+    from train.recipe import COMMON
 
-    named = {key: value for key, value in options.items() if key in Recipe.__dataclass_fields__}
+    known = {*COMMON, *(name for method in method_names() for name in declared_settings(method))}
+    named = {key: value for key, value in options.items() if key in known}
     return named | {"image_size": int(options["image_size"]) if options["image_size"] else None, "classes": classes}
 
 
@@ -194,13 +184,9 @@ def _budget(options: dict[str, Any]) -> Any:
 
 
 def _resumed(asked_for: dict[str, Any], options: dict[str, Any], setting: Any) -> Any:
-    """The run's last state. What a preset decides is asked for as well, but the rate, which a run may have changed."""
-    from train.recipe import chosen_by
     from train.session import resumed_run
 
-    chosen = chosen_by(options["preset_name"]) if options["preset_name"] else {}
-    chosen |= {name: value for name, value in asked_for.items() if value is not None or name == "learning_rate"}
-    state = resumed_run(chosen, setting)
+    state = resumed_run(asked_for, setting, options["preset_name"])
     if options["precision"] not in ("auto", state.precision):
         raise TrainingError(f"{setting.run} was begun in {state.precision}; leave --precision away to go on")
     return state
@@ -226,8 +212,8 @@ def _run(
         state = session.new_run(_recipe(options["preset_name"], asked_for), setting)
     begun, budget = state.budget, budget or state.budget or Budget(minutes=MINUTES)
     is_first = setting.processes.is_first
-    with bar("file", "decoding") as report:
-        pictures = session.open_together(photos, state.recipe, setting, report, label_of)
+    with bar("file", "decoding") as on_progress:
+        pictures = session.open_together(photos, state.recipe, setting, on_progress, label_of)
     if is_first:
         networks = " + ".join(f"{name} {count_parameters(net):,}" for name, net in state.model.named_children())
         where = f"{setting.device}, {state.precision}"
@@ -250,53 +236,6 @@ def _run(
 def _facts(options: dict[str, Any]) -> dict[str, Any]:
     name, licence = options["data_name"] or "its owner's own pictures", options["data_licence"] or "not stated"
     return {"training_data": {"name": name, "licence": licence}}
-
-
-@contextmanager
-def stop_flag() -> Iterator[list[int]]:
-    """The first Ctrl-C or termination lets the step finish and saves; the second ends at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        say("\nStopping as soon as nothing is lost ...")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def training_bar(is_shown: bool) -> Iterator[Any]:
-    """A bar with rate and time left on a terminal; elsewhere a line a minute."""
-    import time
-
-    from tqdm import tqdm
-
-    on_terminal = sys.stderr.isatty()
-    form = "{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
-    last_line = [time.monotonic()]
-    with tqdm(
-        total=1.0, desc="training", bar_format=form, disable=not (is_shown and on_terminal), leave=False
-    ) as shown:
-
-        def report(progress: Any) -> None:
-            left = tqdm.format_interval(progress.seconds_left)
-            name = "rho" if "rho" in progress.figures else next(iter(progress.figures))
-            losses = f"{name} {progress.figures[name]:.2f}"
-            text = f"{left}, step {progress.step:,}, {progress.pictures_per_s:.0f} pictures/s, {losses}"
-            shown.set_postfix_str(f"left {text}", refresh=False)
-            shown.update(progress.share_done - shown.n)
-            if is_shown and not on_terminal and time.monotonic() - last_line[0] > 60:
-                say(f"{progress.share_done:.0%}, time left {text}")
-                last_line[0] = time.monotonic()
-
-        yield report
 
 
 def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:

@@ -11,48 +11,83 @@ import pytest
 from conftest import SHAPES, Run, draw_shapes
 from PIL import Image
 
-from cli.benchmark import ENCODERS
 from retrieval.errors import TrainingError
 from retrieval.pictures.workers import Task
-from train.compare import as_markdown, entry, mean_marks, split
+from train.compare import as_markdown, compared_by_default, entry, mean_marks, split
 from train.labelled import Labelled
-from train.recipe import preset
+from train.methods.ogan import Settings
+from train.recipe import NO_SETTINGS, preset
 
 BASE = preset("slim-32")
 
 
 def test_a_line_is_a_method_and_its_settings() -> None:
-    assert entry("vae", BASE).recipe == dataclasses.replace(BASE, method="vae")
+    assert entry("vae", BASE).recipe == dataclasses.replace(BASE, method="vae", settings=NO_SETTINGS)
     changed = entry("ogan:adversary=hinge,correlation_weight=0.25,mirror=no,batch_size=16", BASE).recipe
-    assert (changed.adversary, changed.correlation_weight, changed.mirror, changed.batch_size) == (
-        "hinge",
-        0.25,
-        False,
-        16,
-    )
+    assert changed.settings == Settings(adversary="hinge", correlation_weight=0.25)
+    assert (changed.mirror, changed.batch_size) == (False, 16)
     assert entry("cvae-gan", BASE, ["a", "b"]).recipe.classes == ("a", "b")
     assert entry("vae", BASE, ["a", "b"]).recipe.classes == ()
 
 
 def test_the_methods_that_are_compared_by_default_can_be() -> None:
-    assert [entry(name, preset("slim-64")).recipe.method for name in ENCODERS] == list(ENCODERS)
-    assert {"ogan", "ogan-views", "bigan-qp", "bigan", "ali", "ae", "vae", "aae"} == set(ENCODERS)
+    compared = compared_by_default()
+    assert [entry(name, preset("slim-64")).recipe.method for name in compared] == compared
+    assert {"ogan", "ogan-views", "bigan-qp", "bigan", "ali", "ae", "vae", "aae"} == set(compared)
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("gann", r"no method 'gann'; there are ogan, ogan-views"),
+        ("gann", r"no method 'gann'; there are aae, ae, ali"),
         ("ogan:adversery=hinge", r"no setting 'adversery'; there are adversary"),
         ("ogan:adversary=mild", "adversary 'mild' is none of"),
         ("ogan:batch_size=many", "batch_size cannot be 'many'"),
         ("vae:adversary=hinge", "adversary say nothing to method vae"),
-        ("cvae-gan", "needs --labels"),
+        ("cvae-gan", "needs labels"),
     ],
 )
 def test_lines_that_cannot_be(words: str, complaint: str) -> None:
     with pytest.raises(TrainingError, match=complaint):
         entry(words, BASE)
+
+
+@pytest.mark.parametrize("truth", [True, False])
+@pytest.mark.parametrize("name", ["mirror", "self_modulated"])
+def test_truth_is_written_in_many_ways(name: str, truth: bool) -> None:
+    base = dataclasses.replace(BASE, **{name: not truth})
+    for word in ("yes", "true", "on", "1", "y", "t") if truth else ("no", "false", "off", "0", "n", "f"):
+        for written in (word, word.upper(), word.capitalize()):
+            assert getattr(entry(f"ogan:{name}={written}", base).recipe, name) is truth, written
+
+
+@pytest.mark.parametrize(
+    ("pair", "complaint"),
+    [
+        ("mirror=maybe", "mirror cannot be 'maybe': it takes yes or no"),
+        ("mirror=", "mirror cannot be '': it takes yes or no"),
+        ("mirror", "mirror cannot be '': it takes yes or no"),
+        ("mirror=2", "mirror cannot be '2'"),
+        ("learning_rate=nan", "learning_rate must be a finite number, not nan"),
+        ("learning_rate=inf", "learning_rate must be a finite number, not inf"),
+        ("correlation_weight=-inf", "correlation_weight must be a finite number"),
+        ("correlation_weight=1e999", "correlation_weight must be a finite number"),
+        ("correlation_weight=-0.5", "correlation_weight must be 0 at least, not -0.5"),
+        ("ema_decay=half", "ema_decay cannot be 'half': it takes a finite number"),
+        ("batch_size=1e3", "batch_size cannot be '1e3': it takes a whole number"),
+        ("batch_size=16.0", "batch_size cannot be '16.0'"),
+        ("width=nan", "width cannot be 'nan'"),
+        ("width=4,width=8", "width is named twice"),
+        ("seed=3", "no setting 'seed'"),  # the comparison counts them
+        ("image_size=64", "no setting 'image_size'"),  # pictures are decoded once for all methods
+        ("classes=a", "no setting 'classes'"),
+        ("method=vae", "no setting 'method'"),
+        ("clusters=2", "clusters say nothing to method ogan, only to aae"),
+    ],
+)
+def test_values_that_cannot_be_are_named(pair: str, complaint: str) -> None:
+    with pytest.raises(TrainingError, match=complaint):
+        entry(f"ogan:{pair}", BASE)
 
 
 def test_a_tenth_is_held_out_and_nothing_is_in_both() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -23,17 +25,19 @@ from train.export import export
 from train.grid import to_pixels
 from train.loop import Hooks
 from train.measures import sliced_wasserstein
+from train.methods import method_names
 from train.methods.pixelcnn import draw
-from train.recipe import METHOD_NAMES, Budget, Recipe
+from train.recipe import Budget, Recipe, changed
 from train.session import Setting, new_run, run_session
 from train.step import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 STEPS = 120
 VARIANTS: dict[str, dict[str, object]] = {
-    **{method: {"method": method} for method in METHOD_NAMES if method != "pixelcnn"},
+    **{method: {"method": method} for method in method_names() if method != "pixelcnn"},
     "cvae-gan": {"method": "cvae-gan", "classes": SHAPES},
     "aae, labels": {"method": "aae", "classes": SHAPES},
     "aae, plane": {"method": "aae", "clusters": 4, "latent_dim": 2},
@@ -46,7 +50,7 @@ REPAINTING = ["ogan", "ogan-views", "bigan-qp", "ae", "vae", "aae", "aae, labels
 
 def recipe_of(variant: str) -> Recipe:
     small = {"image_size": 32, "latent_dim": 16, "width": 12, "max_width": 48, "batch_size": 32, "warmup_steps": 50}
-    return Recipe(**{**small, "learning_rate": 1e-3, "ema_decay": 0.99, **VARIANTS[variant]})  # type: ignore[arg-type]
+    return changed(Recipe(), **{**small, "learning_rate": 1e-3, "ema_decay": 0.99, **VARIANTS[variant]})
 
 
 def shapes(variant: str, count: int = 1024) -> CachedPictures:
@@ -169,7 +173,7 @@ def test_a_generator_alone_draws_and_is_refused_where_codes_are_needed(
 
 def test_pixelcnn_learns_and_its_bundle_draws_as_torch_does(tmp_path: Path) -> None:
     """Few steps and few pictures: it draws one pixel after the other."""
-    recipe = dataclasses.replace(recipe_of("ogan"), method="pixelcnn", batch_size=8)
+    recipe = changed(recipe_of("ogan"), method="pixelcnn", batch_size=8)
     state, figures = new_state(recipe, CPU, "float32"), []
     trainer = Trainer(state, CPU, Processes())
     pictures = CachedPictures(draw_shapes(64)[0])
@@ -258,7 +262,7 @@ def test_training_with_labels_from_the_command_line(latent: Run, labelled: Path,
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (None, "needs --labels"),
+        (None, "it needs labels; --labels says where"),
         (r"filename:(\d)\d\d\.jpg", "has a label"),
         (r"filename:.*\.(png)", "the same label, 'png'"),
         (r"filename:(?P<a>\d)(?P<b>\d)", "several labels (a, b)"),
@@ -272,10 +276,64 @@ def test_labels_that_do_not_fit(latent: Run, labelled: Path, labels: str | None,
 
 
 def test_the_plan_of_every_method(latent: Run, labelled: Path) -> None:
-    for method in METHOD_NAMES:
+    for method in method_names():
         labels = ("--labels", "folder") if method == "cvae-gan" else ()
         done = latent("train", labelled, "-o", "run", "--method", method, *labels, *TINY, "--dry-run")
         assert "parameters" in done.stdout and not (labelled.parent / "run").exists(), method
+
+
+NEW_METHOD = '''"""Half an O-GAN: a method that did not exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from train.methods import ogan
+from train.settings import declare
+
+
+@dataclass(frozen=True)
+class Settings(ogan.Settings):
+    share: float = declare(1.0, "Of the gradients, how much is kept.", at_least=0)
+    is_told: bool = declare(False, "Whether it is told.", option="told")
+
+
+class HalfOGAN(ogan.OGAN):
+    def further_terms(self, batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        told = {"share": raw_real.sum() * 0 + self.settings.share} if self.settings.is_told else {}
+        return {**super().further_terms(batch, raw_real, fake), **told}
+'''
+
+
+def test_a_new_method_is_one_file(labelled: Path, tmp_path: Path) -> None:
+    """Dropped into a copy of the tree, it is offered, explained and trained; no other file knows of it."""
+    tree = tmp_path / "tree"
+    for room in ("cli", "train", "retrieval", "index"):
+        shutil.copytree(ROOT / room, tree / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tree / "program.py").write_text("from cli.main import main\n\nif __name__ == '__main__':\n    main()\n")
+    (tree / "train" / "methods" / "half_ogan.py").write_text(NEW_METHOD)
+
+    def run(*words: object, code: int = 0) -> str:
+        command = [sys.executable, str(tree / "program.py"), *map(str, words)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    page = "".join(run("train", "--help").split())  # however it was wrapped
+    assert "|half-ogan|" in page and "--shareFLOATOfthegradients,howmuchiskept(half-ogan)." in page
+    assert "--told/--no-told" in page
+    words = ("train", labelled, "-o", "run", "--method", "half-ogan", *TINY, "--steps", 2)
+    run(*words, "--share", 0.25, "--told", "--adversary", "ns")
+    facts = json.loads((tmp_path / "run" / "bundle" / "model.json").read_text())
+    own = {"share": 0.25, "is_told": True, "adversary": "ns", "head": "avg", "reconstruction": "rho"}
+    assert facts["recipe"]["settings"] == {**own, "correlation_weight": 0.5} and facts["method"] == "half-ogan"
+    assert facts["steps"] == 2 and facts["recipe"]["image_size"] == 32
+    assert "share must be 0 at least, not -1.0" in run(*words[:3], "other", *words[4:], "--share", -1, code=1)
+    assert "share say nothing to method vae, only to half-ogan" in run(
+        "train", labelled, "-o", "other", *TINY, "--method", "vae", "--share", 1, code=1
+    )
 
 
 def test_labels_and_methods_that_ignore_them(latent: Run, labelled: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +17,7 @@ from train.losses import avg, correlation, critic_qp, squared_distance, standard
 from train.method import Batch
 from train.methods.ogan import OGAN
 from train.networks import DownConv, Encoder, Generator, UpConv, count_parameters
-from train.recipe import PRESETS, Recipe, Shape, preset
+from train.recipe import PRESETS, Recipe, Shape, changed, preset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -103,7 +102,7 @@ def three_pass_gradients(model: OGAN, x: Tensor, z: Tensor, weight: float) -> No
 def test_two_passes_give_the_gradients_of_three(kernel: int, self_modulated: bool) -> None:
     torch.manual_seed(1)
     recipe = Recipe(image_size=32, latent_dim=12, width=4, max_width=16, kernel=kernel, self_modulated=self_modulated)
-    recipe = dataclasses.replace(recipe, correlation_weight=0.7)
+    recipe = changed(recipe, correlation_weight=0.7)
     ours = OGAN(recipe).double()
     for parameter in ours.parameters():  # larger than N(0, 0.02), so that no term of the loss is small
         nn.init.normal_(parameter, std=0.2)
@@ -246,13 +245,13 @@ def test_presets_are_recipes_that_build(name: str) -> None:
 )
 def test_settings_that_cannot_be_are_named(setting: str, value: float) -> None:
     with pytest.raises(TrainingError, match=setting):
-        dataclasses.replace(Recipe(), **{setting: value})  # type: ignore[arg-type]
+        changed(Recipe(), **{setting: value})
     with pytest.raises(TrainingError, match=setting):
         preset("slim-64", **{setting: value})
 
 
 def test_presets_take_changes_and_unknown_ones_list_the_known() -> None:
-    changed = preset("slim-64", latent_dim=32, kernel=None)
-    assert (changed.latent_dim, changed.kernel) == (32, PRESETS["slim-64"].kernel)
+    other = preset("slim-64", latent_dim=32, kernel=None)
+    assert (other.latent_dim, other.kernel) == (32, preset("slim-64").kernel)
     with pytest.raises(TrainingError, match=r"huge-64.*slim-64.*paper-128"):
         preset("huge-64")

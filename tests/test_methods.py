@@ -18,13 +18,15 @@ from train.adversaries import ADVERSARIES, gradient_penalty
 from train.data import METHOD_STREAM, Draws
 from train.losses import kl_divergence
 from train.method import Batch, Method
-from train.methods import METHODS, new_method, pixelcnn
+from train.methods import declared_settings, method_class, method_names, new_method, pixelcnn, settings_class
 from train.methods.aae import AAE, ADVERSARY_WEIGHT, CLASS_WEIGHT, HEADS_APART
 from train.methods.pixelcnn import log_likelihood
-from train.recipe import CHOICES, METHOD_NAMES, OWN_SETTINGS, Recipe, preset
+from train.recipe import COMMON, Recipe, changed, preset
+from train.views import VIEWS
 
 CPU = torch.device("cpu")
 CLASSES = ("disc", "square", "cross")
+OGAN_CHOICES = {name: one.choices for name, one in declared_settings("ogan").items()}
 SMALL = Recipe(image_size=32, latent_dim=6, width=4, max_width=8, batch_size=7)
 
 Gradients = dict[str, Tensor]
@@ -32,7 +34,7 @@ Losses = list[tuple[Tensor, Sequence[nn.Module]]]
 
 
 def small(method: str, **changes: object) -> Recipe:
-    return dataclasses.replace(SMALL, method=method, **changes)  # type: ignore[arg-type]
+    return changed(SMALL, method=method, **changes)
 
 
 def draws(recipe: Recipe) -> Draws:
@@ -97,9 +99,9 @@ def by_hand(game: str, real: Tensor, fake: Tensor, apart: Tensor) -> tuple[Tenso
     return (d_fake - d_real).mean(), -d_fake.mean()
 
 
-@pytest.mark.parametrize("head", CHOICES["head"])
-@pytest.mark.parametrize("reconstruction", CHOICES["reconstruction"])
-@pytest.mark.parametrize("game", CHOICES["adversary"])
+@pytest.mark.parametrize("head", OGAN_CHOICES["head"])
+@pytest.mark.parametrize("reconstruction", OGAN_CHOICES["reconstruction"])
+@pytest.mark.parametrize("game", OGAN_CHOICES["adversary"])
 def test_ogan_in_any_gan(game: str, head: str, reconstruction: str) -> None:
     recipe = small("ogan", adversary=game, head=head, reconstruction=reconstruction, correlation_weight=0.7)
     ours, batch = large(recipe), batch_for(recipe)
@@ -138,7 +140,7 @@ def test_ogan_in_any_gan(game: str, head: str, reconstruction: str) -> None:
     assert_gradients(ours, batch, losses)
 
 
-@pytest.mark.parametrize("distance", CHOICES["distance"])
+@pytest.mark.parametrize("distance", declared_settings("gan-qp")["distance"].choices)
 def test_gan_qp(distance: str) -> None:
     recipe = small("gan-qp", distance=distance)
     ours, batch = large(recipe), batch_for(recipe)
@@ -414,11 +416,19 @@ def test_the_penalty_is_zero_where_the_slope_is_one() -> None:
     assert torch.allclose(steeper, torch.full((5,), 40.0, dtype=torch.float64))
 
 
-def test_every_name_has_its_method_and_every_choice_its_game() -> None:
-    assert tuple(METHODS) == METHOD_NAMES
-    assert tuple(ADVERSARIES) == CHOICES["adversary"]
-    assert set(OWN_SETTINGS) <= {field.name for field in dataclasses.fields(Recipe)}
-    assert {name for methods in OWN_SETTINGS.values() for name in methods} <= set(METHOD_NAMES)
+def test_every_method_is_what_its_file_declares() -> None:
+    """Settings are read off the source for the command line; that is what the classes say once they are run."""
+    assert {"ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan", "pixelcnn"} == {
+        *method_names()
+    }
+    assert tuple(ADVERSARIES) == declared_settings("ogan")["adversary"].choices
+    assert tuple(VIEWS) == declared_settings("ogan-views")["views"].choices
+    for name in method_names():
+        declared, fields = declared_settings(name), dataclasses.fields(settings_class(name))
+        assert declared == {field.name: field.metadata["declaration"] for field in fields}
+        assert {field.name: field.default for field in fields} == {key: one.default for key, one in declared.items()}
+        assert not declared.keys() & COMMON.keys()
+        assert method_class(name).__module__.endswith(name.replace("-", "_"))
 
 
 @pytest.mark.parametrize(
@@ -428,18 +438,18 @@ def test_every_name_has_its_method_and_every_choice_its_game() -> None:
         ({"method": "ogan", "views": "strong"}, "views say nothing to method ogan, only to ogan-views"),
         ({"method": "ogan", "adversary": "wild"}, r"adversary 'wild' is none of qp, ns, ls, hinge, wgan-gp"),
         ({"method": "ogan", "classes": ("a", "b")}, "labels say nothing to method ogan, only to aae, cvae-gan"),
-        ({"method": "cvae-gan"}, "needs --labels"),
+        ({"method": "cvae-gan"}, "needs labels"),
         ({"method": "aae", "clusters": 1}, "clusters must be two at least"),
         ({"method": "aae", "clusters": 3, "classes": ("a", "b")}, "give one of the two"),
     ],
 )
 def test_settings_that_do_not_fit_a_method(changes: dict[str, object], complaint: str) -> None:
     with pytest.raises(TrainingError, match=complaint):
-        dataclasses.replace(SMALL, **changes)  # type: ignore[arg-type]
+        changed(SMALL, **changes)
 
 
 def test_a_preset_of_ogan_serves_other_methods() -> None:
-    assert preset("paper-256").correlation_weight == 1.0
+    assert preset("paper-256").flat()["correlation_weight"] == 1.0
     other = preset("paper-256", method="vae", latent_dim=64)
     assert (other.method, other.latent_dim, other.width) == ("vae", 64, preset("paper-256").width)
     with pytest.raises(TrainingError, match="correlation_weight say nothing to method vae"):

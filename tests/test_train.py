@@ -48,7 +48,7 @@ from train.export import EncoderGraph, export, re_estimate
 from train.grid import to_pixels
 from train.loop import Hooks, Pace, learning_rate
 from train.quantize import quantize
-from train.recipe import Budget, Recipe
+from train.recipe import Budget, Recipe, changed, preset, read_recipe
 from train.session import Setting, new_run, resumed_run, run_session
 from train.sources import find_sources
 from train.step import Trainer
@@ -423,12 +423,14 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_state(tmp
     state = new_state(SMALL, CPU, "float32")
     kept: list[bytes] = []
 
-    def spoil(progress: train.loop.Progress) -> None:  # called before the checkpoint of its step would be written
+    def spoil(
+        progress: train.loop.TrainingProgress,
+    ) -> None:  # called before the checkpoint of its step would be written
         if progress.step == 40:
             kept.append((tmp_path / CHECKPOINT).read_bytes())
             poison(state)
 
-    with pytest.raises(Diverged, match=r"step 60: loss_e.*--resume and a lower --learning-rate"):
+    with pytest.raises(Diverged, match=r"step 60: loss_e.*go on from it with a lower learning rate"):
         train_small(state, tmp_path, 200, hooks=Hooks(spoil), pace=Pace(checkpoint_every_s=0, grid_every_s=GIGABYTE))
     assert kept == [(tmp_path / CHECKPOINT).read_bytes()]
     good = checkpoint.load(tmp_path, CPU)
@@ -474,7 +476,7 @@ class Learnt:
     run: Path
     state: State
     model: Model
-    progress: list[train.loop.Progress]
+    progress: list[train.loop.TrainingProgress]
 
 
 TINY = Recipe(
@@ -592,7 +594,7 @@ def test_the_bundle_paints_what_torch_paints(learnt: Learnt) -> None:
 def test_the_description_is_complete_and_the_files_are_sealed(learnt: Learnt) -> None:
     facts = json.loads((learnt.run / "bundle" / "model.json").read_text())
     assert facts["recipe"] == json.loads((learnt.run / "recipe.json").read_text())
-    assert Recipe(**facts["recipe"]) == TINY
+    assert read_recipe(facts["recipe"]) == TINY
     expected = {
         "schema": 1,
         "name": "shapes",
@@ -744,6 +746,95 @@ def test_the_learning_rate_alone_may_change(tmp_path: Path) -> None:
     assert state.recipe == dataclasses.replace(SMALL, learning_rate=1e-5)
     with pytest.raises(TrainingError, match="kernel"):
         resumed_run({"kernel": 5}, setting)
+
+
+ALL_AT_ONCE = {  # what recipes held beside the common settings, whatever the method, until methods owned theirs
+    "adversary": "qp",
+    "head": "avg",
+    "reconstruction": "rho",
+    "correlation_weight": 0.5,
+    "views": "gentle",
+    "view_weight": 0.5,
+    "distance": "l1",
+    "clusters": 0,
+}
+
+
+def in_the_old_form(recipe: Recipe) -> dict[str, object]:
+    said = dataclasses.asdict(recipe)
+    return {**ALL_AT_ONCE, **said.pop("settings"), **said}
+
+
+OLD = {
+    "ogan": changed(SMALL, adversary="hinge", correlation_weight=0.25),
+    "ogan-views": changed(SMALL, method="ogan-views", views="strong", view_weight=0.1),
+    "gan-qp": changed(SMALL, method="gan-qp", distance="l2"),
+    "aae": changed(SMALL, method="aae", clusters=3),
+    "cvae-gan": changed(SMALL, method="cvae-gan", classes=("a", "b")),
+    "vae": changed(SMALL, method="vae"),
+}
+
+
+@pytest.mark.parametrize("method", OLD)
+def test_recipes_of_the_old_form_are_read(method: str) -> None:
+    old = in_the_old_form(OLD[method])
+    assert "settings" not in old and set(ALL_AT_ONCE) <= set(old)
+    assert read_recipe(old) == OLD[method] == read_recipe(json.loads(json.dumps(old)))
+    assert read_recipe(json.loads(json.dumps(dataclasses.asdict(OLD[method])))) == OLD[method]
+    with pytest.raises(TrainingError, match="no setting 'speed'"):
+        read_recipe({**old, "speed": 3})
+
+
+@pytest.mark.parametrize(
+    "odd", [{"width": "wide"}, {"settings": 3}, {"kernel": None}, {"method": ["ogan"]}, {"seed": True}]
+)
+def test_what_is_no_recipe_is_said_to_be_none(odd: dict[str, object]) -> None:
+    with pytest.raises(TrainingError):
+        read_recipe({**dataclasses.asdict(SMALL), **odd})
+
+
+def test_the_models_that_ship_hold_readable_recipes() -> None:
+    for name, own in {
+        "faces-64": {"correlation_weight": 0.5, "adversary": "qp"},
+        "faces-128": {"views": "gentle"},
+        "photos-64": {"views": "strong", "view_weight": 0.5},
+    }.items():
+        model = load_model(name, "cpu")
+        recipe = read_recipe(model.facts["recipe"])
+        assert (recipe.method, recipe.image_size) == (model.facts["method"], model.image_size)
+        assert own.items() <= vars(recipe.settings).items()
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_a_checkpoint_of_the_old_form_is_resumed_to_the_same_bits(tmp_path: Path) -> None:
+    recipe, straight, broken = OLD["ogan-views"], tmp_path / "straight", tmp_path / "broken"
+    assert train_small(new_state(recipe, CPU, "float32"), straight, 30)
+    first = new_state(recipe, CPU, "float32")
+    assert not train_small(first, broken, 30, hooks=Hooks(should_stop=lambda: first.step >= 10))
+    torch.save({**checkpoint_of(broken), "recipe": in_the_old_form(recipe)}, broken / CHECKPOINT)
+    setting = Setting(broken, CPU, "float32", Processes(), tmp_path, GIGABYTE)
+    state = resumed_run({"method": "ogan-views", "views": "strong", "kernel": None}, setting)
+    assert state.recipe == recipe and state.step == 10
+    for changes, complaint in (
+        ({"views": "gentle"}, "was begun with views strong, not gentle"),
+        ({"clusters": 3}, "clusters say nothing to method ogan-views, only to aae"),
+        ({"speed": 3}, "no setting 'speed'"),
+    ):
+        with pytest.raises(TrainingError, match=complaint):
+            resumed_run(changes, setting)
+    assert train_small(state, broken, 30)
+    assert_same_bits(checkpoint_of(straight), checkpoint_of(broken))
+
+
+def test_a_preset_that_speaks_to_another_method_resumes_too(tmp_path: Path) -> None:
+    """paper-256 names the weight of O-GAN's correlation; a VAE of that preset has none."""
+    recipe = dataclasses.replace(preset("paper-256", method="vae"), width=4, max_width=8)
+    checkpoint.save(new_state(recipe, CPU, "float32"), tmp_path)
+    setting = Setting(tmp_path, CPU, "float32", Processes(), tmp_path, GIGABYTE)
+    with pytest.raises(TrainingError, match=r"was begun with (width|max_width) "):
+        resumed_run({}, setting, "paper-256")
+    state = resumed_run({"width": 4, "max_width": 8, "learning_rate": 3e-5}, setting, "paper-256")
+    assert state.recipe == dataclasses.replace(recipe, learning_rate=3e-5)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

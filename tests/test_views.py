@@ -14,9 +14,9 @@ from torch import nn
 from retrieval.errors import TrainingError
 from train.data import METHOD_STREAM, Draws
 from train.losses import twin_loss
-from train.methods.ogan_views import REDUNDANCY, OGANViews
-from train.recipe import VIEWS, Recipe, ViewStrength
-from train.views import second_view
+from train.methods.ogan_views import REDUNDANCY, OGANViews, Settings
+from train.recipe import Recipe, changed
+from train.views import VIEWS, ViewStrength, second_view
 
 CPU = torch.device("cpu")
 STILL = ViewStrength(crop=1.0, aspect=0.0, rotation=0.0, light=0.0, colour=0.0, grey=0.0)
@@ -93,7 +93,9 @@ def test_a_picture_gets_the_same_view_whichever_process_has_it() -> None:
 
 def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
     torch.manual_seed(3)
-    recipe = Recipe(method="ogan-views", image_size=32, latent_dim=12, width=4, max_width=16, view_weight=0.8)
+    recipe = Recipe(
+        "ogan-views", image_size=32, latent_dim=12, width=4, max_width=16, settings=Settings(view_weight=0.8)
+    )
     ours = OGANViews(recipe).double()
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -103,7 +105,7 @@ def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
     batch = batch_of(x, z)
     view = second_view(x, VIEWS["gentle"], batch_of(x, z).draws)
     figures = ours.accumulate_gradients(batch)
-    three_pass_gradients(theirs, x, z, recipe.correlation_weight)
+    three_pass_gradients(theirs, x, z, recipe.settings.correlation_weight)
     a, b = theirs.encoder(x), theirs.encoder(view)
     a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
     a, b = (v / v.pow(2).mean(1, keepdim=True).sqrt() for v in (a, b))
@@ -121,6 +123,6 @@ def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
 
 def test_unknown_views_and_methods_are_named() -> None:
     with pytest.raises(TrainingError, match=r"wild.*gentle, strong"):
-        Recipe(views="wild")
+        changed(Recipe(), method="ogan-views", views="wild")
     with pytest.raises(TrainingError, match=r"gan.*ogan, ogan-views"):
         Recipe(method="gan")

@@ -16,7 +16,7 @@ from retrieval.atomic import replacing
 from retrieval.errors import TrainingError
 from train.method import Method
 from train.methods import new_method
-from train.recipe import Budget, Recipe
+from train.recipe import Budget, Recipe, read_recipe
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -88,17 +88,17 @@ def load(run: Path, device: torch.device) -> State:
     """
     path = run / CHECKPOINT
     if not path.exists():
-        raise TrainingError(f"{path} does not exist: nothing to resume (leave --resume away to start)")
+        raise TrainingError(f"{path} does not exist: nothing to resume", "nothing_to_resume", run=run)
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-        state = new_state(Recipe(**content["recipe"]), device, content["precision"])
+        state = new_state(read_recipe(content["recipe"]), device, content["precision"])
         state.model.load_state_dict(content["model"])
         state.average.load_state_dict(content["average"])
         state.optimizer.load_state_dict(content["optimizer"])
     except TrainingError:
         raise
     except Exception as error:  # a damaged file surfaces as anything, from zip errors to KeyError
-        raise TrainingError(f"{path} cannot be read ({error}); start again with another -o, or restore it") from error
+        raise TrainingError(f"{path} cannot be read ({error})", "checkpoint_damaged", run=run) from error
     state.step, state.elapsed_s = content["step"], content["elapsed_s"]
     state.budget = Budget(**content["budget"]) if content.get("budget") else None  # older checkpoints have none
     return state

@@ -20,15 +20,17 @@ from retrieval.models.model import Model, load_model
 from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
-from train.evaluate import Cell as Interval
-from train.evaluate import Exam, at_random, generation, marks_of_controls
+from train.evaluate import Exam, Interval, at_random, generation, marks_of_controls
 from train.labelled import Labelled
 from train.loop import Hooks
 from train.measures import density_and_coverage
+from train.methods import method_class, method_names, methods_with
 from train.networks import count_parameters
-from train.recipe import NEED_LABELS, Budget, Recipe, changed
+from train.recipe import Budget, Recipe, changed, defaults_of, read_recipe
 from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
+from train.settings import parse
 
+GIVEN = ("method", "classes", "image_size", "seed")  # by the comparison, the same or in turn for all its lines
 RESULT = "result.json"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 3000
 JUDGED = 2000  # held-out pictures and samples that another model looks at
@@ -45,25 +47,29 @@ class Entry:
     recipe: Recipe
 
 
+def compared_by_default() -> list[str]:
+    """The methods that encode, learn without labels, and do not take hours to draw what is looked at."""
+    classes = {name: method_class(name) for name in method_names()}
+    return [name for name, one in classes.items() if one.has_encoder and not (one.needs_labels or one.paints_slowly)]
+
+
 def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
-    """``METHOD`` or ``METHOD:setting=value,...`` as a recipe that is ``base`` otherwise; truth is ``yes`` or ``no``.
+    """``METHOD`` or ``METHOD:setting=value,...`` as a recipe that is ``base`` otherwise.
 
     Raises:
         TrainingError: no such method or setting, or a value that cannot be.
     """
     method, _, rest = words.partition(":")
     changes: dict[str, Any] = {"method": method}
-    settings: dict[str, Any] = dataclasses.asdict(base)
+    settings = {name: default for name, default in defaults_of(method).items() if name not in GIVEN}
     for pair in filter(None, rest.split(",")):
         name, _, value = pair.partition("=")
-        if name not in settings or name == "classes":
+        if name in changes and name != "method":
+            raise TrainingError(f"{words}: {name} is named twice")
+        if name not in settings and (name in GIVEN or not methods_with(name)):
             raise TrainingError(f"{words}: there is no setting {name!r}; there are {', '.join(sorted(settings))}")
-        try:
-            kind = type(settings[name])
-            changes[name] = value == "yes" if kind is bool else kind(value)
-        except ValueError as error:
-            raise TrainingError(f"{words}: {name} cannot be {value!r}") from error
-    if method in NEED_LABELS:
+        changes[name] = parse(name, value, settings[name]) if name in settings else value
+    if method_class(method).needs_labels:
         changes["classes"] = tuple(classes)
     return Entry(words, changed(base, **changes))
 
@@ -111,7 +117,8 @@ class Comparison:
         }
         path = self.folder / "exam.json"
         if path.exists() and json.loads(path.read_text()) != about:
-            raise TrainingError(f"{self.folder} compares other pictures or sizes; choose another -o, or delete it")
+            text = f"{self.folder} compares other pictures or sizes"
+            raise TrainingError(text, "comparison_differs", run=self.folder)
         _write_json(path, about)
 
     def _marks(self, one: Entry, seed: int, hooks: Hooks) -> Marks:
@@ -119,11 +126,9 @@ class Comparison:
         recipe = dataclasses.replace(one.recipe, seed=seed)
         if (run / RESULT).exists():
             model, result = load_model(run / BUNDLE, "cpu"), json.loads((run / RESULT).read_text())
-            if (
-                model.facts["recipe"] != json.loads(json.dumps(dataclasses.asdict(recipe)))
-                or model.facts["steps"] != self.steps
-            ):
-                raise TrainingError(f"{run} was made with other settings; choose another -o, or delete it")
+            if read_recipe(model.facts["recipe"]) != recipe or model.facts["steps"] != self.steps:
+                text = f"{run} was made with other settings"
+                raise TrainingError(text, "comparison_differs", run=run)
             return dict(result)
         self.say(f"{one.name}, seed {seed}")
         model, elapsed_s, parameters = self._trained(recipe, run, hooks)
@@ -136,7 +141,7 @@ class Comparison:
     def _trained(self, recipe: Recipe, run: Path, hooks: Hooks) -> tuple[Model, float, int]:
         setting = dataclasses.replace(self.setting, run=run)
         begun = (run / CHECKPOINT).exists()
-        state = resumed_run(dataclasses.asdict(recipe), setting) if begun else new_run(recipe, setting)
+        state = resumed_run(recipe.flat(), setting) if begun else new_run(recipe, setting)
         labels = None
         if recipe.classes:
             numbers = {name: number for number, name in enumerate(recipe.classes)}

@@ -61,10 +61,10 @@ def _random_encoder(recipe: dict[str, Any], gallery: Pixels) -> Describe:
     from train.data import CachedPictures, to_signed
     from train.export import re_estimate
     from train.methods import new_method
-    from train.recipe import Recipe
+    from train.recipe import read_recipe
 
     torch.manual_seed(0)
-    random = new_method(Recipe(**recipe))
+    random = new_method(read_recipe(recipe))
     cpu = torch.device("cpu")
     some = gallery[np.random.default_rng(0).permutation(len(gallery))[:4096]]
     re_estimate(random, CachedPictures(some), cpu)

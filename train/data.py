@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,15 +24,15 @@ from retrieval.arrays import Pixels
 from retrieval.atomic import replacing, write
 from retrieval.errors import TrainingError
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
+from retrieval.progress import OnProgress
 from train.recipe import Recipe
-from train.sources import Report, find_sources
+from train.sources import ClassOf, find_sources
 
 CACHE_VERSION = 1  # to be raised when the recipe in retrieval.pictures.decode changes what a picture becomes
 GPU_SHARE = 0.3  # of a GPU's free memory that pictures may take
 MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 
 Labels = npt.NDArray[np.int64]
-LabelOf = Callable[[Task], int]
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ def open_pictures(
     cache_dir: Path,
     budget_bytes: int,
     workers: int | None = None,
-    report: Report | None = None,
+    on_progress: OnProgress | None = None,
     left_out: Path | None = None,
-    label_of: LabelOf | None = None,
+    label_of: ClassOf | None = None,
     only_labelled: bool = False,
 ) -> Pictures:
     """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
@@ -169,7 +169,7 @@ def open_pictures(
         return StreamedPictures(sources, _labels(sources, label_of), size_px, workers)
     cached = cache_dir / f"pictures-{_fingerprint(sources, size_px)}.npy"
     if not cached.exists():
-        _fill_cache(cached, sources, size_px, workers, report or (lambda done, total: None))
+        _fill_cache(cached, sources, size_px, workers, on_progress or (lambda done, total: None))
     pixels = np.load(cached, mmap_mode="r")
     if len(pixels) < 2:
         raise TrainingError(f"only {len(pixels)} of {len(sources)} files could be decoded; see {_refusals(cached)}")
@@ -178,7 +178,7 @@ def open_pictures(
     return CachedPictures(pixels, _labels(kept, label_of))
 
 
-def _labels(sources: list[Task], label_of: LabelOf | None) -> Labels:
+def _labels(sources: list[Task], label_of: ClassOf | None) -> Labels:
     if label_of is None:
         return no_labels(len(sources))
     return np.array([label_of(source) for source in sources], np.int64)
@@ -194,7 +194,7 @@ def _fingerprint(sources: list[Task], size_px: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | None, report: Report) -> None:
+def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | None, on_progress: OnProgress) -> None:
     cached.parent.mkdir(parents=True, exist_ok=True)
     refused, good, shape = {}, 0, (len(sources), size_px, size_px, 3)
     with replacing(cached) as part, DecoderPool(size_px, workers) as pool, open(part, "wb") as file:
@@ -206,7 +206,7 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
             else:
                 file.write(decoded.pixels.tobytes())
                 good += 1
-            report(done, len(sources))
+            on_progress(done, len(sources))
         file.seek(0)  # the header is padded, so the true count takes the same room
         np.lib.format.write_array_header_1_0(file, _header((good, *shape[1:])))
         if file.tell() != start:

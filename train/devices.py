@@ -50,7 +50,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
         TrainingError: a GPU was asked for, and torch sees none.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device cuda: torch sees no GPU here; use --device cpu")
+        raise TrainingError("torch sees no GPU here", "no_cuda")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     torch.cuda.set_device(local_rank)

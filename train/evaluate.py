@@ -41,7 +41,7 @@ FEWEST = 6  # pictures of each part: density looks at the fifth nearest other
 PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
 GENERATED, SLOWLY = 2000, 64  # samples; of models that paint pixel by pixel
 
-Cell = tuple[float, float, float]
+Interval = tuple[float, float, float]
 """Mean and the ends of its 95% interval."""
 
 
@@ -52,7 +52,7 @@ class Report:
     model: str
     gallery: int
     queries: int
-    table: dict[str, dict[str, Cell]] = field(default_factory=dict)
+    table: dict[str, dict[str, Interval]] = field(default_factory=dict)
     generation: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +104,8 @@ class Exam:
         for kind in self.numeric:
             if kind not in self.gallery.columns:
                 known = ", ".join(self.gallery.columns)
-                raise TrainingError(f"--numeric {kind}: there is no such label, only {known}")
+                text = f"there is no such label as {kind}, which should be a number, only {known}"
+                raise TrainingError(text, "no_such_label", label=kind)
             as_numbers(kind, self.gallery.columns[kind]), as_numbers(kind, self.queries.columns[kind])
         for kind in self.classes:
             values = set(self.gallery.columns[kind])
@@ -116,7 +117,7 @@ class Exam:
     def classes(self) -> list[str]:
         return [kind for kind in self.gallery.columns if kind not in self.numeric]
 
-    def sit(self, describe: Describe, with_labels: bool = True) -> dict[str, Cell]:
+    def sit(self, describe: Describe, with_labels: bool = True) -> dict[str, Interval]:
         """The marks of one descriptor."""
         xb = describe(self.gallery.pixels)
         outcomes = self._of_labels(xb, describe(self.queries.pixels)) if with_labels else {}
@@ -173,7 +174,7 @@ def evaluate(model: Model, exam: Exam) -> Report:
     return report
 
 
-def marks_of_controls(exam: Exam, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, dict[str, Cell]]:
+def marks_of_controls(exam: Exam, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, dict[str, Interval]]:
     """What the controls of such a model are marked; a hash knows nothing of labels."""
     describers = controls(exam.gallery.pixels, latent_dim, recipe)
     return {name: exam.sit(describe, with_labels=name != HASH) for name, describe in describers.items()}

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from retrieval.arrays import Pixels
 from retrieval.atomic import replacing
 from retrieval.errors import TrainingError
-from retrieval.models.model import ENCODER, GENERATOR, Model, load_model, seal
+from retrieval.models.bundle import ENCODER, GENERATOR, seal
+from retrieval.models.model import Model, load_model
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
 from train.method import Method

@@ -28,7 +28,7 @@ STATS_EVERY = 100  # steps between two lines of stats.jsonl; a multiple of LOOK_
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """What the loop tells its caller after each look at the figures."""
 
     step: int
@@ -42,7 +42,7 @@ class Progress:
 class Hooks:
     """The caller's ears and hands."""
 
-    report: Callable[[Progress], None] = lambda progress: None
+    report: Callable[[TrainingProgress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -113,7 +113,7 @@ def train(
             continue
         rate = (state.step - first_step) * recipe.batch_size / max(1e-9, state.elapsed_s - first_elapsed_s)
         share_done = budget.share_done(state.step, state.elapsed_s)
-        hooks.report(Progress(state.step, share_done, _seconds_left(state, budget, rate), rate, values))
+        hooks.report(TrainingProgress(state.step, share_done, _seconds_left(state, budget, rate), rate, values))
         if state.step % STATS_EVERY == 0:
             _append_stats(run, state, rate, values, learning_rate(recipe, state.step, share_done))
         if time.monotonic() - last_grid > pace.grid_every_s:
@@ -164,12 +164,11 @@ def _check_finite(values: dict[str, float], step: int, run: Path) -> None:
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:
         kept = run / checkpoint.CHECKPOINT
-        advice = (
-            f"The last good checkpoint is kept in {kept}; go on from it with --resume and a lower --learning-rate"
-            if kept.exists()
-            else "Nothing was saved yet; start again with a lower --learning-rate"
-        )
-        raise Diverged(f"step {step}: {', '.join(bad)} is no longer a finite number. {advice}")
+        text = f"step {step}: {', '.join(bad)} is no longer a finite number."
+        if kept.exists():
+            text += f" The last good checkpoint is kept in {kept}; go on from it with a lower learning rate"
+            raise Diverged(text, "diverged_resumable", step=step, run=run)
+        raise Diverged(f"{text} Nothing was saved yet; start again with a lower learning rate", "diverged", step=step)
 
 
 def _seconds_left(state: State, budget: Budget, pictures_per_s: float) -> float:

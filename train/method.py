@@ -13,6 +13,7 @@ from torch.optim import Optimizer, RMSprop
 from train.data import Draws
 from train.losses import std
 from train.recipe import Recipe
+from train.settings import OwnSettings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Method(nn.Module, ABC):
 
     encoder: nn.Module
     generator: nn.Module
+    settings: OwnSettings  # the method's own; its file says which
+    takes_labels = False  # whether it can learn from labels
+    needs_labels = False  # whether it learns from nothing else
     has_encoder = True  # a generator alone draws samples, and cannot be indexed with
     standardized = False  # whether every code has average 0 and standard deviation 1
     decode_scale = 1.0  # what codes of pictures are multiplied by before they are painted
@@ -43,6 +47,15 @@ class Method(nn.Module, ABC):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.recipe = recipe
+        self.settings = recipe.settings
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        """What no setting alone can tell.
+
+        Raises:
+            TrainingError: the method cannot learn by this recipe.
+        """
 
     @property
     def code_dim(self) -> int:

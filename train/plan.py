@@ -17,7 +17,7 @@ from train.step import Trainer
 
 
 def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str) -> dict[str, Any]:
-    """What ``--dry-run`` prints: sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
+    """Sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
     seconds_per_step = time_step(recipe, device, precision)
     state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
     parameters = {name: count_parameters(network) for name, network in state.model.named_children()}

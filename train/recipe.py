@@ -8,45 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.errors import TrainingError
+from train.methods import method_class, method_names, methods_with, settings_class
+from train.settings import OwnSettings, check_kind
 
-METHOD_NAMES = ("ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan", "pixelcnn")
-OWN_SETTINGS = {  # which methods look at a setting; the others look at all of them
-    "adversary": ("ogan", "ogan-views"),
-    "head": ("ogan", "ogan-views"),
-    "reconstruction": ("ogan", "ogan-views"),
-    "correlation_weight": ("ogan", "ogan-views"),
-    "views": ("ogan-views",),
-    "view_weight": ("ogan-views",),
-    "distance": ("gan-qp",),
-    "clusters": ("aae",),
-    "classes": ("aae", "cvae-gan"),
-}
+DEFAULT_METHOD = "ogan"
+FLAT = ("adversary", "head", "reconstruction", "correlation_weight", "views", "view_weight", "distance", "clusters")
+NO_SETTINGS = OwnSettings()
 SEED_PX = 4  # side of the last feature map of E and of the first of G
-NEED_LABELS = ("cvae-gan",)
-CHOICES = {
-    "adversary": ("qp", "ns", "ls", "hinge", "wgan-gp"),
-    "head": ("avg", "linear"),
-    "reconstruction": ("rho", "mse", "none"),
-    "distance": ("l1", "l2"),
-}
-
-
-@dataclass(frozen=True)
-class ViewStrength:
-    """How far a second view may be from its picture."""
-
-    crop: float  # the least share of the side that is kept
-    aspect: float  # largest |log| of the stretching
-    rotation: float  # largest angle, radians
-    light: float  # largest share by which contrast changes; brightness changes by as much of half the range
-    colour: float  # largest share by which saturation changes
-    grey: float  # probability that colour goes altogether
-
-
-VIEWS = {
-    "gentle": ViewStrength(crop=0.88, aspect=0.0, rotation=0.1, light=0.15, colour=0.3, grey=0.1),
-    "strong": ViewStrength(crop=0.45, aspect=0.1, rotation=0.1, light=0.4, colour=0.8, grey=0.1),
-}
 
 
 @dataclass(frozen=True)
@@ -70,9 +38,15 @@ class Shape:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is learnt, apart from the pictures. Saved with every checkpoint."""
+    """Everything that decides what is learnt, apart from the pictures. Saved with every checkpoint.
 
-    method: str = "ogan"
+    ``settings`` are the method's own; left out, they are its defaults. Making one imports torch.
+
+    Raises:
+        TrainingError: no such method, or a setting that cannot be.
+    """
+
+    method: str = DEFAULT_METHOD
     image_size: int = 64
     latent_dim: int = 128
     width: int = 32  # channels of the first stage; they double with each
@@ -83,63 +57,63 @@ class Recipe:
     learning_rate: float = 2e-4
     warmup_steps: int = 300  # RMSprop has no bias correction
     decay_share: float = 0.5  # the last share of the run, over which the rate falls to zero
-    correlation_weight: float = 0.5  # the paper's lambda
-    adversary: str = "qp"  # the game that critic and generator play
-    head: str = "avg"  # T, from E(x) to the critic's score: avg or linear
-    reconstruction: str = "rho"  # what ties E(G(z)) to z: rho, mse or none
-    views: str = "gentle"  # how far a second view may be from its picture
-    view_weight: float = 0.5  # of the term that compares the two
-    distance: str = "l1"  # between a real and a generated picture
-    clusters: int = 0  # so many classes are found without labels; 0 for none
     ema_decay: float = 0.999  # 0 switches the average off
     mirror: bool = True
     classes: tuple[str, ...] = ()  # names of the classes of labelled pictures
     seed: int = 0
+    settings: OwnSettings = NO_SETTINGS
 
     @property
     def shape(self) -> Shape:
         return Shape(self.image_size, self.width, self.max_width, self.kernel, self.self_modulated)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "classes", tuple(self.classes))  # a list where it was read from JSON
-        positive = ("image_size", "latent_dim", "width", "max_width", "batch_size", "learning_rate")
-        for name in positive:
+        self._check_common()
+        self._check_method()
+
+    def _check_common(self) -> None:
+        if not isinstance(self.classes, str):
+            object.__setattr__(self, "classes", tuple(self.classes))  # a list where it was read from JSON
+        for name, default in COMMON.items():
+            check_kind(name, getattr(self, name), default)
+        for name in ("width", "max_width", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise TrainingError(f"{name} must be above zero, not {getattr(self, name)}")
+        for name in ("warmup_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise TrainingError(f"{name} must not be below zero, not {getattr(self, name)}")
         if self.image_size not in (32, 64, 128, 256):
             raise TrainingError(f"image_size {self.image_size} is none of 32, 64, 128 and 256")
-        if self.method == "pixelcnn" and self.image_size != 32:
-            raise TrainingError("method pixelcnn draws one pixel after the other: 32 px only")
         if self.latent_dim < 2:
             raise TrainingError("latent_dim must be two at least: N(v) of one number is 0/0")
-        if self.method not in METHOD_NAMES:
-            raise TrainingError(f"no method {self.method!r}; there are {', '.join(METHOD_NAMES)}")
-        self._check_own_settings()
         if self.kernel not in (4, 5):
             raise TrainingError(f"kernel {self.kernel} is neither 4 nor 5")
         if not 0 <= self.ema_decay < 1:
             raise TrainingError(f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         if not 0 <= self.decay_share <= 1:
             raise TrainingError(f"decay_share must lie in [0, 1], not {self.decay_share}")
-        for name in ("warmup_steps", "correlation_weight", "view_weight", "seed"):
-            if not getattr(self, name) >= 0:
-                raise TrainingError(f"{name} must not be below zero, not {getattr(self, name)}")
 
-    def _check_own_settings(self) -> None:
-        for name, choices in {**CHOICES, "views": tuple(VIEWS)}.items():
-            if getattr(self, name) not in choices:
-                raise TrainingError(f"{name} {getattr(self, name)!r} is none of {', '.join(choices)}")
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, methods in OWN_SETTINGS.items():
-            if self.method not in methods and getattr(self, name) != defaults[name]:
-                said = "labels" if name == "classes" else name
-                raise TrainingError(f"{said} say nothing to method {self.method}, only to {', '.join(methods)}")
-        if self.clusters < 0 or self.clusters == 1:
-            raise TrainingError(f"clusters must be two at least, not {self.clusters}")
-        if self.clusters and self.classes:
-            raise TrainingError("labels name the classes; clusters find them: give one of the two")
-        if self.method in NEED_LABELS and not self.classes:
-            raise TrainingError(f"method {self.method} draws pictures of a class: it needs --labels")
+    def _check_method(self) -> None:
+        method, own = method_class(self.method), settings_class(self.method)
+        if type(self.settings) is OwnSettings:
+            object.__setattr__(self, "settings", own())
+        elif type(self.settings) is not own:
+            raise TrainingError(f"these are no settings of method {self.method}: {self.settings}")
+        if self.classes and not method.takes_labels:
+            others = [name for name in method_names() if method_class(name).takes_labels]
+            raise TrainingError(f"labels say nothing to method {self.method}, only to {', '.join(others)}")
+        if method.needs_labels and not self.classes:
+            text = f"method {self.method} draws pictures of a class: it needs labels"
+            raise TrainingError(text, "needs_labels", method=self.method)
+        method.check_recipe(self)
+
+    def flat(self) -> dict[str, Any]:
+        """All settings side by side, common and own."""
+        return {name: getattr(self, name) for name in COMMON} | vars(self.settings)
+
+
+COMMON = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name != "settings"}
+"""The settings that every method understands, and their defaults."""
 
 
 @dataclass(frozen=True)
@@ -159,27 +133,27 @@ class Budget:
         return f"{self.minutes:g} minutes" if self.steps is None else f"{self.steps:,} steps"
 
 
-def _slim(size: int, **changes: object) -> Recipe:
-    return dataclasses.replace(Recipe(image_size=size), **changes)  # type: ignore[arg-type]
+def _slim(size: int, **more: Any) -> dict[str, Any]:
+    return {"image_size": size, **more}
 
 
-def _paper(size: int, **changes: object) -> Recipe:
+def _paper(size: int, **more: Any) -> dict[str, Any]:
     """Reference widths: 64 channels at the first stage, doubling to 4x4 (Su, arXiv 1903.01931, section 4)."""
-    reference = Recipe(
-        image_size=size,
-        width=64,
-        max_width=2048,
-        kernel=5,
-        self_modulated=False,
-        learning_rate=1e-4,
-        decay_share=0.0,
-        ema_decay=0.0,
-        mirror=False,
-    )
-    return dataclasses.replace(reference, **changes)  # type: ignore[arg-type]
+    reference = {
+        "image_size": size,
+        "width": 64,
+        "max_width": 2048,
+        "kernel": 5,
+        "self_modulated": False,
+        "learning_rate": 1e-4,
+        "decay_share": 0.0,
+        "ema_decay": 0.0,
+        "mirror": False,
+    }
+    return {**reference, **more}
 
 
-PRESETS = {
+PRESETS: dict[str, dict[str, Any]] = {
     "slim-32": _slim(32, width=48),
     "slim-64": _slim(64),
     "slim-128": _slim(128),
@@ -189,27 +163,27 @@ PRESETS = {
     "paper-128": _paper(128),
     "paper-256": _paper(256, latent_dim=256, batch_size=48, correlation_weight=1.0, ema_decay=0.999),
 }
+"""What each decides, common settings and methods' own side by side."""
 
 
-def chosen_by(name: str) -> dict[str, Any]:
-    """The settings that the preset ``name`` decides: its size, and where it differs from what is usual.
+def chosen_by(name: str, method: str) -> dict[str, Any]:
+    """The settings of ``method`` that the preset ``name`` decides: its size, and where it differs from what is usual.
 
     Raises:
         TrainingError: there is no such preset.
     """
-    own, usual = vars(preset(name)), vars(Recipe())
-    return {setting: value for setting, value in own.items() if setting == "image_size" or value != usual[setting]}
+    usual = defaults_of(method)
+    chosen = _preset(name)
+    return {one: chosen[one] for one in usual if one in chosen and (one == "image_size" or chosen[one] != usual[one])}
 
 
-def preset(name: str, **changes: object) -> Recipe:
-    """The preset ``name`` with ``changes`` that are not None.
+def preset(name: str, **changes: Any) -> Recipe:
+    """The preset ``name`` with ``changes`` that are not None, the method's own settings among them.
 
     Raises:
         TrainingError: no such preset, or a setting that cannot be.
     """
-    if name not in PRESETS:
-        raise TrainingError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-    return changed(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})
+    return _recipe(_preset(name), {key: value for key, value in changes.items() if value is not None})
 
 
 def changed(base: Recipe, **changes: Any) -> Recipe:
@@ -218,7 +192,53 @@ def changed(base: Recipe, **changes: Any) -> Recipe:
     Raises:
         TrainingError: a setting that cannot be, or that says nothing to the method.
     """
-    method = changes.get("method", base.method)
-    defaults = {field.name: field.default for field in dataclasses.fields(Recipe)}
-    foreign = {name: defaults[name] for name, methods in OWN_SETTINGS.items() if method not in methods}
-    return dataclasses.replace(base, **{**foreign, **changes})
+    return _recipe(base.flat(), changes)
+
+
+def _preset(name: str) -> dict[str, Any]:
+    if name not in PRESETS:
+        raise TrainingError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _recipe(usual: dict[str, Any], said: dict[str, Any]) -> Recipe:
+    """What is said, and elsewhere what is usual; of the latter without what the method does not know."""
+    method = said.get("method", usual.get("method", DEFAULT_METHOD))
+    known = defaults_of(method)
+    for name in sorted(said.keys() - known):
+        others = methods_with(name)
+        if not others:
+            raise TrainingError(f"there is no setting {name!r}; there are {', '.join(sorted(known))}")
+        raise TrainingError(f"{name} say nothing to method {method}, only to {', '.join(others)}")
+    values = {name: value for name, value in {**usual, **said}.items() if name in known}
+    own = {name: values.pop(name) for name in values.keys() - COMMON.keys()}
+    return Recipe(**values, settings=settings_class(method)(**own))
+
+
+def defaults_of(method: str) -> dict[str, Any]:
+    """All settings that ``method`` understands, common and own, and their defaults.
+
+    Raises:
+        TrainingError: there is no such method.
+    """
+    own = {field.name: field.default for field in dataclasses.fields(settings_class(method))}
+    assert not own.keys() & COMMON, f"method {method} names settings that all methods have: {own.keys() & COMMON}"
+    return COMMON | own
+
+
+def read_recipe(saved: dict[str, Any]) -> Recipe:
+    """A recipe from what a checkpoint, a run or a bundle keeps of it: ``dataclasses.asdict``, perhaps through JSON.
+
+    An older one has the settings of all methods side by side (``FLAT``).
+
+    Raises:
+        TrainingError: it is no recipe.
+    """
+    try:
+        said = dict(saved)
+        own = said.pop("settings", None)
+        if own is None:
+            return _recipe({name: said.pop(name) for name in FLAT if name in said}, said)
+        return _recipe({}, {**said, **own})
+    except TypeError as error:
+        raise TrainingError(f"no recipe: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,16 @@ import torch.distributed as dist
 
 from retrieval.errors import TrainingError
 from retrieval.models.model import Model
+from retrieval.progress import OnProgress
 from train import checkpoint
 from train.checkpoint import CHECKPOINT, State
-from train.data import LabelOf, Pictures, open_pictures
+from train.data import Pictures, open_pictures
 from train.devices import Processes
 from train.export import export
 from train.loop import RECIPE, Hooks, train
-from train.recipe import NEED_LABELS, Budget, Recipe
-from train.sources import Report
+from train.methods import method_class
+from train.recipe import Budget, Recipe, changed, chosen_by
+from train.sources import ClassOf
 
 BUNDLE = "bundle"
 
@@ -45,31 +46,36 @@ def new_run(recipe: Recipe, setting: Setting) -> State:
         TrainingError: the run's folder holds a training already, or something else.
     """
     if (setting.run / CHECKPOINT).exists():
-        raise TrainingError(f"{setting.run} holds a training already: go on with --resume, or choose another -o")
+        raise TrainingError(f"{setting.run} holds a training already", "run_exists", run=setting.run)
     if (
         setting.run.is_dir()
         and not (setting.run / RECIPE).exists()
         and {one.name for one in setting.run.iterdir()} - {"cache"}
     ):
-        raise TrainingError(f"{setting.run} holds something else than a training; choose another -o")
+        raise TrainingError(f"{setting.run} holds something else than a training", "run_is_no_run", run=setting.run)
     return checkpoint.new_state(recipe, setting.device, setting.precision)
 
 
-def resumed_run(changes: dict[str, Any], setting: Setting) -> State:
+def resumed_run(changes: dict[str, Any], setting: Setting, preset_name: str | None = None) -> State:
     """The state of the last checkpoint. Of its settings only the learning rate may be changed.
 
+    Args:
+        changes: settings that were asked for, common ones and the method's own side by side; None where nothing was.
+        preset_name: a preset that was asked for as well; of the learning rate it says nothing.
+
     Raises:
-        TrainingError: there is no checkpoint, or ``changes`` has another setting than it.
+        TrainingError: there is no checkpoint, or it has other settings than what was asked for.
     """
     state = checkpoint.load(setting.run, setting.device)
-    for name, value in changes.items():
-        if value is not None and value != getattr(state.recipe, name) and name != "learning_rate":
-            raise TrainingError(
-                f"{setting.run} was begun with {name} {getattr(state.recipe, name)}, not {value}; "
-                "leave that option away to go on, or start another run with another -o"
-            )
-    rate = changes.get("learning_rate") or state.recipe.learning_rate
-    state.recipe = dataclasses.replace(state.recipe, learning_rate=rate)
+    said = chosen_by(preset_name, state.recipe.method) if preset_name else {}
+    said.pop("learning_rate", None)
+    said |= {name: value for name, value in changes.items() if value is not None}
+    begun_with = state.recipe.flat()
+    for name, value in said.items():
+        if name != "learning_rate" and value != begun_with.get(name, value):
+            text = f"{setting.run} was begun with {name} {begun_with[name]}, not {value}"
+            raise TrainingError(text, "run_differs", run=setting.run, setting=name)
+    state.recipe = changed(state.recipe, **said)
     return state
 
 
@@ -77,8 +83,8 @@ def open_together(
     photos: Sequence[str | Path],
     recipe: Recipe,
     setting: Setting,
-    report: Report | None = None,
-    label_of: LabelOf | None = None,
+    on_progress: OnProgress | None = None,
+    label_of: ClassOf | None = None,
 ) -> Pictures:
     """The training pictures; of several processes the first decodes them, the others wait for it.
 
@@ -86,7 +92,7 @@ def open_together(
         TrainingError: nothing there to learn from, or labels are wanted and there is no ``label_of``.
     """
     if recipe.classes and label_of is None:
-        raise TrainingError(f"{setting.run} learns from labels: name them again with --labels")
+        raise TrainingError(f"{setting.run} learns from labels, and none are given", "labels_again", run=setting.run)
     if not setting.processes.is_first:
         dist.barrier()
     pictures = open_pictures(
@@ -95,10 +101,10 @@ def open_together(
         setting.cache_dir,
         setting.cache_budget_bytes,
         setting.workers,
-        report,
+        on_progress,
         left_out=setting.run,
         label_of=label_of,
-        only_labelled=recipe.method in NEED_LABELS,
+        only_labelled=method_class(recipe.method).needs_labels,
     )
     if setting.processes.is_first and setting.processes.world > 1:
         dist.barrier()

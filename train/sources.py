@@ -11,8 +11,8 @@ from retrieval.errors import TrainingError
 from retrieval.pictures.files import JUNK_NAMES, find_images
 from retrieval.pictures.workers import Task
 
-Report = Callable[[int, int], None]
-"""Called with (done, total)."""
+ClassOf = Callable[[Task], int]
+"""The number of a picture's class, -1 where it has none."""
 
 
 def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> list[Task]:

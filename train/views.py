@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from train.data import Draws
-from train.recipe import ViewStrength
+
+
+@dataclass(frozen=True)
+class ViewStrength:
+    """How far a second view may be from its picture."""
+
+    crop: float  # the least share of the side that is kept
+    aspect: float  # largest |log| of the stretching
+    rotation: float  # largest angle, radians
+    light: float  # largest share by which contrast changes; brightness changes by as much of half the range
+    colour: float  # largest share by which saturation changes
+    grey: float  # probability that colour goes altogether
+
+
+VIEWS = {
+    "gentle": ViewStrength(crop=0.88, aspect=0.0, rotation=0.1, light=0.15, colour=0.3, grey=0.1),
+    "strong": ViewStrength(crop=0.45, aspect=0.1, rotation=0.1, light=0.4, colour=0.8, grey=0.1),
+}
 
 
 def second_view(x: Tensor, strength: ViewStrength, draws: Draws) -> Tensor:

@@ -1,34 +1,108 @@
-"""One file a family of models."""
+"""One file a method, called as the method is: the file is all that it takes, and this one finds it.
+
+A file holds one subclass of ``Method`` and, where the method has settings of its own, a dataclass ``Settings``. Names
+and settings are read without running a file, as the command line needs them at once, and running one imports torch.
+"""
 
 from __future__ import annotations
 
-from train.method import Method
-from train.methods.aae import AAE
-from train.methods.autoencoders import AE, VAE
-from train.methods.bigan import ALI, BiGAN
-from train.methods.bigan_qp import BiGANQP
-from train.methods.cvae_gan import CVAEGAN
-from train.methods.gan_qp import GANQP
-from train.methods.ogan import OGAN
-from train.methods.ogan_views import OGANViews
-from train.methods.pixelcnn import PixelGAN
-from train.recipe import Recipe
+import ast
+import functools
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-METHODS: dict[str, type[Method]] = {
-    "ogan": OGAN,
-    "ogan-views": OGANViews,
-    "gan-qp": GANQP,
-    "bigan-qp": BiGANQP,
-    "bigan": BiGAN,
-    "ali": ALI,
-    "ae": AE,
-    "vae": VAE,
-    "aae": AAE,
-    "cvae-gan": CVAEGAN,
-    "pixelcnn": PixelGAN,
-}
+from retrieval.errors import TrainingError
+from train.settings import Declaration, OwnSettings
+
+if TYPE_CHECKING:
+    from train.method import Method
+    from train.recipe import Recipe
+
+SETTINGS = "Settings"
+
+
+@functools.cache
+def method_names() -> tuple[str, ...]:
+    """All methods, in alphabetical order."""
+    return tuple(sorted(one.name.replace("_", "-") for one in pkgutil.iter_modules(__path__)))
+
+
+@functools.cache
+def declared_settings(method: str) -> dict[str, Declaration]:
+    """The settings that ``method`` alone understands, or with those that it inherits from, by name.
+
+    Read off the source: ``class Settings(OwnSettings)`` or ``class Settings(OTHER_METHOD.Settings)``, each line of it
+    ``name: kind = declare(...)`` with literals.
+
+    Raises:
+        TrainingError: there is no such method.
+    """
+    _check_name(method)
+    tree = ast.parse(Path(__path__[0], f"{_module_name(method)}.py").read_text(encoding="utf-8"))
+    found: dict[str, Declaration] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == SETTINGS:
+            for part in (*node.bases, *node.body):
+                match part:
+                    case ast.Attribute(value=ast.Name(id=other)):
+                        found |= declared_settings(other.replace("_", "-"))
+                    case ast.AnnAssign(target=ast.Name(id=name), value=ast.Call() as call):
+                        found[name] = _read(call)
+    return found
+
+
+def _read(call: ast.Call) -> Declaration:
+    words: dict[str, Any] = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
+    return Declaration(*map(ast.literal_eval, call.args), **words)
+
+
+def methods_with(setting: str) -> list[str]:
+    """The methods that have a setting of this name of their own."""
+    return [name for name in method_names() if setting in declared_settings(name)]
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method. Imports torch.
+
+    Raises:
+        TrainingError: there is no such method.
+    """
+    from train.method import Method
+
+    module = _module(name)
+    own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
+    (found,) = [one for one in own if issubclass(one, Method)]  # a file is one method
+    return found
+
+
+def settings_class(name: str) -> type[OwnSettings]:
+    """The class of a method's own settings. Imports torch.
+
+    Raises:
+        TrainingError: there is no such method.
+    """
+    found: type[OwnSettings] = getattr(_module(name), SETTINGS, OwnSettings)
+    return found
 
 
 def new_method(recipe: Recipe) -> Method:
     """The networks of ``recipe``, with their initial weights."""
-    return METHODS[recipe.method](recipe)
+    return method_class(recipe.method)(recipe)
+
+
+def _module(name: str) -> ModuleType:
+    _check_name(name)
+    return import_module(f"{__name__}.{_module_name(name)}")
+
+
+def _module_name(method: str) -> str:
+    return method.replace("-", "_")
+
+
+def _check_name(method: str) -> None:
+    if method not in method_names():
+        text = f"no method {method!r}; there are {', '.join(method_names())}"
+        raise TrainingError(text, "no_method", method=method)

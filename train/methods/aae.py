@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retrieval.errors import TrainingError
 from train.adversaries import ADVERSARIES
 from train.losses import squared_distance
 from train.method import Batch, Method, descend_apart, detached, likely, one_hot, own
 from train.networks import Encoder, Generator, dense_layers
 from train.recipe import Recipe
+from train.settings import OwnSettings, declare
 
 ADVERSARY_WEIGHT = 0.02  # beside pixels' mean squared error
 CLASS_WEIGHT = 0.1
 HEADS_APART = 4.0  # the least distance of two clusters' heads in the plane
+
+
+@dataclass(frozen=True)
+class Settings(OwnSettings):
+    clusters: int = declare(0, "Find so many classes without labels.")
 
 
 class AAE(Method):
@@ -30,13 +38,24 @@ class AAE(Method):
       W y + z, and the heads, W's rows, are held apart (section 7); the code is that point.
     """
 
+    settings: Settings
     paints_prior = False
+    takes_labels = True
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        settings = recipe.settings
+        assert isinstance(settings, Settings)
+        if settings.clusters < 0 or settings.clusters == 1:
+            raise TrainingError(f"clusters must be two at least, not {settings.clusters}")
+        if settings.clusters and recipe.classes:
+            raise TrainingError("labels name the classes; clusters find them: give one of the two")
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         d, shape = recipe.latent_dim, recipe.shape
-        self.ways = len(recipe.classes) or recipe.clusters
-        self.is_plane = recipe.clusters > 0 and d == 2
+        self.ways = len(recipe.classes) or self.settings.clusters
+        self.is_plane = self.settings.clusters > 0 and d == 2
         self.encoder = Encoder(shape, d + self.ways)
         self.generator = Generator(shape, self.code_dim)
         self.style_critic = dense_layers([d, 256, 256, 1])

@@ -1,4 +1,4 @@
-"""Adversarially learnt inference: BiGAN (Donahue et al., arXiv 1605.09782), ALI (Dumoulin et al., arXiv 1606.00704)."""
+"""BiGAN: a GAN of pairs of picture and code (Donahue et al., arXiv 1605.09782)."""
 
 from __future__ import annotations
 
@@ -43,9 +43,3 @@ class BiGAN(Method):
         loss_g = game.critic(d_fake, d_real, d_real).mean()
         descend_apart(loss_d, loss_g, [code_leaf, fake_leaf], [code, fake])
         return detached({"loss_d": loss_d, "loss_g": loss_g, "d_real": d_real, "d_fake": d_fake})
-
-
-class ALI(BiGAN):
-    """BiGAN with z = mu(x) + sigma(x) e, e ~ N(0, I) (ALI, eq. 4)."""
-
-    stochastic = True

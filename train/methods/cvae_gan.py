@@ -26,6 +26,7 @@ class CVAEGAN(Method):
     """
 
     paints_prior = False
+    takes_labels = needs_labels = True
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)

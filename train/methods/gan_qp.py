@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
@@ -9,13 +11,20 @@ from train.losses import absolute_distance, critic_qp, squared_distance
 from train.method import Batch, Method, descend_apart, detached, own
 from train.networks import Encoder, Generator
 from train.recipe import Recipe
+from train.settings import OwnSettings, declare
 
 CRITIC_STEPS = 2  # to each step of the generator
+
+
+@dataclass(frozen=True)
+class Settings(OwnSettings):
+    distance: str = declare("l1", "Between a real and a generated picture.", choices=("l1", "l2"))
 
 
 class GANQP(Method):
     """A critic T of pictures and a generator; nothing maps a picture to a code."""
 
+    settings: Settings
     has_encoder = False
 
     def __init__(self, recipe: Recipe) -> None:
@@ -44,7 +53,7 @@ class GANQP(Method):
 
     def half_distance(self, x: Tensor, fake: Tensor) -> Tensor:
         """lambda d / 2, since ``critic_qp`` divides by four times it: (n,)."""
-        if self.recipe.distance == "l1":
+        if self.settings.distance == "l1":
             return 5 * absolute_distance(x, fake)
         return 5 * squared_distance(x, fake).sqrt()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 
 from retrieval.defaults import DECODE_SCALE
@@ -10,6 +12,17 @@ from train.losses import avg, correlation, squared_distance, standardize, std
 from train.method import Batch, Method, descend_apart, detached, own
 from train.networks import Encoder, Generator, initialise
 from train.recipe import Recipe
+from train.settings import OwnSettings, declare
+
+
+@dataclass(frozen=True)
+class Settings(OwnSettings):
+    adversary: str = declare("qp", "The game of critic and generator.", choices=("qp", "ns", "ls", "hinge", "wgan-gp"))
+    head: str = declare("avg", "From E(x) to the critic's score.", choices=("avg", "linear"))
+    reconstruction: str = declare("rho", "What ties E(G(z)) to z.", choices=("rho", "mse", "none"))
+    correlation_weight: float = declare(
+        0.5, "Weight of the correlation, the paper's lambda.", at_least=0, option="lambda", hidden=True
+    )
 
 
 class OGAN(Method):
@@ -18,17 +31,18 @@ class OGAN(Method):
     With ``reconstruction`` "mse" the papers' negative control: codes are E(x) itself, compared by |z - E(G(z))|^2.
     """
 
+    settings: Settings
     encoder: Encoder
     decode_scale = DECODE_SCALE
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         d, shape = recipe.latent_dim, recipe.shape
-        self.compiles = recipe.adversary != "wgan-gp"
-        self.encoder = Encoder(shape, d, normalised=recipe.adversary != "wgan-gp")
+        self.compiles = self.settings.adversary != "wgan-gp"
+        self.encoder = Encoder(shape, d, normalised=self.settings.adversary != "wgan-gp")
         self.generator = Generator(shape, d)
-        self.head = nn.Linear(recipe.latent_dim, 1).apply(initialise) if recipe.head == "linear" else None
-        self.standardized = recipe.reconstruction != "mse"
+        self.head = nn.Linear(recipe.latent_dim, 1).apply(initialise) if self.settings.head == "linear" else None
+        self.standardized = self.settings.reconstruction != "mse"
         self.decode_scale = DECODE_SCALE if self.standardized else 1.0
 
     def score(self, raw: Tensor) -> Tensor:
@@ -51,14 +65,14 @@ class OGAN(Method):
         gradients of the two cancel on E. Here E sees the detached x' once. Real and generated pictures go through
         E as batches of their own, since BatchNorm must not mix them.
         """
-        x, z, game = batch.x, batch.z, ADVERSARIES[self.recipe.adversary]
+        x, z, game = batch.x, batch.z, ADVERSARIES[self.settings.adversary]
         fake = self.generator(z)
         (leaf,) = own([fake])
         raw_real, raw_fake = self.encoder(x), self.encoder(leaf)
         assert raw_real.shape == raw_fake.shape == z.shape, (raw_real.shape, raw_fake.shape, z.shape)
 
         d_real, d_fake = self.score(raw_real), self.score(raw_fake)
-        bound = self.recipe.correlation_weight * self.disagreement(z, raw_fake)
+        bound = self.settings.correlation_weight * self.disagreement(z, raw_fake)
         loss_g = (game.generator(d_fake) + bound).mean()
         adversary = game.critic(d_real, d_fake, squared_distance(x, leaf.detach()))
         further = self.further_terms(batch, raw_real, leaf)
@@ -69,15 +83,15 @@ class OGAN(Method):
 
     def disagreement(self, z: Tensor, raw_fake: Tensor) -> Tensor:
         """What ties codes to z, (n,): -rho(z, E(x')), or one of its controls."""
-        if self.recipe.reconstruction == "rho":
+        if self.settings.reconstruction == "rho":
             return -correlation(z, raw_fake)
-        if self.recipe.reconstruction == "mse":
+        if self.settings.reconstruction == "mse":
             return (z - raw_fake).square().mean(dim=1)
         return raw_fake.new_zeros(len(z))
 
     def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Further terms of E's loss, scalars by their names, already weighted."""
-        if self.recipe.adversary != "wgan-gp":
+        if self.settings.adversary != "wgan-gp":
             return {}
         penalty = gradient_penalty(lambda v: self.score(self.encoder(v)), batch.x, fake, batch.draws.uniform(1))
         return {"penalty": penalty.mean()}

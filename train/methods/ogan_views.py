@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from train.losses import standardize, twin_loss
 from train.method import Batch
-from train.methods.ogan import OGAN
-from train.recipe import VIEWS
-from train.views import second_view
+from train.methods import ogan
+from train.settings import declare
+from train.views import VIEWS, second_view
 
 REDUNDANCY = 0.2  # weight of the numbers' correlations with each other, beside that of each with its twin
 
 
-class OGANViews(OGAN):
+@dataclass(frozen=True)
+class Settings(ogan.Settings):
+    views: str = declare("gentle", "How far views may be from their pictures.", choices=("gentle", "strong"))
+    view_weight: float = declare(0.5, "Weight of their comparison.", at_least=0, hidden=True)
+
+
+class OGANViews(ogan.OGAN):
     """As O-GAN, with one more term in E's loss: the codes of a picture and of an altered view of it agree.
 
     Nothing in O-GAN's loss ties the codes of real pictures to the prior. This term does both: it makes codes
     indifferent to cropping, turning, mirroring and light, and their numbers uncorrelated, as those of z are.
     """
 
+    settings: Settings
+
     def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        view = second_view(batch.x, VIEWS[self.recipe.views], batch.draws)
+        view = second_view(batch.x, VIEWS[self.settings.views], batch.draws)
         twins = twin_loss(standardize(raw_real), standardize(self.encoder(view)), REDUNDANCY)
-        return {**super().further_terms(batch, raw_real, fake), "views": self.recipe.view_weight * twins}
+        return {**super().further_terms(batch, raw_real, fake), "views": self.settings.view_weight * twins}

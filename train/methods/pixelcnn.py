@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._higher_order_ops.while_loop import while_loop
 
+from retrieval.errors import TrainingError
 from train.adversaries import ADVERSARIES
 from train.losses import at_least_float32
 from train.method import Batch, Method, descend_apart, detached, likely, own
 from train.networks import Encoder, dense_layers
 from train.recipe import Recipe
 
+SIDE_PX = 32
 CHANNELS, BLOCKS, MIXTURE = 48, 6, 5
 EACH = 10  # numbers of a component: its weight, three means, three scales, three couplings of colours
 ADVERSARY_WEIGHT = 0.02  # beside nats a number
@@ -158,6 +160,11 @@ class PixelGAN(Method):
     encoder: Encoder
     generator: PixelCNN
     paints_slowly = True
+
+    @classmethod
+    def check_recipe(cls, recipe: Recipe) -> None:
+        if recipe.image_size != SIDE_PX:
+            raise TrainingError(f"method {recipe.method} draws one pixel after the other: {SIDE_PX} px only")
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)

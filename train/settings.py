@@ -1,0 +1,95 @@
+"""Settings: of which kind each is, how it is written as text, and how a method declares its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from retrieval.errors import TrainingError
+
+KINDS = {bool: "yes or no", int: "a whole number", float: "a finite number", str: "a word", tuple: "names"}
+TRUTH = {
+    **dict.fromkeys(("yes", "y", "true", "t", "on", "1"), True),
+    **dict.fromkeys(("no", "n", "false", "f", "off", "0"), False),
+}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a method's file says of one of its settings: see ``declare``."""
+
+    default: Any
+    about: str
+    choices: tuple[str, ...] = ()
+    at_least: float | None = None
+    option: str = ""
+    hidden: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """
+        Raises:
+            TrainingError: ``value`` cannot be.
+        """
+        check_kind(name, value, self.default)
+        if self.choices and value not in self.choices:
+            raise _refused(f"{name} {value!r} is none of {', '.join(self.choices)}", name)
+        if self.at_least is not None and not value >= self.at_least:
+            raise _refused(f"{name} must be {self.at_least:g} at least, not {value}", name)
+
+
+def declare(default: Any, about: str, **more: Any) -> Any:
+    """Declare a field of ``OwnSettings``. All arguments must be literals, since they are also read off the source.
+
+    Args:
+        default: true or false, a number, or a word; it gives the setting its kind.
+        about: one line of help.
+        more: ``choices``, all the words that it may be; ``at_least``, its lower bound; ``option``, its name on the
+            command line where that is another; ``hidden``, whether the first page of help leaves it out.
+    """
+    return dataclasses.field(default=default, metadata={"declaration": Declaration(default, about, **more)})
+
+
+@dataclass(frozen=True)
+class OwnSettings:
+    """The settings that one method alone understands; these are of a method that has none.
+
+    Raises:
+        TrainingError: a setting that cannot be.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            field.metadata["declaration"].check(field.name, getattr(self, field.name))
+
+
+def check_kind(name: str, value: Any, default: Any) -> None:
+    """
+    Raises:
+        TrainingError: ``value`` is not what ``default`` is: truth, a whole number, a finite number, a word, words.
+    """
+    kind = type(default)
+    fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    is_truth_for_a_number = isinstance(value, bool) and kind is not bool
+    if not fits or is_truth_for_a_number or (kind is float and not math.isfinite(value)):
+        raise _refused(f"{name} must be {KINDS[kind]}, not {value!r}", name)
+
+
+def parse(name: str, text: str, default: Any) -> Any:
+    """The value that ``text`` writes, of the kind of ``default``.
+
+    Raises:
+        TrainingError: it writes none.
+    """
+    kind = type(default)
+    try:
+        value = TRUTH[text.strip().lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise _refused(f"{name} cannot be {text!r}: it takes {KINDS[kind]}", name) from error
+    check_kind(name, value, default)
+    return value
+
+
+def _refused(text: str, name: str) -> TrainingError:
+    return TrainingError(text, "setting_refused", setting=name)
