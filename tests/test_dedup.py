@@ -432,7 +432,9 @@ def test_compare_answers_by_its_exit_code(samples: np.ndarray, tmp_path: Path) -
     assert compare("a.png", "m.png", "--invariant", "mirror")[0] == 0
     assert compare("a.png", "text.jpg") == (1, "Error: text.jpg: not a picture\n")
     assert compare("a.png", "missing.png")[0] == 2 and compare("a.png", "b.png", "--invariant", "x")[0] == 2
-    found = compare_pictures(tmp_path / "a.png", tmp_path / "m.png", load_model("faces-64", "cpu"), invariant=["mirror"])
+    found = compare_pictures(
+        tmp_path / "a.png", tmp_path / "m.png", load_model("faces-64", "cpu"), invariant=["mirror"]
+    )
     assert found.kind == "near" and found.turned == "mirrored"
 
 
