@@ -481,6 +481,9 @@ def test_a_catalog_of_the_first_days_is_completed(samples: np.ndarray, tmp_path:
     build(photos, tmp_path / "i").close()
     with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:
         database.execute("drop table distinct_contents")
+        database.execute("alter table meta drop column next_id")
+        database.execute("alter table pictures drop column ctime_ns")
+        database.execute("update meta set schema = 1")
     database.close()
     with Retriever.open(tmp_path / "i") as retriever:
         assert retriever.kept_apart() == set() and find_copies(retriever, workers=1).groups == []
