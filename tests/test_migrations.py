@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index import folders
 from index.errors import AddressUnknown, IndexBusy, IndexDamaged, IndexMismatch, NoIndex
-from index.local import kept, migrations
+from index.local import migrations
 from index.local.store import Store
 from index.local.tables import SCHEMA
 from index.opening import exists, nearest_index, open_index, write_index
@@ -203,7 +204,7 @@ def test_ids_are_never_used_twice(tmp_path: Path) -> None:
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from index.local import kept
+from index import folders
 
 place, left = Path(sys.argv[1]), [int(sys.argv[2])]
 
@@ -227,7 +228,7 @@ def fill(folder):
     (folder / "b").write_text("new")
 
 
-kept.replace(place, fill)
+folders.replace(place, fill)
 """
 
 
@@ -239,10 +240,10 @@ def test_wherever_its_writer_is_killed_a_kept_folder_is_whole(tmp_path: Path) ->
         for name in ("a", "b", "c"):
             (folder / name).write_text("old")
         code = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(kill_at)], check=False).returncode
-        content = {one.name: one.read_text() for one in kept.place_of(folder).iterdir()}
+        content = {one.name: one.read_text() for one in folders.place_of(folder).iterdir()}
         assert content in ({"a": "old", "b": "old", "c": "old"}, {"a": "new", "b": "new"})
         seen.add((code, content["a"], folder.exists()))
-        kept.recover(folder)
+        folders.recover(folder)
         assert {one.name: one.read_text() for one in folder.iterdir()} == content
         assert [one.name for one in folder.parent.iterdir()] == ["model"]
         if code == 0:
@@ -259,7 +260,7 @@ def test_a_kept_folder_that_cannot_be_filled_stays_as_it_was(tmp_path: Path) -> 
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        kept.replace(tmp_path / "model", fails)
+        folders.replace(tmp_path / "model", fails)
     assert (tmp_path / "model" / "a").read_text() == "old" and [one.name for one in tmp_path.iterdir()] == ["model"]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.arrays import Pixels
-from retrieval.atomic import replacing
+from retrieval.atomic import replace_folder, replacing
 from retrieval.errors import TrainingError
 from retrieval.models.bundle import ENCODER, GENERATOR, seal
 from retrieval.models.model import Model, load_model
@@ -73,21 +72,22 @@ def export(
     model.cpu().eval()
     sample = taken(pictures, np.arange(min(32, len(pictures))))
     encoder, code = EncoderGraph(model), torch.zeros(4, model.code_dim)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    if model.has_encoder:
-        _write(encoder, torch.from_numpy(sample[:4].copy()), part / ENCODER, "images", ["code", "realism", "spread"])
-    _write(GeneratorGraph(model), code, part / GENERATOR, "code", ["images"])
     facts = {**facts, **_own_facts(state, len(pictures))}
-    seal(part, facts)
-    if model.has_encoder:
-        difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
-        if not difference < TOLERANCE:
-            raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}; see {part}")
-        seal(part, facts | ({"encoder_bits": 32} if exact else in_eight_bits(part / ENCODER, pictures)))
-    shutil.rmtree(folder, ignore_errors=True)  # only now, and only a bundle of this run
-    part.replace(folder)
+
+    def fill(part: Path) -> None:
+        if model.has_encoder:
+            images = torch.from_numpy(sample[:4].copy())
+            _write(encoder, images, part / ENCODER, "images", ["code", "realism", "spread"])
+        _write(GeneratorGraph(model), code, part / GENERATOR, "code", ["images"])
+        seal(part, facts)
+        if model.has_encoder:
+            difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
+            if not difference < TOLERANCE:
+                raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}")
+            seal(part, facts | ({"encoder_bits": 32} if exact else in_eight_bits(part / ENCODER, pictures)))
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(folder, fill)  # only a bundle of this run
     return load_model(folder, device="cpu")
 
 

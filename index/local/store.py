@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from index import folders
 from index.atomic import PART
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
-from index.local import kept, migrations
+from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import FILE_NAME, Catalog
 from index.local.database import translated
@@ -83,7 +84,7 @@ class Store:
             store = StoreWriter(folder, rows)
             try:
                 rows.meta()
-                kept.recover(folder / MODEL_NAME)
+                folders.recover(folder / MODEL_NAME)
                 yield store
             finally:
                 rows.close()
@@ -171,7 +172,7 @@ class Store:
 
     def model_folder(self) -> Path:
         """Where the index's copy of its model is to be read."""
-        return kept.place_of(self.folder / MODEL_NAME)
+        return folders.place_of(self.folder / MODEL_NAME)
 
     def _structure(self, facts: Meta) -> Structure:
         return choose(facts.found, facts.latent_dim, self.budget)
@@ -228,7 +229,7 @@ class StoreWriter(Store):
             IndexUnwritable: it cannot be written; the copy is as it was.
         """
         try:
-            kept.replace(self.folder / MODEL_NAME, fill)
+            folders.replace(self.folder / MODEL_NAME, fill)
         except OSError as error:
             raise IndexUnwritable(f"{self.folder / MODEL_NAME} cannot be written: {error.strerror or error}") from error
 

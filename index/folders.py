@@ -1,4 +1,4 @@
-"""A folder that the layer above keeps inside an index, replaced as a whole: its copy of the model.
+"""A folder that is replaced as a whole, as an index's copy of its model is.
 
 Renaming a folder onto another one cannot be done in one step. So the new one is written beside (``NAME.new``), the
 old one steps aside (``NAME.old``), and the new one takes its name. Where ``NAME.old`` is there, ``NAME.new`` is whole:
