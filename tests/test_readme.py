@@ -63,7 +63,7 @@ def test_the_python_runs(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg"):
         shutil.copyfile(tmp_path / "photos" / "shape-0-001.png", tmp_path / name)
     (script,) = blocks("python")
-    checks = "\nassert codes.shape == (2, 128) and pictures.shape == (2, 64, 64, 3) and len(paintings) == 8\n"
+    checks = "\nassert codes.shape == (2, 128) and pictures.shape == (2, 64, 64, 3) and len(decoded) == 8\n"
     words = [sys.executable, "-W", "error", "-c", script + checks]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
