@@ -1,4 +1,4 @@
-"""What commands share when they speak: bars, sizes, tables, options."""
+"""What commands share: options, progress bars, paths and sizes as text."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Command = Callable[..., Any]
 
 
 class FiniteRange(click.FloatRange):
-    """A number that is one: click's own takes nan, which is neither below nor above any bound, and inf."""
+    """A finite number within bounds. click's own type accepts inf, and nan, which no bound excludes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return _finite(self, super().convert(value, param, ctx), param, ctx)
 
 
 class Finite(click.types.FloatParamType):
-    """The same without bounds."""
+    """A finite number without bounds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return _finite(self, super().convert(value, param, ctx), param, ctx)
@@ -44,7 +44,7 @@ index_option = click.option(
     "index_folder",
     type=click.Path(file_okay=False),
     metavar="DIR",
-    help="The index [default: $LATENT_INDEX, else .latent here or in the nearest folder above].",
+    help="Index folder [default: $LATENT_INDEX, else .latent here or in the nearest parent].",
 )
 device_option = click.option(
     "--device",
@@ -58,15 +58,15 @@ search_option = click.option(
     type=click.Choice(["cpu", "gpu"]),
     default="cpu",
     show_default=True,
-    help="Where codes are searched; gpu needs FAISS for GPUs.",
+    help="Where FAISS searches; gpu needs the extra gpu.",
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(min=1), metavar="N", help="Processes that decode [default: one a core]."
+    "--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [default: one per core]."
 )
 
 
 null_option = click.option(
-    "-0", "--null", is_flag=True, help="Paths end with NUL instead of a line's end, in the list of - too."
+    "-0", "--null", is_flag=True, help="End paths with NUL, not a newline; also those that - reads."
 )
 
 
@@ -77,7 +77,7 @@ def listed_paths(words: Iterable[str], null: bool) -> list[str]:
         if word == "-":
             text = sys.stdin.buffer.read()
             if not null and b"\0" in text:
-                raise click.UsageError("the paths on standard input end with NUL: -0 reads them so")
+                raise click.UsageError("the paths on standard input end with NUL; read them with -0")
             entries = text.split(b"\0") if null else text.splitlines()
             paths += [os.fsdecode(entry) for entry in entries if entry]
         else:
@@ -86,13 +86,13 @@ def listed_paths(words: Iterable[str], null: bool) -> list[str]:
 
 
 def file_stem(path: str) -> str:
-    """A picture's name without suffix, fit to be part of another file's name: printable and not too long."""
+    """A picture's name without suffix, as a part of another file's name: printable and not too long."""
     stem = printable(Path(path).stem).replace("\\", "_")
     return stem.encode()[:120].decode(errors="ignore")
 
 
 class OutputFile(click.Path):
-    """A file that is to be written: that it can be is known before any work is done for it."""
+    """A file to write. Whether it can be written is checked before any work is done for it."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, writable=True)
@@ -101,32 +101,32 @@ class OutputFile(click.Path):
         path = super().convert(value, param, ctx)
         folder = os.path.dirname(os.fsdecode(path)) or os.curdir
         if not os.path.isdir(folder):
-            self.fail(f"{shown_path(folder)} is no folder; make it first", param, ctx)
+            self.fail(f"{shown_path(folder)} is not a folder; create it first", param, ctx)
         if not os.access(folder, os.W_OK):
             self.fail(f"{shown_path(folder)} cannot be written", param, ctx)
         return path
 
 
 def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """A click callback: refuse a file that is not called .png, since that is what it will be."""
+    """A click callback: refuse a file name that does not end with .png, since a PNG is written."""
     if value is not None and not value.lower().endswith(".png"):
-        raise click.BadParameter(f"{value} does not end with .png, and a PNG is what it will be")
+        raise click.BadParameter(f"{value} does not end with .png; a PNG is written")
     return value
 
 
 sheet_option = click.option(
-    "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Draw it all on one sheet."
+    "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Write a contact sheet."
 )
 
 
 def say(text: str) -> None:
-    """To a person: on standard error, so that results alone are on standard output."""
+    """Print a message on standard error; standard output is for results."""
     click.echo(text, err=True)
 
 
 @contextmanager
 def bar(unit: str, verb: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with rate and time left, where standard error is a terminal."""
+    """Show a progress bar with rate and time left, if standard error is a terminal."""
     from tqdm import tqdm
 
     with tqdm(total=0, unit=unit, desc=verb, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False) as shown:
@@ -139,7 +139,7 @@ def bar(unit: str, verb: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def size(count: int) -> str:
-    """Bytes, as a person reads them."""
+    """A number of bytes with its unit: ``1.2 MB``."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:
@@ -149,18 +149,18 @@ def size(count: int) -> str:
 
 
 def short_path(path: str) -> str:
-    """Relative where the path lies below the current folder, as it is elsewhere."""
+    """Relative if the path is below the current folder, else unchanged."""
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive
         return path
     if relative.startswith(os.pardir):
         return path
-    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative  # no option to whoever reads it
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative  # never an option of a command
 
 
 def shown_path(path: str) -> str:
-    """A path for the eye: short, on one line, whatever its bytes."""
+    """A path for display: short, on one line, whatever its bytes."""
     return printable(short_path(path))
 
 

@@ -1,11 +1,9 @@
-"""``latent dedup``: copies in the collection; ``latent compare``: are these two copies?"""
+"""``latent dedup``: find the copies of a collection, and carry out a plan for them."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +13,6 @@ from cli.console import (
     OutputFile,
     bar,
     counted,
-    device_option,
     index_option,
     say,
     shown_path,
@@ -23,7 +20,7 @@ from cli.console import (
     workers_option,
 )
 from retrieval.atomic import write
-from retrieval.defaults import ACTIONS, DEFAULT_MODEL, KEEP, Action, Device
+from retrieval.defaults import ACTIONS, KEEP, Action
 
 if TYPE_CHECKING:
     from retrieval import Plan, Retriever
@@ -35,21 +32,24 @@ invariant_option = click.option(
     "--invariant",
     default="",
     metavar="WORDS",
-    help="What else makes a copy: mirror, rotate (by quarter turns), or both with a comma.",
+    help="Accept copies that are mirrored (mirror), turned by quarters (rotate), or mirror,rotate.",
 )
 
 
 @click.group(epilog="\b\nExample:\n  latent dedup find -o plan.json --html plan.html")
 def dedup() -> None:
-    """Find copies among the pictures of an index, and carry out a plan for them that was looked through."""
+    """Find copies, and trash, move, link or delete them.
+
+    find writes a plan. Read and edit it, then carry it out with apply. undo moves the files back.
+    """
 
 
 @dedup.command(
     epilog="""\b
 Examples:
-  latent dedup find -o plan.json --html plan.html      all, to read and look at
-  latent dedup find --against archive -o plan.json     what is in the archive stays
-  latent dedup find --folders across --against train   do tests leak into train?
+  latent dedup find -o plan.json --html plan.html      in all folders
+  latent dedup find --against archive -o plan.json     never remove from archive
+  latent dedup find --folders across --against train   copies of train elsewhere
 """
 )
 @index_option
@@ -58,28 +58,34 @@ Examples:
     type=FiniteRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="So many wrong pairs may be expected in this collection.",
+    help="Expected number of wrong pairs, at most.",
 )
-@click.option("--threshold", type=FiniteRange(min=0), help="A distance of codes instead, for those who know.")
+@click.option("--threshold", type=FiniteRange(min=0), help="Instead: the largest distance of two codes.")
 @invariant_option
 @click.option(
     "--against",
     multiple=True,
     type=click.Path(exists=True, file_okay=False),
     metavar="DIR",
-    help="An indexed archive, of which nothing may go. Repeatable.",
+    help="An indexed folder that keeps all its files. Repeatable.",
 )
-@click.option("--folders", type=click.Choice(["all", "within", "across"]), default="all", show_default=True)
+@click.option(
+    "--folders",
+    type=click.Choice(["all", "within", "across"]),
+    default="all",
+    show_default=True,
+    help="Pairs in all folders, within one folder, or across folders.",
+)
 @click.option(
     "--keep",
     default=",".join(KEEP),
     show_default=True,
     metavar="RULES",
-    help="Which one to keep: resolution, size, oldest, newest, path; the first that tells decides.",
+    help="The file to keep: resolution, size, oldest, newest, path. The first rule that differs decides.",
 )
-@click.option("-o", "--output", type=OutputFile(), metavar="FILE.json", help="Write the plan.")
-@click.option("--csv", "csv_file", type=OutputFile(), metavar="FILE", help="Write it as a table.")
-@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write it as a page.")
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE.json", help="Write the plan as JSON.")
+@click.option("--csv", "csv_file", type=OutputFile(), metavar="FILE", help="Write the plan as CSV.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write the plan as an HTML page.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @workers_option
 def find(
@@ -96,11 +102,11 @@ def find(
     form: str,
     workers: int | None,
 ) -> None:
-    """Find copies: files of the same bytes, of the same pixels, and those that were altered a little.
+    """Find copies: the same bytes, the same pixels, or slightly altered.
 
-    Codes propose pairs; a second look at the pictures themselves decides. The threshold is set so that not more than
-    --false-matches wrong pairs are to be expected, judged by how near pictures of this very collection come that are
-    no copies. Every picture of a group is a copy of the one that is kept. Update the index first.
+    Codes propose pairs, and a comparison of the pictures decides. The threshold is estimated from pictures of this
+    collection that are no copies, so that at most --false-matches wrong pairs are to be expected. In a group, every
+    file is a copy of the one that is kept. Update the index first.
     """
     from retrieval import Retriever, find_copies
 
@@ -111,10 +117,10 @@ def find(
                     retriever,
                     false_matches,
                     threshold=threshold,
-                    invariant=_words(invariant),
+                    invariant=comma_list(invariant),
                     against=against,
                     folders=folders,
-                    keep=_words(keep),
+                    keep=comma_list(keep),
                     workers=workers,
                     report=report,
                 )
@@ -135,39 +141,40 @@ def find(
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="A B...")
 @index_option
 def ignore(pictures: tuple[str, ...], index_folder: str | None) -> None:
-    """Remember that these pictures are no copies of one another.
+    """Remember that these pictures are not copies of one another.
 
-    Later plans leave them apart, wherever they are moved, until one of them is changed.
+    Later plans never pair them, also after they are moved or renamed, until their content changes.
     """
     from retrieval import Retriever
 
     if len(pictures) < 2:
-        raise click.UsageError("name two pictures or more")
+        raise click.UsageError("give two pictures or more")
     with Retriever.open(index_folder) as retriever:
         retriever.keep_apart(pictures)
-    say(f"remembered: these {len(pictures)} are no copies of one another")
+    say(f"stored: these {len(pictures)} are not copies of one another")
 
 
 @dedup.command(
     epilog="""\b
 Examples:
-  latent dedup apply plan.json --action move --to aside         tells what it would do
+  latent dedup apply plan.json --action move --to aside         only shows it
   latent dedup apply plan.json --action move --to aside --yes   does it
-  latent dedup undo plan.json.journal                           takes it back
+  latent dedup undo plan.json.journal                           moves the files back
 """
 )
 @click.argument("plan_file", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json")
 @click.option(
-    "--action", type=click.Choice(ACTIONS), default="trash", show_default=True, help="Links lead to the kept one."
+    "--action", type=click.Choice(ACTIONS), default="trash", show_default=True, help="Links point to the kept file."
 )
-@click.option("--to", type=click.Path(file_okay=False), metavar="DIR", help="With move: the folder that takes them.")
-@click.option("--yes", is_flag=True, help="Do it. Without this nothing is changed.")
+@click.option("--to", type=click.Path(file_okay=False), metavar="DIR", help="With move: the target folder.")
+@click.option("--yes", is_flag=True, help="Do it. Without --yes nothing is changed.")
 @index_option
 def apply(plan_file: str, action: Action, to: str | None, yes: bool, index_folder: str | None) -> None:
-    """Carry out a plan: each file that may go is trashed, moved, replaced by a link, or deleted.
+    """Carry out a plan: trash, move, link or delete the copies.
 
-    Both files are checked to the last byte before each act: what was changed since the plan was made is left alone, and
-    so is the last copy of anything. PLAN.json.journal says what was done; move and trash can be undone.
+    Before each step, every byte of the copy and of the kept file is checked. Files that changed since the plan was
+    made, and the last copy of a picture, are left alone. PLAN.json.journal records what was done. move and trash can
+    be undone.
     """
     from retrieval import apply_plan, load_plan
 
@@ -184,47 +191,48 @@ def apply(plan_file: str, action: Action, to: str | None, yes: bool, index_folde
     verb, room = "done" if yes else "could be done", size(sum(act.size_bytes for act in done))
     click.echo(f"{verb}: {counted(len(done), 'file')}, {room}; left alone: {len(acts) - len(done):,}")
     if not yes:
-        say("Nothing was changed; --yes does it.")
+        say("Nothing was changed. To do it, add --yes.")
         return
     _follow(index_folder, [act.path for act in done])
     say(
-        f"{shown_path(journal)} says what was done"
-        + ("; latent dedup undo takes it back." if action in ("move", "trash") else ".")
+        f"{shown_path(journal)} records what was done."
+        + (" To move the files back: latent dedup undo" if action in ("move", "trash") else "")
     )
 
 
 def _follow(index_folder: str | None, paths: list[str]) -> None:
-    """Have the index know, where there is one."""
+    """Mark the files as gone in the index, if there is one."""
     from retrieval import NoIndex, Retriever
 
     try:
         with Retriever.open(index_folder) as retriever:
             retriever.note_gone(paths)
     except NoIndex:
-        say("There is no index here to tell; latent index update, where there is one.")
+        say("No index was found here. Update yours with: latent index update")
 
 
 @dedup.command(epilog="\b\nExample:\n  latent dedup undo plan.json.journal")
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json.journal")
 @click.pass_context
 def undo(ctx: click.Context, journal: str) -> None:
-    """Bring back what was moved or trashed, each file to where it was; nothing is overwritten.
+    """Move files that were moved or trashed back to their places.
 
-    Exits with 1 where a file could not be brought back.
+    Nothing is overwritten. Exits with 1 if a file could not be moved back.
     """
-    from retrieval import undo as bring_back
+    from retrieval import undo as move_back
 
-    acts = list(bring_back(journal))
+    acts = list(move_back(journal))
     for act in acts:
         click.echo(f"{'left' if act.left else 'back':<9}{shown_path(act.path)}" + (f": {act.left}" if act.left else ""))
     left = sum(bool(act.left) for act in acts)
     click.echo(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
-    say("latent index update takes them in again.")
+    say("To add them to the index again: latent index update")
     if left:
         ctx.exit(1)
 
 
-def _words(text: str) -> list[str]:
+def comma_list(text: str) -> list[str]:
+    """The words of ``a, b``, without blanks and empty ones."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -238,17 +246,19 @@ def _print(plan: Plan) -> None:
             click.echo(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
     gone = [path for group in plan.groups for path in group.remove]
     room = sum(plan.files[path].size_bytes for path in gone)
-    click.echo(f"{counted(len(gone), 'file')} beside {len(plan.groups):,} kept could go: {size(room)}")
+    click.echo(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept")
     expected = plan.expected_false_pairs
     doubt = (
-        "too few pictures to tell how many are wrong" if expected is None else f"{expected:.2g} wrong to be expected"
+        "too few pictures to estimate how many are wrong"
+        if expected is None
+        else f"{expected:.2g} wrong to be expected"
     )
-    rule = f"alike by {ALIKE:.2f} within {plan.near:.2f}"
+    rule = f"with a likeness of {ALIKE:.2f} or more within distance {plan.near:.2f}"
     if plan.threshold > plan.near:
-        rule += f", by up to {plan.likeness_at_threshold:.2f} within {plan.threshold:.2f}"
+        rule += f", rising to {plan.likeness_at_threshold:.2f} at distance {plan.threshold:.2f}"
     click.echo(f"pairs {rule}: {doubt}; nothing was changed")
     if plan.estimated_from:
-        say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are no copies.")
+        say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are not copies.")
 
 
 def _write_csv(plan: Plan, path: str) -> None:
@@ -268,36 +278,3 @@ def _write_html(plan: Plan, retriever: Retriever, path: str) -> None:
 
     thumbnails = {path: thumbnail(path) for path in plan.files}
     write(path, plan_html(plan, thumbnails, paint_prototypes(retriever, plan)))
-
-
-@click.command(
-    epilog="\b\nExamples:\n  latent compare a.jpg b.jpg\n  latent compare a.jpg b.jpg --invariant mirror && rm b.jpg"
-)
-@click.argument("a", type=click.Path(exists=True, dir_okay=False))
-@click.argument("b", type=click.Path(exists=True, dir_okay=False))
-@invariant_option
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME|DIR")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@device_option
-@click.pass_context
-def compare(ctx: click.Context, a: str, b: str, invariant: str, model: str, form: str, device: Device) -> None:
-    """Tell whether two files are copies of one picture: exit code 0 if they are, 1 if not.
-
-    The same bytes, the same pixels, or a structure so alike (a likeness of 0.85 and more) that one must have been made
-    from the other. The distance of their codes is for comparison.
-    """
-    from retrieval import compare_pictures, load_model
-
-    try:
-        found = compare_pictures(a, b, load_model(model, device), invariant=_words(invariant))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    if form == "json":
-        click.echo(json.dumps({"schema": 1, **asdict(found)}, indent=2))
-    else:
-        why = {"bytes": "the same bytes", "pixels": "the same pixels", "near": "copies"}.get(found.kind, "not copies")
-        click.echo(
-            f"{why}: likeness {found.likeness:.3f}, distance {found.distance:.3f}"
-            + (f", {found.turned}" if found.turned else "")
-        )
-    ctx.exit(0 if found.kind else 1)

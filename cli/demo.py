@@ -1,4 +1,4 @@
-"""``latent demo``: the whole way, on pictures that the shipped generator makes itself."""
+"""``latent demo``: the whole workflow on pictures that a shipped model generates."""
 
 from __future__ import annotations
 
@@ -11,31 +11,38 @@ from cli.console import say, shown_path
 from retrieval.atomic import write
 
 LIBRARY, SMALL_LIBRARY = 500, 60
-MODEL = "faces-128"  # its samples are worth looking at
+MODEL = "faces-128"  # it has the best samples
 SEED = 2026
-CHOSEN = 42  # the picture that is altered and looked for
+CHOSEN = 42  # the picture that is altered and searched for
 
 
 @click.command(epilog="\b\nExample:\n  latent demo -o latent-demo")
 @click.option(
-    "-o", "--output", type=click.Path(file_okay=False), default="latent-demo", show_default=True, metavar="DIR"
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False),
+    default="latent-demo",
+    show_default=True,
+    metavar="DIR",
+    help="Output folder.",
 )
-@click.option("--small", is_flag=True, help=f"A library of {SMALL_LIBRARY} pictures instead of {LIBRARY}.")
+@click.option("--small", is_flag=True, help=f"Generate {SMALL_LIBRARY} pictures instead of {LIBRARY}.")
 @click.pass_context
 def demo(ctx: click.Context, output: str, small: bool) -> None:
-    """See it work: sample a library of pictures, index it, find an altered one again, draw the hits.
+    """Run the whole workflow on generated pictures.
 
-    Everything happens in DIR and can be run again.
+    It generates a library of pictures, indexes them, alters one, searches for it, and writes the hits as a contact
+    sheet and as an HTML page. All files are in DIR. The command can be run again.
     """
     from cli.index import build
     from cli.query import query
 
     folder = Path(output)
     library, count = folder / "photos", SMALL_LIBRARY if small else LIBRARY
-    say(f"1. Painting {count} pictures with the generator of {MODEL} into {shown_path(str(library))}")
-    original = _paint_library(library, count)
+    say(f"1. Generating {count} pictures with {MODEL} in {shown_path(str(library))}")
+    original = _generate_library(library, count)
     altered = folder / "altered.jpg"
-    say(f"2. Altering one of them: {original.name} loses 4% at its edges, gets brighter, and is re-compressed")
+    say(f"2. Altering one of them: {original.name} is cropped by 4%, brightened and recompressed")
     _alter(original, altered)
     say(f"3. latent index build {shown_path(str(library))} --model {MODEL}")
     index = folder / ".latent"
@@ -46,20 +53,20 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
     here = {name: shlex.quote(shown_path(str(path))) for name, path in (("library", library), ("index", index))}
     say(
         f"""
-The original was {original.name}. Look at {shown_path(str(sheet))}, or open {shown_path(str(page))}:
-above each picture, below it what the generator paints for its code.
+The original was {original.name}. See {shown_path(str(sheet))} or {shown_path(str(page))}:
+each picture, and below it the picture decoded from its code.
 
 Try next:
   latent query {here["library"]}/face-00007.jpg --index {here["index"]}
-  latent sample 16 -o dreams --model {MODEL} --sheet dreams.png
+  latent sample 16 -o samples --model {MODEL} --sheet samples.png
   latent index build ~/Pictures
   latent query some-photo.jpg -k 10 --html hits.html
   latent --help"""
     )
 
 
-def _paint_library(library: Path, count: int) -> Path:
-    """Write the pictures that are not there yet; returns the one to look for."""
+def _generate_library(library: Path, count: int) -> Path:
+    """Write the pictures that are not there yet. Returns the path of the one to search for."""
     from retrieval import load_model
     from retrieval.pages.raster import jpeg
 

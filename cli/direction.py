@@ -1,4 +1,4 @@
-"""``latent direction``: teach an index what a change looks like, and see it."""
+"""``latent direction``: learn a direction in the latent space from examples, and show it."""
 
 from __future__ import annotations
 
@@ -24,34 +24,43 @@ from retrieval.defaults import Device
 if TYPE_CHECKING:
     from retrieval import Direction, Retriever
 
-POOR = 0.6  # of two folders alike in everything else, half is told apart by chance
+POOR = 0.6  # accuracy; chance is one half
 
 
 @click.command(
     epilog="""\b
 Examples:
   latent direction smile --with smiling --without serious     learn it
-  latent direction smile --along face.jpg -o strip.png        see it
-  latent query face.jpg --plus smile --minus 0.5*glasses      use it
+  latent direction smile --along face.jpg -o strip.png        show it
+  latent query face.jpg --plus smile --minus 0.5*glasses      search along it
   latent direction                                            list them
 """
 )
 @click.argument("name", required=False)
 @click.option(
-    "--with", "with_folder", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Pictures that have it."
+    "--with", "with_folder", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Pictures with it."
 )
 @click.option(
     "--without",
     "without_folder",
     type=click.Path(exists=True, file_okay=False),
     metavar="DIR",
-    help="Pictures that lack it, alike in everything else.",
+    help="Pictures without it, otherwise alike.",
 )
-@click.option("--along", type=click.Path(exists=True, dir_okay=False), metavar="IMAGE", help="Paint a way through it.")
-@click.option("-o", "--output", type=OutputFile(), callback=png_only, metavar="FILE.png")
-@click.option("--reach", type=FiniteRange(min=0, min_open=True), default=2.0, show_default=True)
-@click.option("--steps", type=click.IntRange(2, 64), default=9, show_default=True, help="Paintings along the way.")
-@click.option("--forget", is_flag=True, help="Forget it.")
+@click.option(
+    "--along",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="IMAGE",
+    help="Decode this picture's code, moved along it.",
+)
+@click.option(
+    "-o", "--output", type=OutputFile(), callback=png_only, metavar="FILE.png", help="With --along: the strip."
+)
+@click.option(
+    "--reach", type=FiniteRange(min=0, min_open=True), default=2.0, show_default=True, help="Steps to each side."
+)
+@click.option("--steps", type=click.IntRange(2, 64), default=9, show_default=True, help="Decoded pictures.")
+@click.option("--forget", is_flag=True, help="Remove it from the index.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @index_option
 @workers_option
@@ -70,11 +79,11 @@ def direction(
     workers: int | None,
     device: Device,
 ) -> None:
-    """Learn the direction NAME from pictures with it and pictures without it, see it, forget it, or list them all.
+    """Learn, show, forget or list directions.
 
-    The index keeps it. How well it tells apart pictures that it was not learnt from is printed: half right is chance.
-    With --along, IMAGE is painted from --reach steps against the direction to as many along it; one step leads from the
-    average picture without it to the average one with it.
+    A direction is learnt from pictures with something and pictures without it, and is stored in the index. Its
+    accuracy on pictures that it was not learnt from is printed; chance is 50%. --along decodes the code of IMAGE moved
+    from -REACH to +REACH steps. One step leads from the average code without it to the average code with it.
     """
     from retrieval import Retriever
 
@@ -86,7 +95,7 @@ def direction(
         elif with_folder and without_folder:
             _learn(retriever, name, with_folder, without_folder, workers)
         elif along and output:
-            _paint(retriever, retriever.direction(name), along, output, reach, steps)
+            _show(retriever, retriever.direction(name), along, output, reach, steps)
         elif forget:
             retriever.direction(name)
             retriever.forget_direction(name)
@@ -96,11 +105,11 @@ def direction(
 
 def _check(name: str | None, is_half: bool, wishes: int, along: str | None, output: str | None) -> None:
     if name is None and wishes:
-        raise click.UsageError("which direction? name it: latent direction NAME ...")
+        raise click.UsageError("give the name of the direction: latent direction NAME ...")
     if is_half:
-        raise click.UsageError("a direction is learnt from two folders: --with DIR --without DIR")
+        raise click.UsageError("a direction is learnt from two folders; give --with DIR and --without DIR")
     if wishes > 1:
-        raise click.UsageError("learn (--with, --without), look (--along) or --forget, one at a time")
+        raise click.UsageError("give one of --with and --without, --along, --forget")
     if bool(along) != bool(output):
         raise click.UsageError("--along IMAGE and -o FILE.png go together")
 
@@ -115,12 +124,12 @@ def _learn(retriever: Retriever, name: str, with_folder: str, without_folder: st
     retriever.keep_direction(learnt)
     _print([learnt], "table")
     if learnt.accuracy is None:
-        say("Too few pictures to tell how good it is; some dozens on each side are a beginning.")
+        say("Too few pictures to measure its accuracy; give some dozens on each side.")
     elif learnt.accuracy < POOR:
-        say("The model hardly tells them apart; going this way will change other things.")
+        say("Warning: the model hardly tells them apart; this direction will change other things too.")
 
 
-def _paint(retriever: Retriever, way: Direction, picture: str, output: str, reach: float, steps: int) -> None:
+def _show(retriever: Retriever, way: Direction, picture: str, output: str, reach: float, steps: int) -> None:
     import numpy as np
 
     from retrieval.explore.directions import along
@@ -140,7 +149,7 @@ def _list(retriever: Retriever, form: str) -> None:
     known = list(retriever.directions().values())
     _print(known, form)
     if not known:
-        say("This index knows no direction yet; latent direction NAME --with DIR --without DIR")
+        say("This index has no directions yet. Learn one with: latent direction NAME --with DIR --without DIR")
 
 
 def _print(ways: list[Direction], form: str) -> None:

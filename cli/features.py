@@ -16,7 +16,7 @@ from retrieval.defaults import DEFAULT_MODEL, Device
 @click.command(
     epilog="""\b
 Examples:
-  latent features -o codes.parquet                  of all in the index at hand
+  latent features -o codes.parquet                  all pictures of the index
   latent features ~/Pictures -o codes.csv --model runs/mine/bundle
   latent features flowers -o flowers.npz
 """
@@ -44,28 +44,26 @@ def features(
     workers: int | None,
     device: Device,
 ) -> None:
-    """Write path, content hash, size, realism, spread and code of each picture to a table.
+    """Write codes as a table for other programs.
 
-    Without PHOTOS, of the pictures in the index as they were last read. With PHOTOS, of these folders: they are
-    indexed beside FILE first, and that index is deleted when the table is written. Stopped before, the same command
-    goes on from there.
+    Each row holds the path, content hash, size, realism, spread and code of one picture. Without PHOTOS, the rows are
+    the pictures of the index, as they were last read. With PHOTOS, these folders are indexed in a temporary index
+    beside FILE, which is deleted at the end. If the command is stopped, run it again to continue.
     """
     from retrieval import Retriever
     from retrieval.explore.tables import check_target, write_features
 
     check_target(output)
     if photos and index_folder:
-        raise click.UsageError("name PHOTOS or an --index, not both")
+        raise click.UsageError("give PHOTOS or --index, not both")
     if model and not photos:
-        raise click.UsageError("--model goes with PHOTOS: an index has its own model")
+        raise click.UsageError("--model needs PHOTOS; an index has its own model")
     scratch = _scratch(output, photos, model)
     if photos:
         with bar("file", "encoding") as progress:
-            retriever = Retriever.build(
-                photos, scratch, model=model, workers=workers, device=device, report=progress
-            )
+            retriever = Retriever.build(photos, scratch, model=model, workers=workers, device=device, report=progress)
         if skipped := retriever.skipped():
-            say(f"left out, being no pictures: {counted(len(skipped), 'file')}, such as {shown_path(skipped[0][0])}")
+            say(f"skipped {counted(len(skipped), 'file')} that could not be read, such as {shown_path(skipped[0][0])}")
     else:
         retriever = Retriever.open(index_folder, device=device)
     with retriever, bar("picture", "writing") as progress:
@@ -73,10 +71,10 @@ def features(
     if photos:
         shutil.rmtree(scratch)
     click.echo(shown_path(output))
-    say(f"{counted(count, 'picture')}, {dim} numbers each")
+    say(f"{counted(count, 'picture')}, {dim} dimensions each")
 
 
 def _scratch(output: str, photos: tuple[str, ...], model: str | None) -> Path:
-    """An index that the same command finds again when it was stopped, and another one does not."""
+    """The temporary index. Its name follows from model and folders, so that only the same command continues it."""
     about = "\0".join([model or "", *sorted(map(os.path.realpath, photos))])
     return Path(f"{output}.{hashlib.sha256(os.fsencode(about)).hexdigest()[:8]}.latent")

@@ -1,27 +1,41 @@
-"""What the command line adds to an error: the option or the command that helps. The library's texts know neither."""
+"""The option or command that helps with an error. The texts of the library name neither."""
 
 from __future__ import annotations
 
 from index.errors import LatentError
 
-HINTS = {  # by the error's code; facts of the error stand in braces
-    "no_index": "make one with: latent index build PHOTOS",
+HINTS = {  # by the code of the error; names in braces are facts of the error
+    "no_index": "create one with: latent index build PHOTOS",
     "index_mismatch": "choose another index with --index, or build one",
     "other_model": "build another one with --index DIR --model {given}",
     "not_an_index": "try --index {suggestion}",
     "folder_unwritable": "choose another place with --index DIR",
-    "not_indexed": "latent index update takes in what is new",
-    "archive_not_indexed": "make it part of it with: latent index build {folder}",
-    "move_without_folder": "--to DIR",
+    "not_indexed": "add new files with: latent index update",
+    "archive_not_indexed": "add it with: latent index build {folder}",
+    "move_without_folder": "give one with --to DIR",
     "folder_without_move": "leave out --to, or choose --action move",
     "join_too_wide": "give a smaller --threshold",
-    "no_cuda": "--device cpu runs the model on the CPU",
-    "no_umap": "--layout pca",
-    "no_classes": "latent train --method cvae-gan --labels folder PHOTOS -o RUN learns some",
+    "no_cuda": "run the model on the CPU with --device cpu",
+    "no_umap": "or use --layout pca",
+    "nothing_to_resume": "leave out --resume to start a new run",
+    "checkpoint_damaged": "start again with another -o, or restore the file",
+    "run_exists": "continue it with --resume, or choose another -o",
+    "run_is_no_run": "choose another -o",
+    "run_differs": "leave out that option to continue, or start another run with another -o",
+    "comparison_differs": "choose another -o",
+    "labels_again": "name them again with --labels",
+    "labels_several": "choose one with --labels",
+    "labels_refused": "see --labels",
+    "labels_table": "--labels takes folder, filename:REGEX or a CSV file",
+    "label_is_no_number": "leave out --numeric {label}",
+    "no_such_label": "--numeric takes a label that the pictures have",
+    "needs_labels": "give them with --labels",
+    "diverged_resumable": "continue with --resume and a lower --learning-rate",
+    "no_classes": "train one that does with: latent train --method cvae-gan --labels folder PHOTOS -o RUN",
 }
 
 
 def with_hint(error: LatentError) -> str:
-    """The error's own sentence, and how the command line helps out of it."""
+    """The message of the error and, where there is one, the hint."""
     hint = HINTS.get(error.code, "")
     return f"{error}; {hint.format(**error.facts)}" if hint else str(error)

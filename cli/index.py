@@ -26,7 +26,7 @@ ANY = "any"
 
 
 class Quantity(click.ParamType[float]):
-    """A number with a unit, as 2GB or 10ms; ``any`` is infinite."""
+    """A number with a unit, such as 2GB or 10ms; ``any`` is infinite."""
 
     def __init__(self, name: str, units: dict[str, float]) -> None:
         self.name = name
@@ -45,30 +45,29 @@ class Quantity(click.ParamType[float]):
             found = 0.0
         if not 0 < found < math.inf:
             self.fail(
-                f"{value!r} is no {self.name}: a number above 0 and one of {', '.join(self.units)}, or {ANY}", param
+                f"{value!r} is not a {self.name}; give a number above 0 and one of {', '.join(self.units)}, or {ANY}",
+                param,
             )
         return found
 
 
 memory_option = click.option(
-    "--memory", type=Quantity("size", SIZES), help="Searching may take so much memory, as 2GB; any for no limit."
+    "--memory", type=Quantity("size", SIZES), help="Memory limit for searching, such as 2GB, or any."
 )
 latency_option = click.option(
-    "--latency", type=Quantity("time", TIMES), help="One query may take so long, as 10ms; any for no limit."
+    "--latency", type=Quantity("time", TIMES), help="Time limit for one search, such as 10ms, or any."
 )
-strict_option = click.option("--strict", is_flag=True, help="Exit with 1 where files were skipped.")
-retry_option = click.option("--retry", is_flag=True, help="Read files again that were skipped before.")
-reread_option = click.option(
-    "--reread", is_flag=True, help="Read all files again, also those that seem unchanged by size and dates."
-)
+strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if files were skipped.")
+retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
+reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
 
 
 @click.group()
 def index() -> None:
-    """Make an index of folders of pictures, and keep it true.
+    """Build, update and check an index of pictures.
 
-    The index is a folder, .latent, that holds a catalog, a copy of the model, and caches for searching. It
-    never changes a picture.
+    The index is a folder, .latent, with a catalog, a copy of the model and the search caches. These commands never
+    change a picture.
     """
 
 
@@ -84,7 +83,7 @@ def index() -> None:
 @reread_option
 @memory_option
 @latency_option
-@click.option("--no-generator", is_flag=True, help="An index that cannot paint what it holds, for good.")
+@click.option("--no-generator", is_flag=True, help="Leave out the generator: the index cannot decode its codes.")
 @strict_option
 @click.pass_context
 def build(
@@ -101,10 +100,10 @@ def build(
     no_generator: bool,
     strict: bool,
 ) -> None:
-    """Index every picture below the folders PHOTOS.
+    """Index all pictures in the folders PHOTOS and below.
 
-    Run again, it takes in what is new, changed or gone. It can be stopped at any moment and goes on where it
-    was. Of --memory and --latency, which the index keeps, the one that is left away is not limited.
+    Run it again to add new files, read changed ones and drop missing ones, or to continue a build that was stopped.
+    The index stores --memory and --latency; if only one is given, the other is not limited.
     """
     from retrieval import Library
 
@@ -149,9 +148,9 @@ def update(
     latency: float | None,
     strict: bool,
 ) -> None:
-    """Bring the index up to date with its folders.
+    """Update the index to the current state of its folders.
 
-    Unchanged files are passed over by date and size, renamed ones are recognised by their content.
+    Files whose size and dates did not change are not read. Renamed files are recognised by their content.
     """
     from retrieval import Library
 
@@ -165,7 +164,7 @@ def update(
 
 
 def _budget(memory: float | None, latency: float | None) -> Budget | None:
-    """None where nothing was said, so that the index keeps what it has."""
+    """None if neither is given; the index then keeps its budget."""
     from retrieval import Budget
 
     if memory is None and latency is None:
@@ -177,7 +176,7 @@ def _budget(memory: float | None, latency: float | None) -> Budget | None:
 
 
 def _searching(facts: Status) -> str:
-    """How it is searched, and what that costs."""
+    """The search structure, its memory, its time per query, its recall."""
     cost = f"{size(facts.search_memory_bytes)}, about {1000 * facts.search_latency_s:.1f} ms a query"
     return f"{facts.search}: {cost}" + (f", recall {facts.search_recall:.3f}" if facts.search != "exact" else "")
 
@@ -188,24 +187,24 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
         click.echo(f"  skipped {count:,}: {printable(reason)}")
     if len(summary.reasons) > REASONS_SHOWN:
-        click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons: latent index status --skipped")
+        click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
     if summary.skipped:
         say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
         shown = shown_path(folder)
-        say(f"Warning: {shown} is not there; its pictures are kept. Gone for good? latent index remove {shown}")
+        say(f"Warning: {shown} is not there; its pictures are kept. To remove them: latent index remove {shown}")
     for folder in summary.unreadable_folders:
-        say(f"Warning: {shown_path(folder)} may not be listed; what is known of it is kept.")
+        say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
     click.echo(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
     facts = library.status()
     if facts.search != "exact":
-        click.echo(f"searched by {_searching(facts)}")
+        click.echo(f"search: {_searching(facts)}")
     if not facts.search_fits:
-        say("Warning: no way of searching so many pictures keeps to --memory and --latency; this one comes nearest.")
+        say("Warning: no search structure fits --memory and --latency for so many pictures; the nearest is used.")
     if not found:
-        say("No pictures were found. Is it the right folder?")
+        say("No pictures were found. Is this the right folder?")
 
 
 def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
@@ -215,10 +214,10 @@ def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
 
 @index.command(epilog="\b\nExamples:\n  latent index status\n  latent index status --skipped --format json")
 @index_option
-@click.option("--skipped", is_flag=True, help="List every skipped file with its reason.")
+@click.option("--skipped", is_flag=True, help="List each skipped file with the reason.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(index_folder: str | None, skipped: bool, form: str) -> None:
-    """Show what is in the index: counts, model, sizes on disk, generation."""
+    """Show the counts, model, sizes on disk and generation of an index."""
     from retrieval import Library
 
     with Library.open(index_folder) as library:
@@ -232,10 +231,10 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
     lines = {
         "index": shown_path(facts.folder),
         "folders": ", ".join(map(shown_path, facts.roots)),
-        "model": f"{facts.model_name}, {facts.latent_dim} numbers ({facts.model_digest[:12]})",
+        "model": f"{facts.model_name}, {facts.latent_dim} dimensions ({facts.model_digest[:12]})",
         "generation": str(facts.generation),
         "pictures": f"{facts.found:,}",
-        "searched by": _searching(facts),
+        "search": _searching(facts),
         "skipped": f"{facts.skipped:,}",
         "vanished": f"{facts.vanished:,}",
         "removed": f"{facts.removed:,}",
@@ -251,12 +250,12 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
 
 @index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")
 @index_option
-@click.option("--repair", is_flag=True, help="Rebuild what is derived: caches, counts, the copy of a shipped model.")
+@click.option("--repair", is_flag=True, help="Rebuild caches, counts and the copy of a shipped model.")
 @click.pass_context
 def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
-    """Hold catalog, caches, model and files against one another.
+    """Check that catalog, caches, model and files agree.
 
-    Exits with 1 where something is wrong (and, with --repair, still is).
+    Exits with 1 if there are faults; with --repair, if faults remain.
     """
     from retrieval import Library
 
@@ -279,10 +278,10 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(), metavar="PATH...")
 @index_option
 def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
-    """Take pictures or whole folders out of the index; the files stay untouched.
+    """Remove pictures or folders from the index, never from the disk.
 
-    An update does not bring these files back, but knows them by their names alone: under a new name they are new.
-    Building on their folder by name brings them back.
+    A later update does not add these files again unless they are renamed. To add them again, run latent index build
+    with their folder.
     """
     from retrieval import Library
 

@@ -1,4 +1,4 @@
-"""``latent``: the group of commands, and the one border where exceptions become messages and exit codes."""
+"""``latent``: the group of commands. Here alone exceptions become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import click
 
 from retrieval.errors import AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
 
-COMMANDS = {  # where it is, and what the list of commands says of it
-    "demo": ("cli.demo:demo", "See it work on pictures that it makes itself."),
-    "index": ("cli.index:index", "Make an index of folders, keep it true, look after it."),
-    "query": ("cli.query:query", "Find what looks like a picture."),
-    "map": ("cli.map:map_", "Lay the collection out on a plane."),
-    "direction": ("cli.direction:direction", "Teach an index what a change looks like."),
-    "dedup": ("cli.dedup:dedup", "Find copies, and do something about them."),
-    "compare": ("cli.dedup:compare", "Tell whether two files are copies of one picture."),
+COMMANDS = {  # name: (where it is, its line in the list of commands)
+    "demo": ("cli.demo:demo", "Run the whole workflow on generated pictures."),
+    "index": ("cli.index:index", "Build, update and check an index of pictures."),
+    "query": ("cli.query:query", "Find pictures that look like a given one."),
+    "map": ("cli.map:map_", "Show the collection on a plane."),
+    "direction": ("cli.direction:direction", "Learn a direction from examples."),
+    "dedup": ("cli.dedup:dedup", "Find copies, and trash, move, link or delete them."),
+    "compare": ("cli.compare:compare", "Check whether two files are copies."),
     "features": ("cli.features:features", "Write codes as a table for other programs."),
-    "models": ("cli.models:models", "List the models that ship."),
-    "sample": ("cli.models:sample", "Paint pictures that never were."),
-    "reconstruct": ("cli.models:reconstruct", "Paint pictures from their own codes."),
-    "interpolate": ("cli.models:interpolate", "Paint the way from one picture to another."),
-    "swap": ("cli.models:swap", "Paint a picture with its class exchanged."),
-    "train": ("cli.train:train", "Learn a model of your own pictures."),
-    "evaluate": ("cli.evaluate:evaluate", "Measure how good a model is, beside controls."),
-    "benchmark": ("cli.benchmark:benchmark", "Train several methods, and compare them."),
+    "models": ("cli.models:models", "List the shipped models."),
+    "sample": ("cli.models:sample", "Decode random codes: new pictures."),
+    "reconstruct": ("cli.models:reconstruct", "Decode pictures from their own codes."),
+    "interpolate": ("cli.models:interpolate", "Decode the codes between two pictures."),
+    "swap": ("cli.models:swap", "Decode a picture as another class."),
+    "train": ("cli.train:train", "Train a model on your own pictures."),
+    "evaluate": ("cli.evaluate:evaluate", "Measure a model, and compare it with controls."),
+    "benchmark": ("cli.benchmark:benchmark", "Train several methods and compare them."),
 }
 EXIT_NO_INDEX = 3
 EXIT_INTERRUPTED = 130
 
 EPILOG = """\b
 Start with:
-  latent demo                      see it work on pictures that it makes itself
-  latent index build ~/Pictures    index your own
-  latent query face.jpg -k 10      find what looks like it
+  latent demo                      try it on generated pictures
+  latent index build ~/Pictures    index your own pictures
+  latent query face.jpg -k 10      find pictures that look like it
 """
 
 
 class Latent(click.Group):
-    """Imports a command when it is asked for, and turns our exceptions into ``Error: ...``."""
+    """Imports a command when it is called, and turns our exceptions into ``Error: ...``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -64,14 +64,14 @@ class Latent(click.Group):
 
             raise _spoken(with_hint(error), EXIT_NO_INDEX if _does_not_fit(error) else 1) from error
         except BrokenPipeError:
-            raise  # click ends quietly when nobody reads on
+            raise  # click exits quietly when the reader of a pipe is gone
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             raise _spoken(f"{error.strerror or error}{place}", 1) from error
         except (KeyboardInterrupt, ImportError) as error:
             if not _was_interrupted(error):
                 raise
-            click.echo("\nInterrupted. All that was committed is kept; the same command goes on there.", err=True)
+            click.echo("\nInterrupted. Committed work is kept; run the same command to continue.", err=True)
             ctx.exit(EXIT_INTERRUPTED)
 
 
@@ -84,7 +84,7 @@ class SpokenError(click.ClickException):
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is at the bottom of it: where it comes while a library is loaded, that fails to load."""
+    """Whether Ctrl-C caused the error: pressed while a library is loaded, it makes the import fail."""
     return error is not None and (isinstance(error, KeyboardInterrupt) or _was_interrupted(error.__cause__))
 
 
@@ -103,15 +103,15 @@ def _spoken(message: str, code: int) -> click.ClickException:
 )
 @click.version_option(package_name="latent", prog_name="latent")
 def latent() -> None:
-    """Find pictures by what they look like, and draw what was found.
+    """Find pictures by what they look like.
 
-    A model that was learnt from pictures alone turns each picture into a code of a few numbers; alike pictures
-    have codes near each other, and a generator paints any code. Everything stays on this machine.
+    A model trained on unlabelled pictures encodes each picture as a short vector, its code. Similar pictures have
+    nearby codes, and a generator decodes any code to a picture. Everything runs on this machine.
     """
 
 
 def _encode_names(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Bytes of names that are no text come out as they are; characters that the terminal lacks are escaped."""
+    """Write undecodable bytes of file names unchanged; escape characters that the terminal's encoding lacks."""
     assert isinstance(error, UnicodeEncodeError)
     try:
         return codecs.lookup_error("surrogateescape")(error)

@@ -1,4 +1,4 @@
-"""``latent map``: the collection on a plane, alike beside alike."""
+"""``latent map``: the collection on a plane, similar pictures near each other."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def _html_or_png(ctx: click.Context, parameter: click.Parameter, value: str) -> 
     "map",
     epilog="""\b
 Examples:
-  latent map -o map.html                   to zoom and move in
-  latent map -o map.png --clusters 24      to print
-  latent map -o map.html --layout umap     keeps neighbourhoods (the extra map)
+  latent map -o map.html                   interactive
+  latent map -o map.png --clusters 24      for print
+  latent map -o map.html --layout umap     keeps neighbourhoods; extra map
 """,
 )
 @click.option(
@@ -38,15 +38,23 @@ Examples:
     metavar="FILE",
     help="FILE.html or FILE.png.",
 )
-@click.option("--layout", type=click.Choice(["pca", "umap"]), default="pca", show_default=True)
 @click.option(
-    "--most", type=click.IntRange(3, 50_000), default=2000, show_default=True, help="Pictures on it, drawn at random."
+    "--layout", type=click.Choice(["pca", "umap"]), default="pca", show_default=True, help="UMAP needs the extra map."
 )
 @click.option(
-    "--clusters", type=click.IntRange(1, 1000), default=12, show_default=True, help="Groups whose average is painted."
+    "--most",
+    type=click.IntRange(3, 50_000),
+    default=2000,
+    show_default=True,
+    help="At most this many pictures, chosen at random.",
 )
+@click.option("--clusters", type=click.IntRange(1, 1000), default=12, show_default=True, help="Number of clusters.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="The same seed, the same map."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the random choice and of the layout.",
 )
 @index_option
 @workers_option
@@ -61,10 +69,11 @@ def map_(
     workers: int | None,
     device: Device,
 ) -> None:
-    """Draw the pictures of an index on a plane where alike ones lie together, as one page or one picture.
+    """Show the collection on a plane, as an HTML page or a PNG.
 
-    Below it stands what the generator paints for the average of each cluster. In the page a wheel zooms, dragging
-    moves, a click on a painting goes to its cluster and one on a picture opens it.
+    Similar pictures are near each other. Below the map is the average code of each cluster, decoded. On the page, the
+    wheel zooms and dragging moves the map; a click on a picture opens it, and a click on a decoded average moves to
+    its cluster.
     """
     from retrieval import Searcher
     from retrieval.explore.plane import lay_out, thumbnails
@@ -82,4 +91,4 @@ def map_(
     click.echo(shown_path(output))
     say(f"{shown:,} of {plane.total:,} pictures")
     if lost := sum(thumb is None for thumb in thumbs):
-        say(f"{lost:,} cannot be read any more; latent index update")
+        say(f"{lost:,} cannot be read any more; update the index with: latent index update")

@@ -1,4 +1,4 @@
-"""``latent models``, ``latent sample`` and ``latent reconstruct``: what a model is, and what it paints."""
+"""``latent models``, ``sample``, ``reconstruct``, ``swap`` and ``interpolate``: models, and what they decode."""
 
 from __future__ import annotations
 
@@ -36,42 +36,40 @@ model_option = click.option(
     help="A shipped model or a bundle's folder.",
 )
 output_option = click.option(
-    "-o", "--output", type=click.Path(file_okay=False), required=True, metavar="DIR", help="Where the pictures go."
+    "-o", "--output", type=click.Path(file_okay=False), required=True, metavar="DIR", help="Output folder."
 )
 
 
 @click.command(epilog="\b\nExamples:\n  latent models\n  latent models --format json")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def models(form: str) -> None:
-    """List the models that ship."""
+    """List the shipped models."""
     from retrieval import load_model, shipped_models
 
     opened = [load_model(name) for name in shipped_models()]
     if form == "json":
         click.echo(json.dumps({"schema": 1, "models": [model.facts for model in opened]}, indent=2))
         return
-    click.echo(f"{'name':<12}{'method':<10}{'pixels':>7}{'numbers':>9}  learnt from")
+    click.echo(f"{'name':<12}{'method':<10}{'pixels':>7}{'dimensions':>12}  trained on")
     for model in opened:
         data = model.facts.get("training_data", {}).get("name", "?")
         click.echo(
-            f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>9}  {data}"
+            f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>12}  {data}"
         )
 
 
-@click.command(epilog="\b\nExample:\n  latent sample 16 -o dreams --seed 7 --sheet dreams.png")
+@click.command(epilog="\b\nExample:\n  latent sample 16 -o samples --seed 7 --sheet samples.png")
 @click.argument("count", type=click.IntRange(1, 100_000), metavar="N")
 @output_option
 @model_option
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same pictures."
-)
-@click.option("--class", "of_class", metavar="C", help="Of this class (models that learnt from labels).")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random codes.")
+@click.option("--class", "of_class", metavar="C", help="Only of this class, for models trained with labels.")
 @sheet_option
 @device_option
 def sample(
     count: int, output: str, model: str, seed: int, of_class: str | None, sheet: str | None, device: Device
 ) -> None:
-    """Paint N pictures that never were, from random codes."""
+    """Decode N random codes: new pictures."""
     from retrieval import load_model
     from retrieval.pages.raster import png
 
@@ -83,14 +81,14 @@ def sample(
         write(path, png(pixels))
         click.echo(shown_path(str(path)))
     if sheet:
-        _draw(sheet, [(str(path), pixels, ()) for path, pixels in zip(paths, pictures, strict=True)])
+        _write_sheet(sheet, [(str(path), pixels, ()) for path, pixels in zip(paths, pictures, strict=True)])
 
 
-@click.command(epilog="\b\nExample:\n  latent reconstruct face.jpg me.png -o repainted --sheet repainted.png")
+@click.command(epilog="\b\nExample:\n  latent reconstruct face.jpg me.png -o decoded --sheet decoded.png")
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
-@click.option("--scale", type=Finite(), help="Paint G(SCALE x code) as it comes, uncorrected (the paper: 0.9).")
+@click.option("--scale", type=Finite(), help="Decode G(SCALE x code) without corrections (paper: 0.9).")
 @sheet_option
 @null_option
 @device_option
@@ -105,60 +103,76 @@ def reconstruct(
     null: bool,
     device: Device,
 ) -> None:
-    """Paint pictures from their own codes: what the model keeps of them. - reads paths from standard input."""
+    """Decode pictures from their own codes.
+
+    A reconstruction shows what the code keeps of a picture. - reads a list of paths from standard input.
+    """
     from retrieval import PictureRefused, load_model
     from retrieval.pages.raster import png
     from retrieval.pictures.thumbnail import thumbnail
 
-    painter, drawn = load_model(model, device), []
+    opened, cells = load_model(model, device), []
     paths, folder = listed_paths(images, null), Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     for number, image in enumerate(paths, 1):
         try:
-            painted = painter.decode(painter.encode([image]), scale)[0]
+            decoded = opened.decode(opened.encode([image]), scale)[0]
         except PictureRefused as refusal:
-            say(f"Error: {printable(str(refusal))}")  # a bad file costs itself
+            say(f"Error: {printable(str(refusal))}")  # the others are still decoded
             continue
         target = folder / f"{number:03d}-{file_stem(image)}.png"
-        write(target, png(painted))
+        write(target, png(decoded))
         click.echo(shown_path(str(target)))
-        drawn.append((image, thumbnail(image), (painted,)))
-    if sheet and drawn:
-        _draw(sheet, drawn)
-    if len(drawn) < len(paths):
+        cells.append((image, thumbnail(image), (decoded,)))
+    if sheet and cells:
+        _write_sheet(sheet, cells)
+    if len(cells) < len(paths):
         ctx.exit(1)
 
 
 @click.command(epilog="\b\nExample:\n  latent swap cat.jpg --class dog --model runs/pets/bundle -o dog.png")
 @click.argument("image", type=click.Path(), metavar="IMAGE")
-@click.option("--class", "to_class", required=True, metavar="C", help="The class to paint it in.")
-@click.option("-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png")
-@click.option("--model", required=True, metavar="NAME|DIR", help="A model that learnt from labels (cvae-gan, aae).")
+@click.option("--class", "to_class", required=True, metavar="C", help="The new class.")
+@click.option(
+    "-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png", help="The strip."
+)
+@click.option("--model", required=True, metavar="NAME|DIR", help="A model trained with labels (cvae-gan, aae).")
 @device_option
 def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
-    """Paint IMAGE with its class exchanged for C and the rest of its code kept: original, repainted, swapped."""
+    """Decode a picture as another class.
+
+    The class in the code of IMAGE is replaced by C; the rest of the code is kept. The strip shows the original, its
+    reconstruction, and the picture decoded as C.
+    """
     from retrieval import load_model
     from retrieval.pages.sheet import strip_png
     from retrieval.pictures.thumbnail import thumbnail
 
-    painter = load_model(model, device)
-    painter.class_number(to_class)
-    codes = painter.encode([image])
-    swapped = painter.decode(painter.with_class(codes, to_class))
-    write(output, strip_png([[thumbnail(image)], painter.decode(codes), swapped]))
+    opened = load_model(model, device)
+    opened.class_number(to_class)
+    codes = opened.encode([image])
+    swapped = opened.decode(opened.with_class(codes, to_class))
+    write(output, strip_png([[thumbnail(image)], opened.decode(codes), swapped]))
     click.echo(shown_path(output))
 
 
 @click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
 @click.argument("start", type=click.Path(), metavar="A")
 @click.argument("end", type=click.Path(), metavar="B")
-@click.option("--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Paintings, ends included.")
-@click.option("-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png")
+@click.option(
+    "--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Decoded pictures, ends included."
+)
+@click.option(
+    "-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png", help="The strip."
+)
 @model_option
-@click.option("--scale", type=Finite(), help="Paint G(SCALE x code) as it comes, uncorrected (the paper: 0.9).")
+@click.option("--scale", type=Finite(), help="Decode G(SCALE x code) without corrections (paper: 0.9).")
 @device_option
 def interpolate(start: str, end: str, steps: int, output: str, model: str, scale: float | None, device: Device) -> None:
-    """Paint the straight way from picture A to picture B through the latent space, the originals at its ends."""
+    """Decode the codes on the straight line between two pictures.
+
+    The strip begins with picture A and ends with picture B, as they are; the decoded pictures are between them.
+    """
     from retrieval import load_model
     from retrieval.pages.sheet import strip_png
     from retrieval.pictures.thumbnail import thumbnail
@@ -170,10 +184,10 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
     click.echo(shown_path(output))
 
 
-def _draw(sheet: str, drawn: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
-    """Pictures, with what was painted for them below, each under its file's name."""
+def _write_sheet(sheet: str, pictures: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
+    """Write a contact sheet: each picture with its file name, and below it what was decoded."""
     from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 
-    cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in drawn]
+    cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in pictures]
     write(sheet, sheet_png([SheetRow(cells[0], cells[1:])]))
-    say(f"drew {shown_path(sheet)}")
+    say(f"wrote {shown_path(sheet)}")

@@ -1,4 +1,4 @@
-"""``latent query``: ask an index which pictures look like these."""
+"""``latent query``: find the pictures of an index that look like given ones."""
 
 from __future__ import annotations
 
@@ -34,46 +34,54 @@ from retrieval.text import printable
 if TYPE_CHECKING:
     from retrieval import Hit, Searcher
     from retrieval.arrays import Pixels
-    from retrieval.questions import Answer, Question, Term
     from retrieval.pages.sheet import SheetRow
+    from retrieval.questions import Answer, Question, Term
 
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["rank", "path", "distance", "similarity", "realism", "width", "height"]
 
 Records = list[dict[str, Any]]
-"""The hits of one answer, as they are printed."""
+"""The hits of one answer, as printed."""
 
 
 @click.command(
     epilog="""\b
 Examples:
   latent query face.jpg                       ten pictures that look like it
-  latent query a.jpg b.jpg --sheet hits.png   as a picture, with what G paints
-  latent query face.jpg + smile.jpg - 0.5*frown.jpg --preview sum.png
-  latent query -- -1*face.jpg                 what looks least like it
+  latent query a.jpg b.jpg --sheet hits.png   two queries, one contact sheet
+  latent query a.jpg + b.jpg - 0.5*c.jpg      a weighted sum of codes
+  latent query -- '-1*face.jpg'               pictures least like it
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
   latent query face.jpg --plus smile --explain --html why.html
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits for each picture.")
-@click.option("--metric", type=click.Choice(["euclidean", "cosine"]), default="euclidean", show_default=True)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
+@click.option(
+    "--metric",
+    type=click.Choice(["euclidean", "cosine"]),
+    default="euclidean",
+    show_default=True,
+    help="The order of hits.",
+)
 @index_option
 @click.option(
-    "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Paint each hit into DIR."
+    "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decode each hit into DIR."
 )
-@click.option("--preview", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Paint what is asked for.")
 @click.option(
-    "--plus", multiple=True, metavar="[W*]NAME", help="Go along a direction that latent direction learnt. Repeatable."
+    "--preview", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Decode the query into FILE.png."
 )
-@click.option("--minus", multiple=True, metavar="[W*]NAME", help="Go against it. Repeatable.")
+@click.option("--plus", multiple=True, metavar="[W*]NAME", help="Move the query along a learnt direction. Repeatable.")
+@click.option("--minus", multiple=True, metavar="[W*]NAME", help="Move it against one. Repeatable.")
 @click.option(
-    "--explain", is_flag=True, help="With --sheet or --html: where each hit's painting differs from the query's."
+    "--explain",
+    is_flag=True,
+    help="With --sheet or --html: show where each decoded hit differs from the decoded query.",
 )
-@click.option("--decode-scale", type=Finite(), help="Paint G(SCALE x code), uncorrected (the paper: 0.9).")
+@click.option("--decode-scale", type=Finite(), help="Decode G(SCALE x code) without corrections (paper: 0.9).")
 @sheet_option
-@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write it as one HTML page.")
+@click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write the contact sheet as an HTML page.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @null_option
 @device_option
@@ -98,17 +106,17 @@ def query(
     device: Device,
     search_on: Literal["cpu", "gpu"],
 ) -> None:
-    """Find the pictures that look most like IMAGE; - reads a list of paths from standard input.
+    """Find the pictures that look most like IMAGE.
 
-    A picture that is in the index itself is left out of its own hits. Both numbers stand in every hit: the
-    Euclidean distance of the codes (smaller is nearer) and their cosine similarity. With signs between them pictures
-    are added up to one query: a.jpg + b.jpg - 0.5*c.jpg. A picture that is stranger than nearly all of the collection
-    is answered with a warning.
+    Each IMAGE is a query; - reads a list of paths from standard input. An indexed picture is left out of its own hits.
+    Each hit has the Euclidean distance of the codes (smaller is nearer) and their cosine similarity. Signs between
+    pictures add their codes to one query: a.jpg + b.jpg - 0.5*c.jpg. A picture that is more novel than 99% of the
+    collection gets a warning.
     """
     from retrieval import Searcher
 
     if explain and not (sheet or html_file):
-        raise click.UsageError("--explain draws: say where with --sheet FILE.png or --html FILE")
+        raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
     questions = _questions(images, null, plus, minus, k, metric)
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
         answers = _answers(retriever, questions)
@@ -121,7 +129,7 @@ def query(
             _preview(retriever, told, preview, decode_scale)
         _print(told, records, form, metric, null)
         if told and (sheet or html_file):
-            _draw(retriever, told, sheet, html_file, decode_scale, explain)
+            _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
     if len(answers) < len(questions):
         ctx.exit(1)
 
@@ -141,14 +149,14 @@ def _questions(
 
 
 def _single_terms(word: str, null: bool) -> list[Term]:
-    """A picture, weighted or not; or for ``-`` those that standard input lists, by their paths alone."""
+    """One picture, weighted or not; for ``-``, the paths on standard input."""
     from retrieval.questions import Term, parse_term
 
     return [Term(1.0, path) for path in listed_paths([word], null)] if word == "-" else [parse_term(word)]
 
 
 def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, Answer]:
-    """By their questions' numbers, from 1; a file that is no picture costs itself."""
+    """The answers by the number of their question, from 1, without those whose picture cannot be read."""
     from retrieval import PictureRefused
     from retrieval.questions import ask_all
 
@@ -164,24 +172,24 @@ def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, An
         answers[number] = result
         if result.is_novel:
             say(
-                f"{shown_path(result.title)} is stranger than {100 * NOVEL:.0f}% of this collection: "
-                "such pictures the model may not know, and its hits mean less"
+                f"Warning: {shown_path(result.title)} is more novel than {100 * NOVEL:.0f}% of this collection; "
+                "the model may not know such pictures, and the hits mean less"
             )
     return answers
 
 
 def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: float | None) -> None:
-    """Of one sum its pictures and what G paints for it; of several questions what G paints for each."""
+    """Write the decoded query, after the pictures of a sum; of several queries, each decoded."""
     import numpy as np
 
     from retrieval.pages.sheet import strip_png
     from retrieval.pictures.thumbnail import thumbnail
 
-    painted = retriever.decode(np.stack([answer.code for answer in answers]), scale)
+    decoded = retriever.decode(np.stack([answer.code for answer in answers]), scale)
     question = answers[0].question
     terms = question.terms if len(answers) == 1 and question.is_sum else ()
-    write(path, strip_png([[thumbnail(term.name) for term in terms if not term.is_direction], painted]))
-    say(f"drew {shown_path(path)}")
+    write(path, strip_png([[thumbnail(term.name) for term in terms if not term.is_direction], decoded]))
+    say(f"wrote {shown_path(path)}")
 
 
 def _record(hit: Hit) -> dict[str, Any]:
@@ -197,19 +205,19 @@ def _decode_into(
     scale: float | None,
     prefixes: Sequence[str],
 ) -> None:
-    """Write a picture of each hit, and note in its record where."""
+    """Write each hit decoded, and add the path to its record."""
     from retrieval.pages.raster import png
 
     folder.mkdir(parents=True, exist_ok=True)
     for answer, its_records, prefix in zip(answers, records, prefixes, strict=True):
-        paintings = retriever.decode(answer.hits, scale)
-        for hit, record, pixels in zip(answer.hits, its_records, paintings, strict=True):
+        decoded = retriever.decode(answer.hits, scale)
+        for hit, record, pixels in zip(answer.hits, its_records, decoded, strict=True):
             target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
             write(target, png(pixels))
             record["decoded"] = str(target)
 
 
-def _draw(
+def _write_sheets(
     retriever: Searcher,
     answers: Sequence[Answer],
     sheet: str | None,
@@ -222,7 +230,7 @@ def _draw(
     rows = [_row(retriever, answer, scale, explain) for answer in answers]
     if sheet:
         write(sheet, sheet_png(rows))
-        say(f"drew {shown_path(sheet)}")
+        say(f"wrote {shown_path(sheet)}")
     if html_file:
         write(html_file, sheet_html(rows, about=ABOUT + ABOUT_HEAT if explain else ABOUT))
         say(f"wrote {shown_path(html_file)}")
@@ -232,7 +240,7 @@ def _row(retriever: Searcher, answer: Answer, scale: float | None, explain: bool
     from retrieval.explore.explain import answer_row
     from retrieval.pictures.thumbnail import thumbnail
 
-    asked: Pixels | None = None if answer.question.is_sum else thumbnail(answer.title)  # a sum is no file
+    asked: Pixels | None = None if answer.question.is_sum else thumbnail(answer.title)  # a sum has no file
     heading = "query"
     if explain and answer.realism is not None:
         heading = f"realism {answer.realism:.2f}"

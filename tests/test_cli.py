@@ -73,7 +73,7 @@ def test_results_on_stdout_all_else_on_stderr(indexed: Path, latent: Run) -> Non
     hits = [json.loads(line) for line in done.stdout.splitlines()]
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert list(hits[0]) == ["query", *FIELDS]
-    assert "drew s.png" in done.stderr and "wrote s.html" in done.stderr
+    assert "wrote s.png" in done.stderr and "wrote s.html" in done.stderr
 
 
 def test_formats_agree(indexed: Path, latent: Run, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_exit_codes(tmp_path: Path, latent: Run, indexed: Path, tiny_bundle: Pat
     assert "skipped 1: not a picture" in latent("index", "update").stdout
     (indexed / "worse.jpg").write_text("no picture either")
     latent("index", "update", "--strict", code=1)
-    assert "GPU" in latent("query", "photos/shape-0-001.png", "--device", "cuda", code=1).stderr  # it needs no encoder
+    assert "GPU" in latent("query", "photos/shape-0-001.png", "--search-on", "gpu", code=1).stderr
     Image.new("RGB", (9, 9)).save(tmp_path / "new.png")
     assert "CUDA" in latent("query", "new.png", "--device", "cuda", code=1).stderr
 
@@ -286,7 +286,7 @@ def test_nobody_reads_on(indexed: Path, tmp_path: Path) -> None:
 def test_a_sheet_that_cannot_be_written(indexed: Path, latent: Run) -> None:
     for words in (["query", "photos/shape-0-001.png", "--sheet"], ["map", "-o"], ["dedup", "find", "--html"]):
         done = latent(*words, "no/such/folder/s.png", code=2)  # before any work
-        assert "no/such/folder is no folder; make it first" in done.stderr and not done.stdout
+        assert "no/such/folder is not a folder; create it first" in done.stderr and not done.stdout
 
 
 def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_hits_are_printed_even_where_the_sheet_fails(indexed: Path, latent: Run,
 
 def test_a_list_that_ends_with_nul_is_told_from_one_of_lines(indexed: Path, latent: Run) -> None:
     done = latent("query", "-", code=2, stdin=None, input="photos/shape-0-001.png\0photos/shape-0-002.png\0")
-    assert "end with NUL: -0 reads them so" in done.stderr
+    assert "end with NUL; read them with -0" in done.stderr
 
 
 def test_json_is_an_object_even_without_queries(indexed: Path, latent: Run) -> None:

@@ -60,7 +60,7 @@ def test_a_strange_query_is_warned_of(sampled: Path, latent: Run) -> None:
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(noise)
     words = ("--index", sampled / "index", "-k", 2, "--format", "json")
     strange = latent("query", noise, *words)
-    assert "stranger than 99%" in strange.stderr
+    assert "more novel than 99%" in strange.stderr
     (answer,) = json.loads(strange.stdout)["queries"]
     assert answer["strangeness"] == answer["novelty"] == 1.0
     assert answer["realism"] == pytest.approx(float(load_model("faces-64").encode_fully([noise]).realism[0]), abs=1e-4)

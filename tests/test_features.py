@@ -107,7 +107,7 @@ def test_names_that_are_no_text(tiny_bundle: Path, tmp_path: Path) -> None:
 
 def test_the_command(latent: Run, indexed: Retriever, shape_folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     done = latent("features", "-o", "all.npz", "--index", "index")
-    assert done.stdout == "all.npz\n" and "24 pictures, 16 numbers each" in done.stderr
+    assert done.stdout == "all.npz\n" and "24 pictures, 16 dimensions each" in done.stderr
     done = latent("features", "photos", "-o", "some.csv", "--model", tiny_bundle, "--workers", 1)
     assert "broken.jpg" in done.stderr and not (tmp_path / "some.csv.latent").exists()
     assert np.array_equal(read_back(tmp_path / "some.csv")[1], read_back(tmp_path / "all.npz")[1])
