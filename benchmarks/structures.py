@@ -4,8 +4,8 @@ Codes are drawn from a normal distribution with the covariance of a shipped enco
 without clumps, which is the hardest case that real pictures come near to. At a million everything goes through an index
 (catalog, cache, ranking by exact codes); at ten the cache alone is built, from codes that are drawn on the way.
 
-* recall@10, and how many codes are looked at in full for one query: exact search looks at all;
-* the same for FAISS's inverted lists without quantization, with a tenth of the codes looked at;
+* recall@10, and how many codes are compared in full for one query: exact search compares all;
+* the same for FAISS's inverted lists without quantization, with a tenth of the codes compared;
 * time of one query and of many at once, memory, and adding and removing a hundredth.
 """
 
@@ -115,7 +115,7 @@ def bench_index(folder: Path, cloud: Cloud, count: int, queries: int) -> list[Li
     return [
         Line(f"quantized {of}: recall@10", f"{recall(found, true):.4f}", "exact", recall(found, true), at_least=0.99),
         Line(
-            "codes looked at in full for a query",
+            "codes compared in full for one query",
             f"{quality.candidates:,}",
             f"exact {count:,}",
             count / quality.candidates,
@@ -130,12 +130,12 @@ def bench_index(folder: Path, cloud: Cloud, count: int, queries: int) -> list[Li
             exact_all / all_s,
         ),
         Line("building the cache", f"{build:.0f} s", f"exact {build_exact:.0f} s", build / build_exact),
-        Line("taking in 1% new, 1% removed", f"{change:.1f} s", f"building {build:.0f} s", change / build),
+        Line("adding 1%, removing 1%", f"{change:.1f} s", f"building {build:.0f} s", change / build),
     ]
 
 
 def bench_lists(cloud: Cloud, count: int, queries: int) -> list[Line]:
-    """FAISS's inverted lists over float32 codes: what they find with a tenth of the codes looked at."""
+    """FAISS's inverted lists over float32 codes: what they find with a tenth of the codes compared."""
     xb = np.concatenate([codes for _, codes in cloud.batches(count)])
     xb /= np.linalg.norm(xb, axis=1, keepdims=True)
     xq, dim, lists = cloud.draw(queries, 2), xb.shape[1], 2 ** round(np.log2(4 * np.sqrt(count)))
@@ -149,9 +149,7 @@ def bench_lists(cloud: Cloud, count: int, queries: int) -> list[Line]:
         index.nprobe = int(share * lists)
         _, found = index.search(xq, 10)
         value = recall(found.tolist(), true.tolist())
-        lines.append(
-            Line(f"lists alone, {share:.0%} of {count:,} looked at: recall@10", f"{value:.3f}", "exact", value)
-        )
+        lines.append(Line(f"lists alone, {share:.0%} of {count:,} compared: recall@10", f"{value:.3f}", "exact", value))
     return lines
 
 
@@ -182,7 +180,7 @@ def bench_large(cloud: Cloud, count: int, queries: int) -> list[Line]:
             at_least=0.99,
         ),
         Line(
-            "building it, drawing and trying among it",
+            "building it, with drawing codes and calibration",
             f"{built:.0f} s",
             f"peak memory {peak_gb:.1f} GB of 24",
             peak_gb / 24,
