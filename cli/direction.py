@@ -159,5 +159,5 @@ def _print(ways: list[Direction], form: str) -> None:
         click.echo(json.dumps({"schema": 1, "directions": entries}, indent=2))
         return
     for one in ways:
-        told = "" if one.accuracy is None else f", tells {100 * one.accuracy:.0f}% of others apart"
-        click.echo(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{told}")
+        accuracy = "" if one.accuracy is None else f", accuracy {100 * one.accuracy:.0f}% on other pictures"
+        click.echo(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{accuracy}")

@@ -177,10 +177,10 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
     from retrieval.pages.sheet import strip_png
     from retrieval.pictures.thumbnail import thumbnail
 
-    painter = load_model(model, device)
-    codes = painter.encode([start, end])
-    way = painter.interpolate(codes[0], codes[1], steps, scale=scale)
-    write(output, strip_png([[thumbnail(start)], way, [thumbnail(end)]]))
+    opened = load_model(model, device)
+    codes = opened.encode([start, end])
+    between = opened.interpolate(codes[0], codes[1], steps, scale=scale)
+    write(output, strip_png([[thumbnail(start)], between, [thumbnail(end)]]))
     click.echo(shown_path(output))
 
 

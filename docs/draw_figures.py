@@ -1,9 +1,9 @@
-"""Draw the figures of docs/figures.md again, from the models that ship.
+"""Write the figures of docs/figures.md again, with the shipped models.
 
     python docs/draw_figures.py [--pictures FOLDER] [-o docs/figures]
 
-The papers show photographs. The licence of the faces that were learnt from does not allow that here, so where no
-FOLDER of one's own is given, the pictures that are indexed, queried and reconstructed are samples of the generator.
+The papers show photographs. The licence of the training faces does not allow that here. So without a FOLDER of
+your own, the pictures that are indexed, queried and reconstructed are samples of the generator.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
     paths = sorted(str(path) for path in pictures.rglob("*") if path.is_file())[:10]
     originals = np.stack([square(read_image(path).pixels, model.image_size) for path in paths])
     codes = model.encode(originals)
-    painted = zip(originals, model.decode(codes, model.decode_scale), model.decode(codes), strict=True)
-    columns = [Cell(real, [first, corrected], ()) for real, first, corrected in painted]
+    decoded = zip(originals, model.decode(codes, model.decode_scale), model.decode(codes), strict=True)
+    columns = [Cell(real, [first, corrected], ()) for real, first, corrected in decoded]
     write(target / "reconstructions.png", sheet_png([SheetRow(columns[0], columns[1:])]))
     way = model.interpolate(codes[0], codes[1], 8)
     write(target / "interpolation.png", strip_png([[thumbnail(paths[0])], way, [thumbnail(paths[1])]]))
@@ -72,7 +72,7 @@ def _as_jpeg(drawn: Path, shrink: int) -> None:
 
 
 def row(retriever: Retriever, path: str, metric: Metric, heat: bool = False) -> SheetRow:
-    """A query and its hits, each with what G paints for it."""
+    """A query and its hits, each with its decoded code."""
     code = retriever.look_at(path).code
     return answer_row(retriever, thumbnail(path), ("query",), code, retriever.query(path, 8, metric), heat=heat)
 

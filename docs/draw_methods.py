@@ -1,6 +1,6 @@
-"""Draws the sheets of docs/methods.md from the runs of `make compare`: python docs/draw_methods.py runs/compared
+"""Write the sheets of docs/methods.md from the runs of `make compare`: python docs/draw_methods.py runs/compared
 
-Every method paints the same generated faces, since the pictures that they learnt from may not be published.
+Every method decodes the same generated faces, since the training pictures may not be published.
 """
 
 from __future__ import annotations

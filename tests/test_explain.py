@@ -121,7 +121,7 @@ def test_the_index_keeps_directions_and_queries_go_along_them(tmp_path: Path, ti
     above, below = halves(tmp_path / "photos")
     Retriever.build(tmp_path / "photos", tmp_path / ".latent", model=tiny_bundle, workers=1).close()
     assert latent("direction").stdout == ""
-    assert "100% of others apart" in latent("direction", "above", "--with", above, "--without", below).stdout
+    assert "accuracy 100% on other pictures" in latent("direction", "above", "--with", above, "--without", below).stdout
     assert latent("direction").stdout.startswith("above: 40 pictures with, 40 without")
     start = below / "00.png"
     plain = latent("query", start, "-k", 10, "--format", "paths").stdout.splitlines()
