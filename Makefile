@@ -35,7 +35,7 @@ $(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
 	@$(PIP) -e '.[cpu,evaluate,features,heif,map,train,dev]'
 	@touch $@ $(VENV)/.searches
 
-demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, draw the hits
+demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, show the hits
 	@echo "== latent demo"
 	@$(BIN)/latent demo
 	@echo "(latent is $(BIN)/latent here; to have it at hand: . $(BIN)/activate)"
@@ -90,7 +90,7 @@ compare: $(VENV)/.tests  ## train and compare all methods: make compare FACES="a
 	@$(BIN)/latent benchmark $(FACES) --queries $(HELD_OUT) $(FACE_LABELS) -o runs/compared --preset slim-32 \
 	  --steps 3000 --seeds 3 $(foreach method,$(METHODS),--method $(method))
 
-figures: $(VENV)/.searches  ## draw the figures of docs/figures.md again
+figures: $(VENV)/.searches  ## render the figures of docs/figures.md again
 	@$(BIN)/python docs/draw_figures.py
 
 clean:  ## delete the environment and what the demo made

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from retrieval.copies.plan import Evidence, Group, Plan
 
 ABOUT = (
-    "Left: the picture to keep; below it, what the generator paints for the average code of its group. "
-    "Beside it its copies; below each, where it differs from the kept one (black: nowhere)."
+    "Left: the picture to keep. Below it: what the generator decodes from the average code of its group. "
+    "Right: its copies. Below each: where it differs from the kept picture (black: nowhere)."
 )
 
 

@@ -18,10 +18,10 @@ GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
 LINES_MOST = 400  # of a PNG: some hundred megabytes in memory
-ABOUT = "Above: the picture. Below: what the generator paints for its code, which is how the index sees it."
+ABOUT = "Top: the picture. Below it: what the generator decodes from its code, which is how the index sees it."
 ABOUT_HEAT = (
-    " Below that: where it differs from what is painted for the query; black nowhere, white most. "
-    "Under the query stands its realism, and what share of the collection is less strange than it."
+    " Below that: where this differs from the decoded query; black: nowhere, white: most. "
+    "Under the query: its realism, and the share of the collection that is less novel."
 )
 INK, PAPER, FAINT = "#1c1c1e", "#ffffff", "#77777c"
 
