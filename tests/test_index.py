@@ -198,7 +198,7 @@ def test_only_one_writer(tmp_path: Path) -> None:
 
 
 def test_no_index_and_no_database(tmp_path: Path) -> None:
-    with pytest.raises(NoIndex, match="no index at .*nowhere"):
+    with pytest.raises(NoIndex, match=r"no index at .*nowhere"):
         Store.open(tmp_path / "nowhere")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "catalog.db").write_bytes(b"not a database, certainly not" * 100)
