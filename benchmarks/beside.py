@@ -1,6 +1,6 @@
-"""What the benchmarks share: sides that take turns, one table for all, pictures of a photo's size.
+"""Shared by the benchmarks: alternating timing, one table format, pictures of a photo's size.
 
-Every figure is a ratio of two things that were measured in the same run, since machines differ and are shared.
+Every figure is a ratio of two measurements from the same run, since machines differ and are shared.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PROGRAM = str(Path(sys.executable).with_name("latent"))
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table: ``ratio`` of ours to what it is measured beside, and what it should be."""
+    """One line of a table: the ``ratio`` of ours to its baseline, and its target."""
 
     what: str
     ours: str
@@ -59,7 +59,7 @@ HEADINGS = ["what", "ours", "beside it", "ratio", "target", ""]
 
 
 def arguments_of(about: str | None, **options: tuple[int | str, str]) -> argparse.Namespace:
-    """The command line: ``options`` by name, each with its default and help, and where the table goes."""
+    """Parse the command line: ``options`` by name, each with its default and help, and where the table goes."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, text) in options.items():
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{text} [{default}]")
@@ -69,7 +69,7 @@ def arguments_of(about: str | None, **options: tuple[int | str, str]) -> argpars
 
 
 def tell(subject: str, lines: Sequence[Line], arguments: argparse.Namespace) -> None:
-    """Print the table; where it is asked for, write it as JSON and into the page, between the subject's marks."""
+    """Print the table; on request, write it as JSON and into the page, between the subject's marks."""
     rows = [HEADINGS, *(line.cells() for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     for row in rows:
@@ -98,7 +98,7 @@ def machine() -> str:
 
 
 def alternately(rounds: int, **sides: Callable[[], object]) -> dict[str, float]:
-    """Median seconds of each side, taking turns, each of them first as often as the others."""
+    """Median seconds of each side. The sides alternate, and each goes first equally often."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     names = list(sides)
     for turn in range(rounds):
@@ -110,7 +110,7 @@ def alternately(rounds: int, **sides: Callable[[], object]) -> dict[str, float]:
 
 
 def cpu_seconds(work: Callable[[], object], rounds: int = 3) -> float:
-    """Median processor seconds of ``work`` in this process."""
+    """Median CPU seconds of ``work`` in this process."""
     found = []
     for _ in range(rounds):
         start = time.process_time()
@@ -124,7 +124,7 @@ def latent(*words: str) -> None:
 
 
 def peak_mb(*words: str) -> float:
-    """The largest resident size of a command or of one of its processes."""
+    """Peak resident size of a command or of one of its processes, whichever is largest."""
     code = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
@@ -137,7 +137,7 @@ SIZES = {"0.1 MP": (400, 300), "2 MP": (1732, 1155), "12 MP": (4032, 3024)}
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int], suffix: str = ".jpg") -> list[Path]:
-    """Pictures of a photo's size with a photo's detail: enlarged samples of a model under fine noise."""
+    """Write pictures with a photo's size and detail: enlarged samples of a model with fine noise added."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     grain = rng.normal(0, 4, (size[1], size[0], 1)).astype(np.int16)
@@ -152,7 +152,7 @@ def make_photos(folder: Path, count: int, size: tuple[int, int], suffix: str = "
 
 
 def make_tiny(folder: Path, count: int) -> None:
-    """Pictures of a few pixels, no two alike, a thousand in a folder: many files at little cost."""
+    """Write distinct pictures of a few pixels, a thousand in each folder: many files at little cost."""
     rng = np.random.default_rng(0)
     for number in range(count):
         inner = folder / f"{number // 1000:03d}"

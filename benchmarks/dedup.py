@@ -1,13 +1,13 @@
-"""How well copies are found: planted ones of many kinds, beside perceptual hashes over the same files.
+"""How well `latent dedup find` finds planted copies of many kinds, compared with perceptual hashes of the same files.
 
-Pictures are samples of `faces-64`, which all show a face in the middle and so are hard to tell apart by a hash; or
-those of --photos. Of some of them copies are written, one kind of alteration each; all other pairs are wrong.
+The pictures are samples of `faces-64`, which all show a face in the middle and so are hard to tell apart by a hash; or
+those of --photos. Some of them get copies, each with one kind of alteration; all other pairs are wrong.
 
 * ours: `latent index build` and `latent dedup find`, with its own threshold, with and without --invariant mirror;
-* imagehash, imagededup, czkawka (its Python package): perceptual hashes with the distances that their documentation
-  names, where installed.
+* imagehash, imagededup, czkawka (its Python package), where installed: perceptual hashes with the distances that their
+  documentation names.
 
-Each runs in a process of its own, with its own peak of memory; latent's decoders are further processes.
+Each runs in its own process, so each has its own memory peak; latent's decoders are further processes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Result:
 
 
 def plant(folder: Path, originals: list[Image.Image], each: int) -> dict[frozenset[str], str]:
-    """Write originals and ``each`` copies of every kind; the true pairs with their kinds."""
+    """Write originals and ``each`` copies of every kind; return the true pairs with their kinds."""
     folder.mkdir(parents=True)
     for number, image in enumerate(originals):
         image.save(folder / f"{number:05d}.jpg", quality=95)
@@ -56,13 +56,13 @@ def plant(folder: Path, originals: list[Image.Image], each: int) -> dict[frozens
 
 
 def pairs_of(plan: Plan) -> Pairs:
-    """Every two of a group."""
+    """All pairs within each group."""
     groups = ((group.keep, *group.remove) for group in plan.groups)
     return {frozenset(pair) for group in groups for pair in itertools.combinations(group, 2)}
 
 
 def latent(folder: Path, invariant: Sequence[str]) -> Pairs:
-    """Index and plan, both from nothing."""
+    """Index and plan, both from scratch."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         Retriever.build(folder, Path(scratch) / "index", model=MODEL) as retriever,
@@ -91,7 +91,7 @@ def czkawka(folder: Path, most_bits: int) -> Pairs:
     from czkawka import ImageSimilarity
 
     with tempfile.TemporaryDirectory() as scratch:
-        os.environ["XDG_CACHE_HOME"] = scratch  # hashes of an earlier run would be read there
+        os.environ["XDG_CACHE_HOME"] = scratch  # else it would read the hashes of an earlier run
         finder = ImageSimilarity()
         finder.set_directories([folder])
         finder.set_similarity(most_bits)
@@ -100,7 +100,7 @@ def czkawka(folder: Path, most_bits: int) -> Pairs:
 
 
 def _hashed(folder: Path, hash_of: Callable[[Path], np.ndarray], most_bits: int) -> Pairs:
-    """Pairs of pictures whose hashes differ in no more bits."""
+    """Pairs of pictures whose hashes differ in at most ``most_bits`` bits."""
     paths = sorted(folder.iterdir())
     bits = np.stack([hash_of(path) for path in paths]).astype(np.float32)
     signs = 2 * bits - 1
@@ -120,17 +120,17 @@ PROGRAMS: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {
 
 
 def own_peak_mb() -> float:
-    """Of this program; what resource.getrusage says is the peak of whoever started it, where that is higher."""
+    """Peak memory of this process. ``resource.getrusage`` would give the parent's peak where that is higher."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmHWM"].split()[0]) / 1024
 
 
 def run(name: str, folder: Path) -> Result | None:
-    """One program, in a process of its own; None where it is not installed."""
+    """Run one program in its own process; None if it is not installed."""
     module, find, settings = PROGRAMS[name]
     try:
         import_module(module)
-    except Exception:  # not there, or without the torchvision that fits
+    except Exception:  # not installed, or without a matching torchvision
         return None
     start = time.perf_counter()
     found = find(folder, *settings)

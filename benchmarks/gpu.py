@@ -1,7 +1,9 @@
-"""Searching and encoding on a GPU, beside what its memory and the CPU allow. Needs the extra `gpu` and onnxruntime-gpu.
+"""Search and encoding on a GPU, compared with its memory bandwidth and the CPU.
 
-* exact search of one query and of 1,024 at once, beside reading all codes once at the bandwidth that a copy shows;
-* the encoder through ONNX Runtime's CUDA provider, beside the CPU's.
+Needs the extra `gpu` and onnxruntime-gpu.
+
+* exact search of one query and of 1,024 at once, compared with reading all codes once at the bandwidth of a copy;
+* the encoder on ONNX Runtime's CUDA provider, compared with the CPU's.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from retrieval import LatentError, load_model
 
 
 def bandwidth_bytes_per_s() -> float:
-    """Of the GPU's own memory: a large copy reads and writes."""
+    """Bandwidth of the GPU's own memory: a large copy reads and writes."""
     import torch
 
     source = torch.empty(2**30, dtype=torch.uint8, device="cuda")

@@ -1,9 +1,9 @@
-"""A guard for CI: two ratios that a slip would spoil many times over, with margins that a busy machine does not reach.
+"""A guard for CI: two ratios that a regression would multiply, with margins that a busy machine does not reach.
 
-* `index build` beside decoding the same files with as many workers and doing nothing else;
-* a cold query beside `import faiss`.
+* `index build` compared with only decoding the same files with as many workers;
+* a cold query compared with `import faiss`.
 
-Prints them, and exits with 1 beyond the margins.
+Prints the ratios and exits with 1 if one exceeds its margin.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How near `latent index build` stands to what decoding and encoding alone would take, and how it compares.
+"""How close `latent index build` comes to the cost of decoding and encoding alone, and how other tools compare.
 
-* limit: cores / (processor seconds to read and decode a picture at the scale that is needed + to encode it), both alone
-  on one thread;
-* usual loop: Pillow opens and resizes whole pictures, torch encodes them eagerly in float32, one after the other;
+* limit: cores / (CPU seconds to read and decode a picture at the scale that is needed + to encode it), each measured
+  alone on one thread;
+* usual loop: Pillow opens and resizes whole pictures, torch encodes them eagerly in float32, one step after the other;
 * imagehash, imagededup: perceptual hashes of the same files, where these packages are installed;
-* unchanged: a second run over a folder, beside `find -printf`;
-* memory: the largest process of a build over all small files, beside one over a hundredth of them.
+* unchanged: a second run over a folder, compared with `find -printf`;
+* memory: the largest process of a build over all small files, compared with one over a hundredth of them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from retrieval.pictures.workers import Task, decode
 
 MODEL = "photos-64"
 SHARE = {"0.1 MP": 10.0, "2 MP": 1.0, "12 MP": 0.2}  # of --pictures
-USUAL_MOST = 100  # files for the slow sides
+USUAL_MOST = 100  # files for the slow baselines
 
 
 def limit_per_s(paths: list[Path]) -> float:
-    """Pictures a second that all cores could decode and encode, if nothing else were to be done."""
+    """Pictures per second that all cores could decode and encode with no other work."""
     model = load_model(MODEL, "cpu")
     some = paths[:: max(1, len(paths) // 50)]
     decoding = cpu_seconds(lambda: [decode(Task(str(path)), model.image_size) for path in some]) / len(some)
@@ -51,7 +51,7 @@ def limit_per_s(paths: list[Path]) -> float:
 
 
 def encoding_s() -> float:
-    """Processor seconds to encode one picture on one thread."""
+    """CPU seconds to encode one picture on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -63,7 +63,7 @@ def encoding_s() -> float:
 
 
 def usual_loop(paths: list[Path]) -> Callable[[], None]:
-    """Whole pictures, a resize, and the same network in torch, one batch after the other."""
+    """Open whole pictures, resize them, and run the same network in torch, one batch after the other."""
     import torch
 
     from train.method import Method
@@ -84,7 +84,7 @@ def usual_loop(paths: list[Path]) -> Callable[[], None]:
 
 
 def peers(paths: list[Path]) -> dict[str, Callable[[], object]]:
-    """Hashing the same files with other tools, where they are installed."""
+    """Hash the same files with other tools, where they are installed."""
     sides: dict[str, Callable[[], object]] = {}
     if find_spec("imagehash"):
         import imagehash
@@ -92,7 +92,7 @@ def peers(paths: list[Path]) -> dict[str, Callable[[], object]]:
         sides["imagehash pHash"] = lambda: [imagehash.phash(Image.open(path)) for path in paths]
     try:
         from imagededup.methods import PHash
-    except Exception:  # not there, or without the torchvision that fits
+    except Exception:  # not installed, or without a matching torchvision
         return sides
     sides["imagededup PHash"] = lambda: [PHash(verbose=False).encode_image(str(path)) for path in paths]
     return sides
@@ -107,7 +107,7 @@ def bench_size(scratch: Path, name: str, suffix: str, count: int, rounds: int) -
     few = paths[:USUAL_MOST]
     sides = {"usual loop": usual_loop(few), **(peers(few) if suffix == ".jpg" else {})}
     seconds = alternately(rounds, build=_build(folder, scratch), part=_build(part, scratch), **sides)
-    steady = (count - count // 4) / (seconds["build"] - seconds["part"])  # what starting takes is in both
+    steady = (count - count // 4) / (seconds["build"] - seconds["part"])  # both include the start-up time
     limit, ours, kind = limit_per_s(paths), count / seconds["build"], f"{name} {suffix[1:].upper()}"
     lines = [
         Line(f"index build, {kind}, once it runs", f"{steady:,.0f}/s", f"limit {limit:,.0f}/s", steady / limit, 0.9),
@@ -131,7 +131,7 @@ def _build(folder: Path, scratch: Path) -> Callable[[], None]:
         shutil.rmtree(index, ignore_errors=True)
         latent("index", "build", str(folder), "--index", str(index), "--model", MODEL)
 
-    build()  # files into the system's memory
+    build()  # loads the files into the page cache
     return build
 
 

@@ -1,6 +1,6 @@
-"""All pairs of near codes, beside FAISS's own range search over the same blocks and nothing else; and their memory.
+"""All pairs of near codes, compared with FAISS's own range search alone over the same blocks; and their memory.
 
-Codes are those of a model's covariance, a hundredth of them copies with a little noise.
+The codes have the covariance of a model's codes; a hundredth of them are copies with a little noise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from structures import Cloud
 
 from index.joins import BLOCK, close_pairs
 
-WITHIN = 4.0  # of codes that are sqrt(128) = 11.3 long
+WITHIN = 4.0  # codes have length sqrt(128) = 11.3
 
 
 def peak_gb() -> float:
@@ -34,7 +34,7 @@ def main() -> None:
 
     def ours() -> None:
         found[0] = sum(len(pairs) for pairs in close_pairs(codes, WITHIN))
-        extra_gb[0] = extra_gb[0] or peak_gb() - before_gb  # of the first round, before FAISS had its own
+        extra_gb[0] = extra_gb[0] or peak_gb() - before_gb  # of the first round, before FAISS allocates its own
 
     def plain() -> None:
         blocks = [

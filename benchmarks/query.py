@@ -1,9 +1,9 @@
-"""What a question costs: a new process that answers one, beside `import torch`; and one more in a process that runs.
+"""What a query costs: in a new process, compared with `import torch`, and in a running process.
 
-* cold: `latent query` in a new process; where its time goes is shown by what its libraries alone take to import;
-* warm: `Retriever.query`, beside encoding the same file and searching the same FAISS index and nothing else;
-* batch: 1,024 codes at once, beside FAISS alone;
-* threads: eight that ask one searcher, each with a picture of its own and its hits decoded, beside one.
+* cold: `latent query` in a new process; the import times of its libraries show where the time goes;
+* warm: `Retriever.query`, compared with only encoding the same file and searching the same FAISS index;
+* batch: 1,024 codes at once, compared with FAISS alone;
+* threads: eight threads that query one searcher, each with its own picture and its hits decoded, compared with one.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def bench_cold(index: Path, query: Path, count: int, rounds: int) -> list[Line]:
 
 
 def searched(retriever: Retriever) -> Snapshot:
-    """What searches of the index read."""
+    """The snapshot that searches of the index read."""
     assert isinstance(retriever.index, Store)
     return retriever.index.cache("euclidean")
 
@@ -116,7 +116,7 @@ def bench_batch(retriever: Retriever, rounds: int) -> list[Line]:
 
 
 def bench_threads(retriever: Retriever, paths: list[Path], rounds: int) -> list[Line]:
-    """Eight threads that ask one searcher, each a picture of its own and the decoding of its hits."""
+    """Eight threads that query one searcher, each with its own picture and its hits decoded."""
 
     def ask(path: Path) -> None:
         retriever.decode(retriever.query(str(path), 10))

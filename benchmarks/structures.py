@@ -1,12 +1,12 @@
-"""What the structures find and cost at a million codes, and at ten.
+"""Recall and cost of the index structures at one million codes and at ten million.
 
 Codes are drawn from a normal distribution with the covariance of a shipped encoder's codes, and standardized: a cloud
-without clumps, which is the hardest case that real pictures come near to. At a million everything goes through an index
-(catalog, cache, ranking by exact codes); at ten the cache alone is built, from codes that are drawn on the way.
+without clusters, the hardest case that real pictures come close to. At one million, everything goes through an index
+(catalog, cache, ranking by exact codes); at ten million, only the cache is built, from codes drawn on the fly.
 
-* recall@10, and how many codes are compared in full for one query: exact search compares all;
+* recall@10, and how many codes are compared exactly for one query (exact search compares all);
 * the same for FAISS's inverted lists without quantization, with a tenth of the codes compared;
-* time of one query and of many at once, memory, and adding and removing a hundredth.
+* time of one query and of many at once, memory, and the time to add and remove a hundredth.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MODEL, BATCH = "photos-64", 10_000
 
 
 class Cloud:
-    """Draws codes like those of a model."""
+    """A distribution of codes like those of a model."""
 
     def __init__(self) -> None:
         model = load_model(MODEL)
@@ -135,7 +135,7 @@ def bench_index(folder: Path, cloud: Cloud, count: int, queries: int) -> list[Li
 
 
 def bench_lists(cloud: Cloud, count: int, queries: int) -> list[Line]:
-    """FAISS's inverted lists over float32 codes: what they find with a tenth of the codes compared."""
+    """FAISS's inverted lists over float32 codes: their recall with a tenth of the codes compared."""
     xb = np.concatenate([codes for _, codes in cloud.batches(count)])
     xb /= np.linalg.norm(xb, axis=1, keepdims=True)
     xq, dim, lists = cloud.draw(queries, 2), xb.shape[1], 2 ** round(np.log2(4 * np.sqrt(count)))

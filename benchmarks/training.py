@@ -1,13 +1,12 @@
-"""How fast a training step is, beside the reference's in the same run.
+"""How fast a training step is, compared with the reference's in the same run.
 
-* ours: two passes of E, in the precision that the device multiplies in, compiled on a GPU;
+* ours: two passes of E, in the device's native precision, compiled on a GPU;
 * three passes: the reference's joint loss, E(x), E(G(z)) and E(sg G(z)), otherwise as ours but never compiled;
 * reference: three passes, float32, eager: what a port of the reference does;
-* loader: batches of decoded pictures alone, ready for a step.
+* loader: only batches of decoded pictures, ready for a step.
 
-Optimizer and average are part of the first three. The share of the peak is (multiplications and additions of a step) /
-time / (those of a large matrix product in the same precision, measured here). Medians of rounds in which the sides take
-turns.
+The first three include the optimizer and the average. The share of the peak is (FLOPs of a step) / time / (FLOP/s of a
+large matrix product in the same precision, measured here). Times are medians of rounds in which the sides alternate.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from train.step import Trainer
 
 
 def three_pass_step(state: State, device: torch.device, pixels: np.ndarray) -> None:
-    """One update by the reference's joint loss and one backward pass."""
+    """One update with the reference's joint loss and one backward pass."""
     encoder, generator = state.model.encoder, state.model.generator
     x, z = to_signed(pixels, device), latents(state.recipe, state.step, device)
     state.optimizer.zero_grad(set_to_none=True)
@@ -60,7 +59,7 @@ def synchronised_s(device: torch.device, work: Callable[[], None]) -> float:
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
-    """Multiplications and additions a second of a large matrix product."""
+    """FLOP/s (multiplications and additions) of a large matrix product."""
     side = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=device, dtype=getattr(torch, precision)) for _ in range(2))
     product: list[Tensor] = [a @ b]
@@ -72,10 +71,10 @@ def peak_flops(device: torch.device, precision: str) -> float:
 
 
 def step_flops(recipe: Recipe) -> float:
-    """Multiplications and additions of one of our steps, from those of one forward pass.
+    """FLOPs (multiplications and additions) of one of our steps, from those of one forward pass.
 
-    A backward pass costs as much for the weights and as much for the inputs. E: real pictures 3, generated ones 4,
-    since their inputs' slopes are needed for both losses; G: 3.
+    The backward pass costs one forward pass for the weights and one for the inputs. In forward passes, E costs 3 for
+    real pictures and 4 for generated ones, since both losses need the gradients at their inputs; G costs 3.
     """
     model = new_method(recipe).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as of_encoder:
@@ -93,7 +92,7 @@ def noise(recipe: Recipe) -> np.ndarray:
 def measure(recipe: Recipe, device: torch.device, rounds: int, steps: int) -> list[Line]:
     precision, pixels = pick_precision("auto", device), noise(recipe)
     states = [checkpoint.new_state(recipe, device, kind) for kind in (precision, precision, "float32")]
-    trainer = Trainer(states[0], device, Processes())  # the only one that is compiled
+    trainer = Trainer(states[0], device, Processes())  # only this one is compiled
     batches = brought_near(CachedPictures(np.repeat(pixels, 64, axis=0)), device).batches(
         shuffled(64 * len(pixels), recipe, 0)
     )

@@ -1,4 +1,4 @@
-"""A classifier on codes: python docs/classify.py TRAIN TEST [MODEL]; both hold a folder of pictures for each class."""
+"""A classifier on codes: python docs/classify.py TRAIN TEST [MODEL]; both hold a folder of pictures per class."""
 
 import sys
 from pathlib import Path

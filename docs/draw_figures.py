@@ -1,9 +1,9 @@
-"""Write the figures of docs/figures.md again, with the shipped models.
+"""Redraw the figures of docs/figures.md with the shipped models.
 
     python docs/draw_figures.py [--pictures FOLDER] [-o docs/figures]
 
-The papers show photographs. The licence of the training faces does not allow that here. So without a FOLDER of
-your own, the pictures that are indexed, queried and reconstructed are samples of the generator.
+The papers show photographs. The licence of the training faces does not allow that here. So without --pictures, the
+pictures that are indexed, queried and reconstructed are samples of the generator.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ QUERIES = 2
 
 
 def library(model: Model, folder: Path) -> None:
-    """Samples as JPEG files, to be indexed like anybody's pictures."""
+    """Write samples as JPEG files, to be indexed like any pictures."""
     folder.mkdir(parents=True)
     for number, pixels in enumerate(model.sample(LIBRARY, seed=11)):
         Image.fromarray(pixels).save(folder / f"{number:04d}.jpg", quality=92)
 
 
 def draw(model: Model, pictures: Path, target: Path) -> None:
-    """All figures of one model."""
+    """Draw all figures of one model."""
     target.mkdir(parents=True, exist_ok=True)
     samples = [Cell(pixels, (), ()) for pixels in model.sample(33, seed=5)]
     write(target / "samples.png", sheet_png([SheetRow(samples[0], samples[1:])]))
@@ -64,7 +64,7 @@ def draw(model: Model, pictures: Path, target: Path) -> None:
 
 
 def _as_jpeg(drawn: Path, shrink: int) -> None:
-    """In a fifth of the room, which every clone of the project takes."""
+    """Convert to JPEG, a fifth of the size, since every clone of the project downloads it."""
     with Image.open(drawn) as picture:
         small = picture.convert("RGB").resize((picture.width // shrink, picture.height // shrink))
         small.save(drawn.with_suffix(".jpg"), quality=88)

@@ -28,7 +28,7 @@ def main() -> None:
     side = next(iter(models.values())).image_size
     faces = load_model("faces-64").sample(SHOWN, seed=3)
     for path in draw_methods(models, np.stack([square(face, side) for face in faces]), FIGURES):
-        with Image.open(path) as sheet:  # a tenth of the PNG's size, for pictures that were enlarged from 32 px
+        with Image.open(path) as sheet:  # a JPEG is a tenth of the PNG; pictures were enlarged from 32 px
             sheet.save(FIGURES / f"methods-{path.stem}.jpg", quality=80)
         path.unlink()
 
