@@ -1,1 +1,1 @@
-"""How a model comes to be. The only room that imports torch."""
+"""Training of models. The only room that imports torch."""

@@ -1,6 +1,6 @@
-"""The games between a critic and a generator, in one convention: a score is low for real, high for generated.
+"""The adversarial losses of a critic and a generator, in one convention: a score is low for real, high for generated.
 
-Papers that score the other way round are met by D = -score. Everything is (n,) -> (n,), in float32 at least.
+For papers with the opposite sign, D = -score. All losses map (n,) -> (n,), in float32 at least.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ PENALTY_WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class Adversary:
-    """``critic(real, fake, distance)`` is what the critic minimises, ``generator(fake)`` what the generator does.
+    """The critic minimises ``critic(real, fake, distance)``, the generator minimises ``generator(fake)``.
 
-    ``distance`` (n,) is the one between each real and each generated picture; only GAN-QP looks at it.
+    ``distance`` (n,) is that between the i-th real and the i-th generated picture; only GAN-QP uses it.
     """
 
     critic: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -48,7 +48,7 @@ def critic_hinge(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
 
 
 def critic_wasserstein(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
-    """D(x') - D(x), to which ``gradient_penalty`` belongs (Gulrajani et al., arXiv 1704.00028, eq. 3)."""
+    """D(x') - D(x); needs ``gradient_penalty`` as well (Gulrajani et al., arXiv 1704.00028, eq. 3)."""
     return real - fake
 
 
@@ -64,7 +64,7 @@ ADVERSARIES = {
 def gradient_penalty(score: Callable[[Tensor], Tensor], x: Tensor, fake: Tensor, u: Tensor) -> Tensor:
     """10 (|grad D(v)| - 1)^2 at v = u x + (1 - u) x', u (n, 1) uniform: (n,) (Gulrajani et al., eq. 3).
 
-    The critic must treat each picture alone: with BatchNorm the gradient is not its own.
+    The critic must treat each picture alone: with BatchNorm, a picture's gradient depends on the whole batch.
     """
     u = u[:, :, None, None].to(x.dtype)
     between = (u * x + (1 - u) * fake).detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""What a run must keep to go on to the same bits."""
+"""Checkpoints: all that a run needs to resume bit for bit."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class State:
     budget: Budget | None = None  # of the last session
 
     def follow(self) -> None:
-        """One update of the average: of weights and of BatchNorm's statistics, debiased by a warm-up of its decay.
+        """Update the average of weights and of BatchNorm's statistics; a warm-up of the decay removes the bias.
 
-        After n updates the decay is min(decay, (1 + n) / (10 + n)), so the random start is forgotten at once. torch's
-        AveragedModel counts its updates on the device, which has to be waited for; this counts steps.
+        After n updates the decay is min(decay, (1 + n) / (10 + n)), so the average forgets the random start at once.
+        torch's AveragedModel counts its updates on the device, which forces a wait; this counts steps.
         """
         n, decay = self.step, self.recipe.ema_decay
         weight = 1 - min(decay, (1 + n) / (10 + n)) if n else 1.0
@@ -63,7 +63,7 @@ def new_state(recipe: Recipe, device: torch.device, precision: str) -> State:
 
 
 def save(state: State, run: Path) -> None:
-    """Write the checkpoint, unless a weight is no longer finite: then the last good one stays."""
+    """Write the checkpoint; if a weight is not finite, keep the last good one instead."""
     if not all(math.isfinite(float(p.sum())) for p in state.model.state_dict().values()):
         return
     content = {
@@ -76,7 +76,7 @@ def save(state: State, run: Path) -> None:
         "average": state.average.state_dict(),
         "optimizer": state.optimizer.state_dict(),
     }
-    with replacing(run / CHECKPOINT) as part, open(part, "wb") as file:  # of a path torch would keep the random name
+    with replacing(run / CHECKPOINT) as part, open(part, "wb") as file:  # torch would store the random name of a path
         torch.save(content, file)
 
 
@@ -84,7 +84,7 @@ def load(run: Path, device: torch.device) -> State:
     """The state of the last checkpoint.
 
     Raises:
-        TrainingError: there is none, or it cannot be read.
+        TrainingError: there is no checkpoint, or it cannot be read.
     """
     path = run / CHECKPOINT
     if not path.exists():
@@ -97,7 +97,7 @@ def load(run: Path, device: torch.device) -> State:
         state.optimizer.load_state_dict(content["optimizer"])
     except TrainingError:
         raise
-    except Exception as error:  # a damaged file surfaces as anything, from zip errors to KeyError
+    except Exception as error:  # a damaged file can raise anything, from zip errors to KeyError
         raise TrainingError(f"{path} cannot be read ({error})", "checkpoint_damaged", run=run) from error
     state.step, state.elapsed_s = content["step"], content["elapsed_s"]
     state.budget = Budget(**content["budget"]) if content.get("budget") else None  # older checkpoints have none

@@ -1,4 +1,4 @@
-"""Several methods on the same pictures, with the same budget, shapes and dimension, in one table."""
+"""Comparison of several methods on the same pictures, with the same budget, shapes and dimensions, in one table."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from train.recipe import Budget, Recipe, changed, defaults_of, read_recipe
 from train.session import BUNDLE, Setting, new_run, resumed_run, run_session
 from train.settings import parse
 
-GIVEN = ("method", "classes", "image_size", "seed")  # by the comparison, the same or in turn for all its lines
+GIVEN = ("method", "classes", "image_size", "seed")  # set by the comparison, not by an entry
 RESULT = "result.json"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 3000
-JUDGED = 2000  # held-out pictures and samples that another model looks at
+JUDGED = 2000  # held-out pictures and samples that another model encodes
 SHOWN = 10  # pictures of each method on a sheet
 
 Marks = dict[str, float]
@@ -41,23 +41,23 @@ Marks = dict[str, float]
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: a recipe under the words that asked for it."""
+    """A line of the table: a recipe, named by the words that requested it."""
 
     name: str
     recipe: Recipe
 
 
 def compared_by_default() -> list[str]:
-    """The methods that encode, learn without labels, and do not take hours to draw what is looked at."""
+    """The methods that encode, train without labels, and do not need hours to generate their pictures."""
     classes = {name: method_class(name) for name in method_names()}
     return [name for name, one in classes.items() if one.has_encoder and not (one.needs_labels or one.paints_slowly)]
 
 
 def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
-    """``METHOD`` or ``METHOD:setting=value,...`` as a recipe that is ``base`` otherwise.
+    """Parse ``METHOD`` or ``METHOD:setting=value,...`` into a recipe that otherwise equals ``base``.
 
     Raises:
-        TrainingError: no such method or setting, or a value that cannot be.
+        TrainingError: no such method or setting, or an invalid value.
     """
     method, _, rest = words.partition(":")
     changes: dict[str, Any] = {"method": method}
@@ -75,7 +75,7 @@ def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:
 
 
 def split(pictures: Labelled, seed: int = 0) -> tuple[Labelled, Labelled]:
-    """A gallery to learn from, and held-out queries: a tenth, 3,000 at most."""
+    """A gallery to train on, and held-out queries: a tenth of the pictures, 3,000 at most."""
     order = np.random.default_rng(seed).permutation(len(pictures))
     held_out = min(HELD_OUT_MOST, int(HELD_OUT_SHARE * len(pictures)))
     return pictures.rows(np.sort(order[held_out:])), pictures.rows(np.sort(order[:held_out]))
@@ -83,7 +83,7 @@ def split(pictures: Labelled, seed: int = 0) -> tuple[Labelled, Labelled]:
 
 @dataclass
 class Comparison:
-    """Runs entries one after another into ``folder``; what is done already is read from there."""
+    """Runs entries one after another into ``folder``; finished runs are read from there."""
 
     exam: Exam
     folder: Path
@@ -92,10 +92,10 @@ class Comparison:
     say: Callable[[str], None] = lambda text: None
 
     def run(self, entries: Sequence[Entry], seeds: Sequence[int], hooks: Hooks) -> dict[str, list[Marks]]:
-        """Marks of each entry, one for each seed, controls first.
+        """The marks of each entry, one for each seed, controls first.
 
         Raises:
-            TrainingError: a run with other settings lies in the folder, or a training failed.
+            TrainingError: the folder has a run with other settings, or a training failed.
         """
         self._check_it_is_the_same(entries[0].recipe)
         table = {name: [marks] for name, marks in self._of_controls(entries[0].recipe).items()}
@@ -105,7 +105,7 @@ class Comparison:
         return table
 
     def _check_it_is_the_same(self, recipe: Recipe) -> None:
-        """Whether what lies in the folder already answers the same questions about the same pictures."""
+        """Check that the folder's earlier results use the same measures on the same pictures."""
         exam, digest = self.exam, hashlib.sha256()
         for part in (exam.gallery, exam.queries):
             digest.update(repr(sorted((task.path, task.offset) for task in part.sources)).encode(errors="replace"))
@@ -170,14 +170,14 @@ class Comparison:
         return dict(json.loads(path.read_text()))
 
     def draw(self, entries: Sequence[Entry], seed: int) -> Iterator[Path]:
-        """Sheets of each method's samples, and of held-out pictures above their reconstructions."""
+        """Draw sheets of each method's samples, and of held-out pictures above their reconstructions."""
         queries = self.exam.queries.pixels
         models = {one.name: load_model(self.folder / run_name(one.name, seed) / BUNDLE, "cpu") for one in entries}
         return draw_methods(models, queries[np.linspace(0, len(queries) - 1, SHOWN).astype(int)], self.folder)
 
 
 def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> Iterator[Path]:
-    """``samples.png``, and ``reconstructions.png`` with ``originals`` above what each model makes of them."""
+    """Write ``samples.png``, and ``reconstructions.png`` with ``originals`` above each model's reconstructions."""
     samples, repainted = [], []
     for name, model in models.items():
         caption = tuple(filter(None, name.split(":")))
@@ -185,7 +185,7 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
         samples.append(SheetRow(drawn[0], drawn[1:]))
         if model.has_encoder:
             codes = model.encode_squares(originals).codes
-            pairs = zip(originals, model.decode(codes, model.decode_scale), strict=True)  # as the table measures them
+            pairs = zip(originals, model.decode(codes, model.decode_scale), strict=True)  # as measured for the table
             cells = [Cell(real, [made], caption if not n else ()) for n, (real, made) in enumerate(pairs)]
             repainted.append(SheetRow(cells[0], cells[1:]))
     for name, rows in (("samples", samples), ("reconstructions", repainted)):
@@ -194,7 +194,7 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
 
 
 def seen_by_another(model: Model, queries: Pixels) -> Marks:
-    """Density and coverage of a model's samples in the space of one that took no part: the same for all methods."""
+    """Density and coverage of a model's samples in the codes of an independent model, the same for all methods."""
     judge, count = load_model(DEFAULT_MODEL, "cpu"), min(len(queries), JUDGED)
     density, coverage = density_and_coverage(
         judge.encode(at_random(queries, count)), judge.encode(model.sample(count, seed=12345))
@@ -224,7 +224,7 @@ def mean_marks(table: dict[str, list[Marks]]) -> dict[str, Marks]:
 
 
 def as_markdown(table: dict[str, list[Marks]], columns: dict[str, str]) -> str:
-    """One line for each method, one column for each of ``columns``; of several seeds the mean (lowest-highest)."""
+    """One line per method, one column for each of ``columns``; with several seeds, the mean (lowest-highest)."""
     lines = ["| method | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, runs in table.items():
         cells = [_cell([marks[measure] for marks in runs if measure in marks]) for measure in columns.values()]
@@ -241,7 +241,7 @@ def _cell(values: Sequence[float]) -> str:
 
 
 def columns_of(exam: Exam) -> dict[str, str]:
-    """Headings of the comparison's table, and the measures below them."""
+    """Headings of the comparison's table, each with its measure."""
     side = exam.gallery.pixels.shape[1]
     columns = {}
     for kind in exam.classes:

@@ -1,4 +1,4 @@
-"""What costs nothing, to hold a code against: pixels, their principal components, an untrained encoder, a hash."""
+"""Controls that need no training, to compare codes with: pixels, their PCA, an untrained encoder, a hash."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Describe = Callable[[Pixels], Array]
 
 
 def controls(gallery: Pixels, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, Describe]:
-    """The controls of a model of ``latent_dim`` numbers, with torch an untrained encoder of its recipe too."""
+    """The controls of a model of ``latent_dim`` dimensions; with ``recipe`` and torch, also its untrained encoder."""
     describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, latent_dim)}
     if find_spec("torch") is not None and recipe is not None:
         describers["random encoder"] = _random_encoder(recipe, gallery)
@@ -32,10 +32,10 @@ def _flat(pictures: Pixels) -> Array:
 
 
 def _principal_components(gallery: Pixels, dim: int) -> dict[str, Describe]:
-    """PCA of pixels, each number divided by the root of its standard deviation, or by all of it.
+    """PCA of pixels, each component divided by the root of its standard deviation, or by the standard deviation.
 
-    Whitened fully it ranks as ZCA cut to as many components does, which is the same but for a rotation. Fitted on 5,000
-    pictures. Of n pictures the n-th component is rounding alone.
+    Full whitening ranks as ZCA with as many components does, since the two differ by a rotation. Fitted on 5,000
+    pictures. With n pictures, the n-th component is only rounding error.
     """
     from sklearn.decomposition import PCA
 

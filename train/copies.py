@@ -1,4 +1,4 @@
-"""Altered copies of pictures, of stated kinds and strengths, and a perceptual hash that looks for them too."""
+"""Altered copies of pictures, of given kinds and strengths, and a perceptual hash that also looks for them."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def original(task: Task) -> Image.Image:
 
 
 def altered(picture: Image.Image, size_px: int) -> dict[str, Pixels]:
-    """A picture altered in each way in its own size, then cut and scaled as every picture is: uint8 (s, s, 3) each."""
+    """Alter a picture in each way at its own size, then crop and scale it as usual: uint8 (s, s, 3) each."""
     return {name: square(np.asarray(alter(picture)), size_px) for name, alter in ALTERATIONS.items()}
 
 
 def difference_hash(pictures: Pixels) -> npt.NDArray[np.float32]:
-    """dHash: is each of 8x8 grey values brighter than its right neighbour? (n, 64) of -1 and 1.
+    """dHash: whether each of 8x8 grey values is brighter than its right neighbour, (n, 64) of -1 and 1.
 
-    Half the squared distance of two is twice the Hamming distance, so hashes rank as codes do.
+    Half the squared distance of two hashes is twice their Hamming distance, so hashes rank as codes do.
     """
     bits = []
     for pixels in pictures:

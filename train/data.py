@@ -1,7 +1,7 @@
-"""Pictures to learn from: decoded once into a memory-mapped uint8 array, or streamed where that would be too big.
+"""Training pictures: decoded once into a memory-mapped uint8 array, or streamed if that would be too big.
 
-The order of pictures, their mirroring and the latents z are functions of (seed, step) alone, so that a run
-which is resumed sees exactly what an undisturbed one would have seen.
+The order of pictures, their mirroring and the latents z depend only on (seed, step), so a resumed run sees exactly
+what an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from retrieval.progress import OnProgress
 from train.recipe import Recipe
 from train.sources import ClassOf, find_sources
 
-CACHE_VERSION = 1  # to be raised when the recipe in retrieval.pictures.decode changes what a picture becomes
-GPU_SHARE = 0.3  # of a GPU's free memory that pictures may take
+CACHE_VERSION = 1  # increase it when retrieval.pictures.decode changes its output
+GPU_SHARE = 0.3  # of a GPU's free memory that pictures may use
 MIRROR_STREAM, LATENT_STREAM, ORDER_STREAM, METHOD_STREAM = 1, 2, 3, 4  # independent random streams of one seed
 
 Labels = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Examples:
-    """``pixels`` uint8 (b, s, s, 3) and ``labels`` (b,), numbers of classes, -1 where a picture has none."""
+    """``pixels`` uint8 (b, s, s, 3) and ``labels`` (b,), class indices, -1 where a picture has none."""
 
     pixels: Pixels | Tensor
     labels: Labels
@@ -57,7 +57,7 @@ class Pictures(Protocol):
 
 
 class CachedPictures:
-    """All pictures, decoded: ``pixels`` uint8 (n, s, s, 3), mapped from the disk; without ``labels``, all have none."""
+    """All pictures, decoded: ``pixels`` uint8 (n, s, s, 3), memory-mapped; without ``labels``, no picture has one."""
 
     def __init__(self, pixels: Pixels, labels: Labels | None = None) -> None:
         self.pixels = pixels
@@ -72,7 +72,7 @@ class CachedPictures:
 
 
 class DevicePictures:
-    """Decoded pictures in the memory of the device that learns from them, so that no step waits for a copy."""
+    """Decoded pictures in the memory of the training device, so that no step waits for a copy."""
 
     def __init__(self, pictures: CachedPictures, device: torch.device) -> None:
         self.pixels = torch.from_numpy(np.array(pictures.pixels)).to(device)
@@ -88,7 +88,7 @@ class DevicePictures:
 
 
 def brought_near(pictures: Pictures, device: torch.device) -> Pictures:
-    """The pictures on the device itself where it is a GPU with room to spare; else as they are."""
+    """Move the pictures to the device if it is a GPU with enough free memory; else return them unchanged."""
     if device.type != "cuda" or not isinstance(pictures, CachedPictures):
         return pictures
     free_bytes, _ = torch.cuda.mem_get_info(device)
@@ -107,7 +107,7 @@ def no_labels(count: int) -> Labels:
 
 @dataclass(frozen=True)
 class StreamedPictures:
-    """Pictures that are decoded each time they are needed, by worker processes that run ahead of the training."""
+    """Pictures that worker processes decode each time they are needed, ahead of the training."""
 
     sources: list[Task]
     labels: Labels
@@ -135,7 +135,7 @@ class StreamedPictures:
 
 
 def _fill_gaps(batch: list[Decoded], labels: Labels) -> Examples:
-    """A picture that cannot be decoded is stood in for by others of its batch, always by the same ones."""
+    """Replace a picture that cannot be decoded by another of its batch, always the same one."""
     good = [(one.pixels, label) for one, label in zip(batch, labels, strict=True) if one.pixels is not None]
     if not good:
         raise TrainingError(f"none of {len(batch)} files could be decoded; the first: {batch[0].reason}")
@@ -154,13 +154,13 @@ def open_pictures(
     label_of: ClassOf | None = None,
     only_labelled: bool = False,
 ) -> Pictures:
-    """Pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` where all of them fit ``budget_bytes``.
+    """Open the pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` if all of them fit ``budget_bytes``.
 
-    ``left_out``, a run's own folder, is not learnt from where it lies inside them. ``label_of`` tells the number of
-    a picture's class; with ``only_labelled`` pictures without one are left out.
+    ``left_out``, a run's own folder, is skipped if it is inside them. ``label_of`` gives a picture's class index;
+    with ``only_labelled``, pictures without one are left out.
 
     Raises:
-        TrainingError: nothing there, or fewer than two pictures could be decoded.
+        TrainingError: no pictures were found, or fewer than two could be decoded.
     """
     sources = find_sources(paths, left_out)
     if label_of and only_labelled:
@@ -185,7 +185,7 @@ def _labels(sources: list[Task], label_of: ClassOf | None) -> Labels:
 
 
 def _fingerprint(sources: list[Task], size_px: int) -> str:
-    """Changes whenever a file of the set, the size or the recipe does."""
+    """A hash that changes whenever a file of the set, the size or the decoding does."""
     digest = hashlib.sha256(f"{CACHE_VERSION} {size_px}".encode())
     for source in sources:
         facts = os.stat(source.path)
@@ -207,7 +207,7 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
                 file.write(decoded.pixels.tobytes())
                 good += 1
             on_progress(done, len(sources))
-        file.seek(0)  # the header is padded, so the true count takes the same room
+        file.seek(0)  # the header is padded, so the true count has the same length
         np.lib.format.write_array_header_1_0(file, _header((good, *shape[1:])))
         if file.tell() != start:
             raise AssertionError("the array's header changed its length")
@@ -216,7 +216,7 @@ def _fill_cache(cached: Path, sources: list[Task], size_px: int, workers: int | 
 
 
 def _refusals(cached: Path) -> Path:
-    """What could not be decoded, and why."""
+    """The file that lists the pictures that could not be decoded, and why."""
     return cached.with_suffix(".npy.refused.json")
 
 
@@ -250,7 +250,7 @@ def to_signed(pixels: Pixels | Tensor, device: torch.device) -> Tensor:
 
 
 def mirrored(x: Tensor, recipe: Recipe, step: int, rank: int = 0, world: int = 1) -> Tensor:
-    """Turn each picture into its mirror image with probability 1/2."""
+    """Mirror each picture with probability 1/2."""
     flips = Draws(recipe, MIRROR_STREAM, step, x.device, rank, world).uniform(1)[:, 0] < 0.5
     return torch.where(flips[:, None, None, None], x.flip(3), x)
 
@@ -261,7 +261,7 @@ def latents(recipe: Recipe, step: int, device: torch.device, rank: int = 0, worl
 
 
 class Draws:
-    """Random numbers of one step: the same for a picture, however many processes share the batch."""
+    """Random numbers of one step: a picture gets the same ones however many processes share the batch."""
 
     def __init__(
         self, recipe: Recipe, stream: int, step: int, device: torch.device, rank: int = 0, world: int = 1

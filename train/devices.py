@@ -1,4 +1,4 @@
-"""Where a training runs: one process or several, on which device, in which precision."""
+"""Where a training runs: its processes, device and precision."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = timedelta(hours=12)  # the others wait while the first process decode
 
 @dataclass(frozen=True)
 class Processes:
-    """This process' place among those that ``torchrun`` started; alone by default."""
+    """This process' rank among those that ``torchrun`` started; alone by default."""
 
     rank: int = 0
     world: int = 1
@@ -29,7 +29,7 @@ class Processes:
 
 
 def join_processes(device_name: str) -> Processes:
-    """Meet the other processes that ``torchrun`` started, if it did."""
+    """Join the process group of ``torchrun``, if it started this process."""
     if "RANK" not in os.environ:
         return Processes()
     on_gpus = device_name != "cpu" and torch.cuda.is_available()
@@ -38,16 +38,16 @@ def join_processes(device_name: str) -> Processes:
 
 
 def leave_processes(processes: Processes) -> None:
-    """Part from the others in order: a process that ends with its connections open may be aborted."""
+    """Leave the process group: a process that exits with open connections may be aborted."""
     if processes.world > 1:
         dist.destroy_process_group()
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """``auto`` takes a GPU where there is one.
+    """The device called ``name``; ``auto`` takes a GPU if there is one.
 
     Raises:
-        TrainingError: a GPU was asked for, and torch sees none.
+        TrainingError: a GPU was requested, but torch finds none.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("torch sees no GPU here", "no_cuda")
@@ -58,7 +58,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """``auto`` takes bfloat16 where the hardware multiplies in it."""
+    """The precision called ``name``; ``auto`` takes bfloat16 if the hardware multiplies in it."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -67,7 +67,7 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def agree(wish: bool, processes: Processes, device: torch.device) -> bool:
-    """All processes stop at the same step, as soon as one of them wants to."""
+    """Whether any process has this wish, so that all of them stop at the same step."""
     if processes.world == 1:
         return wish
     wishes = torch.tensor([float(wish)], device=device)
@@ -76,7 +76,7 @@ def agree(wish: bool, processes: Processes, device: torch.device) -> bool:
 
 
 def share_gradients(module: nn.Module, processes: Processes) -> None:
-    """Replace each process' gradients by the mean over all processes, in one message."""
+    """Replace each process' gradients with the mean over all processes, in one message."""
     if processes.world == 1:
         return
     gradients = [p.grad for p in module.parameters() if p.grad is not None]
@@ -88,7 +88,7 @@ def share_gradients(module: nn.Module, processes: Processes) -> None:
 
 
 def agree_on_time(elapsed_s: float, processes: Processes, device: torch.device) -> float:
-    """Clocks differ; the first process' clock counts."""
+    """The first process' elapsed time, for all processes, since clocks differ."""
     if processes.world == 1:
         return elapsed_s
     clock = torch.tensor([elapsed_s], device=device, dtype=torch.float64)

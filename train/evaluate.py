@@ -1,6 +1,6 @@
-"""How good a model's codes are, always beside controls that cost nothing, in one table.
+"""How good a model's codes are, compared in one table with controls that need no training.
 
-Without torch, but for the randomly initialised encoder.
+Only the randomly initialised encoder needs torch.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from train.measures import (
 )
 
 CODE = "code"
-FEWEST = 6  # pictures of each part: density looks at the fifth nearest other
-PROBE_DIM = 1024  # descriptors of more numbers get no linear probe
-GENERATED, SLOWLY = 2000, 64  # samples; of models that paint pixel by pixel
+FEWEST = 6  # pictures of each part: density uses the fifth nearest other picture
+PROBE_DIM = 1024  # descriptors with more dimensions get no linear probe
+GENERATED, SLOWLY = 2000, 64  # samples; of models that generate pixel by pixel
 
 Interval = tuple[float, float, float]
 """Mean and the ends of its 95% interval."""
@@ -47,7 +47,7 @@ Interval = tuple[float, float, float]
 
 @dataclass
 class Report:
-    """``table[descriptor][measure]``, and figures of generation that have no control."""
+    """``table[descriptor][measure]``, and the measures of generation, which have no control."""
 
     model: str
     gallery: int
@@ -60,22 +60,22 @@ class Report:
 
 
 def _places(pictures: Labelled) -> set[tuple[str, int]]:
-    """Where the pictures lie: the file, whatever its name, and the place in it."""
+    """The places of the pictures: the resolved file, and the offset in it."""
     files = {task.path: os.path.realpath(task.path) for task in pictures.sources}
     return {(files[task.path], task.offset) for task in pictures.sources}
 
 
 @dataclass(frozen=True)
 class Exam:
-    """The questions that every descriptor is asked.
+    """The measures that every descriptor is evaluated by.
 
-    ``numeric`` names the kinds of label that are numbers; of the others each value is a class. ``copies`` pictures of
-    the gallery are altered and looked for among all of it, 0 for none.
+    ``numeric`` names the kinds of label that are numbers; in the others, each value is a class. ``copies`` pictures of
+    the gallery are altered and searched for in the whole gallery, 0 for none.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
-        TrainingError: fewer than ``FEWEST`` pictures in one part, a picture in both, or labels that do not fit: of one
-            class, missing in one part, no numbers.
+        TrainingError: fewer than ``FEWEST`` pictures in one part, a picture in both, or unsuitable labels: only one
+            class, missing in one part, not numbers.
     """
 
     gallery: Labelled
@@ -144,7 +144,7 @@ class Exam:
 
     @cached_property
     def _copied(self) -> tuple[np.ndarray, dict[str, Pixels]]:
-        """Rows of the gallery, and each of them altered in every way."""
+        """Rows of the gallery, and their pictures altered in each way."""
         rows = np.random.default_rng(0).permutation(len(self.gallery))[: self.copies]
         side = self.gallery.pixels.shape[1]
         copies = [altered(original(self.gallery.sources[row]), side) for row in rows]
@@ -164,7 +164,7 @@ class Exam:
 
 
 def evaluate(model: Model, exam: Exam) -> Report:
-    """Measure ``model`` and its controls; of a generator alone what it draws."""
+    """Measure ``model`` and its controls; for a model without an encoder, only its samples."""
     report = Report(model.name, len(exam.gallery), len(exam.queries))
     if model.has_encoder:
         report.table[CODE] = exam.sit(lambda pictures: model.encode_squares(pictures).codes)
@@ -175,13 +175,13 @@ def evaluate(model: Model, exam: Exam) -> Report:
 
 
 def marks_of_controls(exam: Exam, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, dict[str, Interval]]:
-    """What the controls of such a model are marked; a hash knows nothing of labels."""
+    """The marks of the controls of such a model; a hash is not measured by labels."""
     describers = controls(exam.gallery.pixels, latent_dim, recipe)
     return {name: exam.sit(describe, with_labels=name != HASH) for name, describe in describers.items()}
 
 
 def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:
-    """Samples against pictures that were not learnt from, repainting of these, their codes against the prior."""
+    """Compare samples with held-out pictures, reconstructions of these with them, and their codes with the prior."""
     count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
     samples = model.paint(z)
@@ -205,12 +205,12 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
 
 
 def at_random(pictures: Pixels, count: int) -> Pixels:
-    """``count`` pictures at random, always the same ones: archives lie in the order of their labels."""
+    """``count`` random pictures, always the same ones: archives are often sorted by label."""
     return np.asarray(pictures[np.random.default_rng(1).permutation(len(pictures))[:count]])
 
 
 def _fidelity(what: str, originals: Pixels, codes: Array, model: Model, painted: Pixels) -> dict[str, float]:
-    """How near paintings (n, s, s, 3) come to their originals, in pixels and in the codes that they were painted of."""
+    """How close decoded pictures (n, s, s, 3) are to their originals, in pixels, and to their codes when encoded."""
     errors = (painted.astype(np.float32) - originals) / 255
     return {
         f"{what}: mean squared error, of 1": float(np.square(errors).mean()),
@@ -219,5 +219,5 @@ def _fidelity(what: str, originals: Pixels, codes: Array, model: Model, painted:
 
 
 def mean_correlation(a: Array, b: Array) -> float:
-    """rho of each two rows, (n, d) twice, on the mean."""
+    """Mean rho of corresponding rows, (n, d) twice."""
     return float((standardize(a) * standardize(b)).mean())
