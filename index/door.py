@@ -1,8 +1,8 @@
-"""All that may be asked of an index, wherever it lies. What is behind it (SQL, FAISS, files, locks) stays there.
+"""The interface of every index. SQL, FAISS, files and locks stay behind it.
 
 An index is opened for reading (``Index``) or, by one process at a time, for writing (``IndexWriter``); see
-``index.opening``. Any number of threads may read through one ``Index``. Everything that is read inside
-``rows.snapshot()`` is one state, and so is all that one ``search`` gives.
+``index.opening``. Any number of threads may read through one ``Index``. All reads inside ``rows.snapshot()`` see one
+state of the index, and so does each ``search``.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Rows(Protocol):
     """Facts about files, and codes."""
 
     def snapshot(self) -> AbstractContextManager[None]:
-        """Whatever this thread reads inside is one state. An inner one is the outer one."""
+        """All reads of this thread inside see one state of the index. A nested snapshot joins the outer one."""
 
     def meta(self) -> Meta:
-        """The index as a whole."""
+        """Facts about the index as a whole."""
 
     def roots(self) -> dict[int, str]:
-        """Each photo root's id and its absolute path on this machine."""
+        """Id of each photo root -> its absolute path on this machine."""
 
     def listing(self, root_id: int) -> dict[bytes, Row]:
         """All rows of a root by path."""
@@ -35,67 +35,67 @@ class Rows(Protocol):
         """The row of a path relative to its root."""
 
     def found(self, ids: Sequence[int]) -> dict[int, Found]:
-        """Those of ``ids`` that can be found."""
+        """The pictures among ``ids`` that can be found."""
 
     def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
-        """The next ``count`` pictures that can be found behind the id ``after``, by id, and their codes (n, d)."""
+        """The next ``count`` pictures that can be found, with ids above ``after``, by id, and their codes (n, d)."""
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
-        """Content hashes of the coded files of these sizes in bytes."""
+        """Content hashes of the encoded files of these sizes in bytes."""
 
     def coded_by_hash(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[Row, Floats]]:
-        """For each of these contents that is coded, the row with the lowest id, and its code (d,)."""
+        """For each of these contents that has a code: the row with the lowest id, and its code (d,)."""
 
     def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
-        """Codes (d,) of those of ``ids`` that have one."""
+        """Codes (d,) of those ``ids`` that have one."""
 
     def some_looks(self, count: int) -> Floats:
-        """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found, always the same ones."""
+        """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found; the same on every call."""
 
     def counts(self) -> dict[str, int]:
-        """How many rows have each state."""
+        """Number of rows in each state."""
 
     def skipped(self) -> list[Row]:
-        """Files that are no pictures, with the reasons."""
+        """Rows of files that were skipped, with the reasons."""
 
 
 class RowsWriter(Rows, Protocol):
-    """The same, written: each call is one transaction."""
+    """``Rows`` that can be written. Each call is one transaction."""
 
     def add_root(self, path: str) -> int:
-        """The id of the root at the absolute ``path``, new or known."""
+        """Return the id of the root at the absolute ``path``; add the root if it is new."""
 
     def drop_root(self, root_id: int) -> int:
-        """Forget a root with all its rows and codes; returns how many rows went."""
+        """Delete a root with all its rows and codes. Return the number of deleted rows."""
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write rows and codes. A row whose code is None loses the code it had."""
+        """Write rows and codes. If the code of a change is None, the row's old code is deleted."""
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
-        """Give rows another state; with ``forget_codes`` nothing of what was seen in them stays."""
+        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
 
 
 class Notes(Protocol):
-    """What a person told the index."""
+    """What the user told the index."""
 
     def kept_apart(self) -> set[frozenset[bytes]]:
-        """Pairs of content hashes that are no copies of one another."""
+        """Pairs of content hashes that the user marked as not copies."""
 
     def directions(self) -> dict[str, Direction]:
-        """Directions by name."""
+        """The learned directions, by name."""
 
 
 class NotesWriter(Notes, Protocol):
-    """The same, written."""
+    """``Notes`` that can be written."""
 
     def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remember that the pictures of these contents are no copies of one another."""
+        """Mark pairs of contents as not copies of each other."""
 
     def keep_direction(self, direction: Direction) -> None:
-        """Remember a direction, in place of one of the same name."""
+        """Store a direction. It replaces one of the same name."""
 
     def forget_direction(self, name: str) -> None:
-        """Forget a direction, if there is one of that name."""
+        """Delete the direction of that name, if there is one."""
 
 
 class Index(Protocol):
@@ -118,28 +118,28 @@ class Index(Protocol):
         left_out: Sequence[Collection[int]] | None = None,
         where: Where | None = None,
     ) -> list[list[Neighbour]]:
-        """The ``k`` nearest pictures to each query float32 (n, d), nearest first, equals by ascending id.
+        """Return the ``k`` nearest pictures to each query float32 (n, d), nearest first, ties by ascending id.
 
-        ``left_out`` names for each query the ids that must not be found, ``where`` what may be found at all.
+        ``left_out`` holds for each query the ids to exclude. ``where`` filters the pictures that may be found.
         """
 
     def layout(self) -> Layout:
-        """How codes are laid out for searching, and what that costs."""
+        """How codes are laid out for searching, and what a search costs."""
 
     def sizes(self) -> dict[str, int]:
-        """Bytes that are kept: of ``catalog``, ``caches`` and ``model``."""
+        """Stored bytes of ``catalog``, ``caches`` and ``model``."""
 
     def faults(self) -> list[str]:
-        """What is wrong inside the index, in words; empty where all is well."""
+        """Faults inside the index, in words; empty if there are none."""
 
     def model_folder(self) -> Path:
-        """Where the index's copy of its model is to be read."""
+        """The folder to read the index's copy of its model from."""
 
     def close(self) -> None: ...
 
 
 class IndexWriter(Index, Protocol):
-    """An index opened for writing, alone."""
+    """An index opened for writing by this process alone."""
 
     @property
     def rows(self) -> RowsWriter: ...
@@ -148,13 +148,13 @@ class IndexWriter(Index, Protocol):
     def notes(self) -> NotesWriter: ...
 
     def refresh_caches(self) -> None:
-        """Have searches be quick for what was written."""
+        """Update the caches, so that searches of the new state start quickly."""
 
     def repair(self) -> None:
-        """Make anew what is derived."""
+        """Rebuild all derived data."""
 
     def keep_budget(self, budget: Budget) -> None:
-        """Have caches built within ``budget`` from now on."""
+        """Store ``budget``. Caches are built within it from now on."""
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
-        """Have ``fill`` write a model into an empty folder, and that take the place of the index's copy."""
+        """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder."""

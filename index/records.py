@@ -1,4 +1,4 @@
-"""The records that pass through the door of an index, and the arrays' types."""
+"""The records that an index takes and returns, and the types of its arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Metric = Literal["euclidean", "cosine"]
 
 @dataclass(frozen=True)
 class Meta:
-    """The index as a whole."""
+    """Facts about the index as a whole."""
 
     model_name: str
     model_digest: str
@@ -32,8 +32,8 @@ class Meta:
     next_id: int = 1
 
 
-class Row(NamedTuple):  # not a dataclass: an update reads a hundred thousand of them before it does anything
-    """A row about one file, whatever became of it; ``path`` is relative to its root. Unsaved rows have no ``id``."""
+class Row(NamedTuple):  # quicker to make than a dataclass: an update first reads a hundred thousand rows
+    """The row of one file in any state. ``path`` is relative to its root. Unsaved rows have no ``id``."""
 
     root_id: int
     path: bytes
@@ -52,7 +52,7 @@ class Row(NamedTuple):  # not a dataclass: an update reads a hundred thousand of
 
 
 class Found(NamedTuple):
-    """A picture that can be found, with all that is known of one; ``path`` is absolute on this machine."""
+    """A picture that can be found, with all its facts. ``path`` is absolute on this machine."""
 
     id: int
     path: str
@@ -67,7 +67,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Neighbour:
-    """What a search found: Euclidean distance and cosine similarity of the codes, in float64."""
+    """One result of a search: a picture, with Euclidean distance and cosine similarity of the codes, in float64."""
 
     picture: Found
     distance: float
@@ -80,7 +80,7 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Budget:
-    """What searching may cost; None where that is not limited."""
+    """Limits for the memory and time of a search; None means no limit."""
 
     memory_bytes: int | None = None
     latency_s: float | None = None
@@ -88,8 +88,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Layout:
-    """How codes are laid out for searching: what that is expected to take for one query, and the part of the ten
-    nearest that it found when it was built, 1 where it is exact. ``fits``: whether that is within the budget.
+    """How codes are laid out for searching.
+
+    ``memory_bytes`` and ``latency_s`` of one query are expected values. ``recall`` is the share of the ten nearest that
+    was found when the layout was built, 1 if it is exact. ``fits``: memory and latency are within the budget.
     """
 
     name: str
@@ -101,9 +103,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Direction:
-    """A way through the space of codes: ``vector`` float32 (d,) leads from the average picture without something to the
-    average one with it. ``accuracy`` is the balanced accuracy by which it tells pictures apart that it was not learnt
-    from; None where there were too few.
+    """A direction in the latent space.
+
+    ``vector`` float32 (d,) leads from the average code of pictures without something to the average code of pictures
+    with it. ``accuracy`` is the balanced accuracy on pictures that it was not learned from; None if there were too few.
     """
 
     name: str
@@ -115,7 +118,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Change:
-    """A row to insert (no id) or to overwrite, with its code where it has one."""
+    """A row to insert (no id) or to overwrite, with its code if it has one."""
 
     row: Row
     code: Floats | None = None

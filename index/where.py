@@ -1,4 +1,4 @@
-"""A filter as data: which pictures may be found. Each kind of catalog says it in its own dialect.
+"""A filter as data: which pictures may be found. Each kind of catalog translates it into its own dialect.
 
 >>> AllOf((InFolder("/photos/trips"), Compare("width_px", ">=", 2000), Not(Compare("realism", "<", -3.0))))
 AllOf(terms=(InFolder(folder='/photos/trips'), Compare(fact='width_px', sign='>=', value=2000), \
@@ -16,10 +16,10 @@ Sign = Literal["=", "!=", "<", "<=", ">", ">="]
 
 @dataclass(frozen=True)
 class Compare:
-    """A fact of a picture held against a number.
+    """Pictures whose ``fact`` compares with ``value`` as ``sign`` says.
 
     Raises:
-        ValueError: there is no such fact, or no such sign.
+        ValueError: unknown fact or sign.
     """
 
     fact: Fact
@@ -34,28 +34,28 @@ class Compare:
 
 @dataclass(frozen=True)
 class InFolder:
-    """Pictures that lie in ``folder``, an absolute path, or below it."""
+    """Pictures in ``folder``, an absolute path, or below it."""
 
     folder: str
 
 
 @dataclass(frozen=True)
 class Not:
-    """Whatever ``term`` leaves out."""
+    """Pictures that do not match ``term``."""
 
     term: Where
 
 
 @dataclass(frozen=True)
 class AllOf:
-    """What all of ``terms`` let pass; without any, everything."""
+    """Pictures that match all ``terms``; without terms, every picture."""
 
     terms: tuple[Where, ...]
 
 
 @dataclass(frozen=True)
 class AnyOf:
-    """What one of ``terms`` lets pass at least; without any, nothing."""
+    """Pictures that match at least one of ``terms``; without terms, no picture."""
 
     terms: tuple[Where, ...]
 

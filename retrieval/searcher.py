@@ -1,4 +1,4 @@
-"""Asking an index: read only, and from any number of threads at once."""
+"""Queries of an index: read only, from any number of threads at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = 5000  # pictures read from the index at once
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that was found. ``path`` is absolute; ``distance`` is Euclidean, ``similarity`` the cosine."""
+    """A picture that a query found. ``path`` is absolute, ``distance`` Euclidean, ``similarity`` the cosine."""
 
     rank: int
     path: str
@@ -33,13 +33,13 @@ class Hit:
 
 
 class Searcher(Opened):
-    """An index that is asked.
+    """An index, opened for queries.
 
     >>> with Searcher.open("photos.latent") as searcher:   # doctest: +SKIP
     ...     hits = searcher.query("face.jpg", k=10)
 
-    Every answer is of one state of the index, whoever writes to it meanwhile. After a fork the child goes on with its
-    own.
+    Each answer reads one state of the index, even if a writer changes it meanwhile. After a fork the child opens
+    connections and sessions of its own.
     """
 
     _looks: tuple[int, Floats] | None = None
@@ -47,20 +47,20 @@ class Searcher(Opened):
     def query(
         self, picture: Query, k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
     ) -> list[Hit]:
-        """The ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first, of those that ``where`` lets pass.
+        """Return the ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
 
-        A picture that is in the index itself is left out of its own hits.
+        ``where`` filters the hits. An indexed picture is left out of its own hits.
 
         Raises:
             PictureRefused: the path cannot be read as a picture.
-            ValueError: ``k`` below 1, or a metric that does not exist.
+            ValueError: ``k`` is below 1, or there is no such metric.
         """
         return self.query_batch([picture], k, metric=metric, where=where)[0]
 
     def query_batch(
         self, queries: Sequence[Query], k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
     ) -> list[list[Hit]]:
-        """As ``query``, for several pictures, which are encoded in batches."""
+        """As ``query``, for several pictures. They are encoded in batches."""
         if not queries:
             return []
         seen: list[Seen] = []
@@ -80,7 +80,11 @@ class Searcher(Opened):
         left_out: Sequence[Collection[int]] | None = None,
         where: Where | None = None,
     ) -> list[list[Hit]]:
-        """As ``query``, for codes float32 (n, d); ``left_out`` names ids that must not be found, for each."""
+        """As ``query``, for codes float32 (n, d). ``left_out`` holds for each code the ids to exclude.
+
+        Raises:
+            ValueError: ``k`` is below 1, there is no such metric, or the codes have another shape.
+        """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
@@ -92,7 +96,7 @@ class Searcher(Opened):
         return [[_hit(rank, one) for rank, one in enumerate(hits, 1)] for hits in found]
 
     def look_at(self, picture: Query) -> Seen:
-        """What the model sees in one picture; one that is indexed and did not change is not read for it.
+        """Return code, realism and spread of one picture. An indexed file that did not change is not read again.
 
         Raises:
             PictureRefused: the path cannot be read as a picture.
@@ -103,24 +107,24 @@ class Searcher(Opened):
         return look
 
     def novelty(self, seen: Seen) -> float | None:
-        """How novel a picture is beside this collection: the share of it that is less so.
+        """Novelty of a picture: the share of the collection that is less novel.
 
-        None where the collection is too small to tell (``retrieval.explore.novelty``).
+        None if the collection is too small to tell (``retrieval.explore.novelty``).
         """
         generation = self.index.rows.meta().generation
-        if self._looks is None or self._looks[0] != generation:  # read once, however many pictures are held against it
+        if self._looks is None or self._looks[0] != generation:  # read once for all pictures
             self._looks = (generation, self.index.rows.some_looks(SAMPLE))
         return novelty(self._looks[1], seen.realism, seen.spread)
 
     def directions(self) -> dict[str, Direction]:
-        """The directions that the index was taught, by name."""
+        """The directions that are stored in the index, by name."""
         return self.index.notes.directions()
 
     def direction(self, name: str) -> Direction:
-        """The direction of that name.
+        """Return the direction of that name.
 
         Raises:
-            NoDirection: there is none.
+            NoDirection: there is none of that name.
         """
         known = self.directions()
         if name not in known:
@@ -128,15 +132,15 @@ class Searcher(Opened):
         return known[name]
 
     def kept_apart(self) -> set[frozenset[bytes]]:
-        """Pairs of content hashes of which a person said that they are no copies."""
+        """Pairs of content hashes that the user marked as not copies."""
         return self.index.notes.kept_apart()
 
     def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None) -> Pixels:
-        """What G decodes from hits, or from codes (n, d): uint8 (n, s, s, 3); ``scale`` as in ``Model.decode``.
+        """Decode hits, or codes (n, d), to uint8 (n, s, s, 3). ``scale`` as in ``Model.decode``.
 
         Raises:
             ModelError: this index has no generator.
-            PathError: a hit was removed since it was found.
+            PathError: a hit was removed from the index after the query.
         """
         if isinstance(hits, np.ndarray):
             return self.model.decode(hits, scale)
@@ -148,9 +152,9 @@ class Searcher(Opened):
         return self.model.decode(matrix, scale)
 
     def found(self) -> Iterator[tuple[list[Found], Floats]]:
-        """Everything that can be found, some thousand at a time, and codes (b, d).
+        """Yield all pictures that can be found, some thousand at a time, with codes (b, d).
 
-        Writers need not wait for whoever reads slowly: what changes meanwhile is seen as it is when its turn comes.
+        Each page is read in its own transaction, so a slow reader blocks no writer. Later pages may show newer states.
         """
         last = 0
         while True:
