@@ -262,7 +262,7 @@ def test_training_with_labels_from_the_command_line(latent: Run, labelled: Path,
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (None, "it needs labels; --labels says where"),
+        (None, "it needs labels; give them with --labels"),
         (r"filename:(\d)\d\d\.jpg", "has a label"),
         (r"filename:.*\.(png)", "the same label, 'png'"),
         (r"filename:(?P<a>\d)(?P<b>\d)", "several labels (a, b)"),
@@ -348,3 +348,22 @@ def test_help_fits_a_screen_and_the_rest_has_its_own(latent: Run) -> None:
     for option in ("--width", "--lambda", "--learning-rate", "--mirror/--no-mirror"):
         assert option in settings
     assert no_labels(3).tolist() == [-1, -1, -1]
+
+
+def test_no_page_of_help_imports_torch() -> None:
+    """It takes a second, and who only searches has none."""
+    code = (
+        "import sys\nfrom cli.main import main\nsys.modules['torch'] = None\n"  # importing it raises ImportError
+        "try:\n    main()\nfinally:\n    assert sys.modules['torch'] is None\n"
+    )
+    for words in (
+        ["--help"],
+        ["train", "--help"],
+        ["train", "--settings"],
+        ["benchmark", "--help"],
+        ["evaluate", "--help"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0 and len(done.stdout.splitlines()) > 8, f"{words}\n{done.stderr}"
