@@ -1,7 +1,6 @@
-"""What a picture becomes, and how it is found. The library's door: ``from retrieval import Retriever, load_model``.
+"""Encode, index, find and decode pictures. The public API: ``from retrieval import Retriever, load_model``.
 
-Names are imported when first asked for, so that a worker process or ``latent --help`` pays for nothing it
-does not use.
+Each name is imported on first use, so a worker process or ``latent --help`` imports only what it needs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeping an index: building it, keeping it true to its folders, and telling it what a person knows."""
+"""Build and maintain an index: keep it up to date with its folders, and store what the user tells it."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Photos = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 class Library(Opened):
-    """An index that is kept. Each method opens it for writing, alone, and lets go of it again.
+    """An index, opened to be maintained. Each method that writes takes the writer's lock and releases it at its end.
 
     >>> with Library.build("photos") as library:           # doctest: +SKIP
     ...     print(library.summary)
     """
 
     summary: Summary | None = None
-    """What the last ``build`` or ``update`` of this object did; None where the index was merely opened."""
+    """What the last ``build`` or ``update`` of this object did; None if it only opened the index."""
 
     @classmethod
     def build(
@@ -52,23 +52,24 @@ class Library(Opened):
         budget: Budget | None = None,
         generator: bool = True,
     ) -> Self:
-        """Index every picture below the folders ``photos``; an index that exists is brought up to date with them.
+        """Index every picture below the folders ``photos``. An existing index is brought up to date with them.
 
         Args:
-            model: of a new index, ``photos-64`` by default. An index that exists keeps its own.
-            workers: processes that decode; one a core by default.
+            model: the model of a new index, ``photos-64`` by default. An existing index keeps its own.
+            workers: number of worker processes that decode files, by default one per core.
             device: where the model runs.
             report: called with (files done, files to do).
-            retry: read files again that were skipped before.
-            reread: read all files again, also those whose size and dates say that they did not change.
-            budget: what searching may cost; the index keeps it. Without one, or with ``Budget()``, it is exact up to
-                300,000 pictures, and above ranks candidates that quantized codes propose.
-            generator: without it the index cannot decode what it holds; see docs/privacy.md for what that is worth.
+            retry: read skipped files again.
+            reread: read all files again, also those of unchanged size and dates.
+            budget: limits for a search; the index stores them. Without limits, or with ``Budget()``, search is exact
+                up to 300,000 pictures; above that, quantized codes propose candidates and exact codes rank them.
+            generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
 
         Raises:
             PathError: a path is not a folder.
-            IndexMismatch: the index exists and was made with another model.
-            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+            IndexMismatch: the index exists and was built with another model.
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
             ModelError: there is no such model.
         """
         folders = _folders(photos)
@@ -93,12 +94,13 @@ class Library(Opened):
         reread: bool = False,
         budget: Budget | None = None,
     ) -> Summary:
-        """Bring the index up to date with all its folders. A folder that is not there keeps its pictures.
+        """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
 
-        Arguments are those of ``build``.
+        Arguments as for ``build``.
 
         Raises:
-            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
         """
         model = self.model
         with self._writing() as writer:
@@ -107,13 +109,15 @@ class Library(Opened):
         return self.summary
 
     def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
-        """Take pictures, or all below a folder, out of the index with their codes; the files stay untouched.
+        """Remove pictures, or all pictures below a folder, and their codes from the index. The files stay untouched.
 
-        An update does not bring these files back, but knows them by their names alone; building on a folder by
-        name does. A root that is named goes for good. Returns how many rows went.
+        ``update`` does not add these files again: the catalog keeps their paths, and nothing else of them. ``build`` on
+        a folder that holds them does. If a path is a root, the root itself is removed. Returns the number of rows.
 
         Raises:
-            PathError: a path is not in this index; nothing was removed then.
+            PathError: a path is not in this index. Nothing is removed.
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
         """
         with self._writing() as writer:
             listings = Listings(writer.rows)
@@ -123,13 +127,14 @@ class Library(Opened):
         return gone
 
     def keep_apart(self, paths: Sequence[str | os.PathLike[str]]) -> None:
-        """Remember that none of these pictures is a copy of another of them, whatever ``find_copies`` thinks.
+        """Mark these pictures as not copies of each other. ``find_copies`` then never groups them.
 
-        What is remembered are their contents, so it holds when they are renamed, and no longer when they are changed.
+        The index stores the hashes of their contents, so the mark survives renaming, but not a change of a file.
 
         Raises:
-            PathError: a path is not in this index, or two hold the same bytes.
-            IndexBusy, IndexUnwritable: it cannot be written now, or here.
+            PathError: a path is not in this index, or two files hold the same bytes.
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
         """
         hashes = [self._content(path) for path in paths]
         if len(set(hashes)) < len(hashes):
@@ -138,9 +143,13 @@ class Library(Opened):
             writer.notes.keep_apart(pair for pair in combinations(hashes, 2) if pair[0] != pair[1])
 
     def note_gone(self, paths: Sequence[str | os.PathLike[str]]) -> int:
-        """Have those of ``paths`` found no more that are gone, without a look at the rest; returns how many rows.
+        """Mark the missing files among ``paths`` as vanished, so that no query finds them. Returns the number of rows.
 
-        What is known of them stays, for when they come back.
+        No other file is looked at. Rows and codes stay, in case the files come back.
+
+        Raises:
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
         """
         gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(self.index.rows, path)]
         ids = [row.id for row in gone if row.id is not None and row.status == "found"]
@@ -150,36 +159,38 @@ class Library(Opened):
         return len(ids)
 
     def keep_direction(self, direction: Direction) -> None:
-        """Remember a direction (``learn_direction``), in place of one of the same name.
+        """Store a direction (``learn_direction``). It replaces one of the same name.
 
         Raises:
-            IndexBusy, IndexUnwritable: the index cannot be written now, or here.
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
         """
         with self._writing() as writer:
             writer.notes.keep_direction(direction)
 
     def forget_direction(self, name: str) -> None:
-        """Forget a direction, if there is one of that name; raises as ``keep_direction`` does."""
+        """Delete the direction of that name, if there is one. Raises as ``keep_direction``."""
         with self._writing() as writer:
             writer.notes.forget_direction(name)
 
     def status(self) -> Status:
-        """Counts, model, sizes and generation."""
+        """Return counts, model, sizes and generation."""
         return status_of(self.index)
 
     def skipped(self) -> list[tuple[str, str]]:
-        """(path, reason) of every file that was skipped."""
+        """Return (path, reason) of every skipped file."""
         with self.index.rows.snapshot():
             roots = self.index.rows.roots()
             return [(absolute(row, roots), row.reason or "?") for row in self.index.rows.skipped()]
 
     def verify(self, repair: bool = False) -> list[str]:
-        """Hold catalog, caches, model and files against one another; the faults in words, none where all is well.
+        """Compare catalog, caches, model and files with each other. Returns the faults in words; empty if none.
 
-        With ``repair``, what is derived is made anew: caches, counts, the copy of a shipped model.
+        ``repair`` rebuilds what is derived: caches, counts, and the copy of a shipped model.
 
         Raises:
-            IndexBusy, IndexUnwritable: with ``repair``, it cannot be written.
+            IndexBusy: with ``repair``, another process is writing.
+            IndexUnwritable: with ``repair``, the index cannot be written.
         """
         faults = all_faults(self.index)
         if repair and faults:

@@ -1,4 +1,4 @@
-"""``Question -> Answer``: pictures and directions are added up to one code; what lies nearest to it in the index?"""
+"""``Question -> Answer``: a weighted sum of pictures and directions gives a code; its nearest pictures are the hits."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 SIGNS = {"+": 1.0, "-": -1.0}
 WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
-ANSWERED_AT_ONCE = 256  # questions whose hits are fetched together
+ANSWERED_AT_ONCE = 256  # questions in one search
 
 
 @dataclass(frozen=True)
 class Term:
-    """How much of what is added: ``operand`` is a picture (a path, or uint8 (h, w, 3)), or a direction's name.
+    """One weighted operand of a sum: a picture (a path, or uint8 (h, w, 3)) or the name of a direction.
 
     Raises:
-        ValueError: a weight that is no finite number.
+        ValueError: the weight is not finite.
     """
 
     weight: float
@@ -47,14 +47,14 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The direction's name, the picture's path, or for pixels their size."""
+        """The direction's name, the picture's path, or the size of the pixels."""
         if isinstance(self.operand, np.ndarray):
             return "x".join(str(side) for side in self.operand.shape[1::-1]) + " pixels"
         return os.fspath(self.operand)
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is a picture as it is, neither weighted nor a direction."""
+        """Whether this is a picture with weight 1."""
         return self.weight == 1 and not self.is_direction
 
     def __str__(self) -> str:
@@ -63,13 +63,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """What lies nearest to a weighted sum of pictures and directions? The ``k`` best of
-    the index are asked for, of those that ``where`` lets pass.
+    """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``where`` filters the hits.
 
-    On standardized codes a common positive factor of all weights changes nothing, and -1 asks for the opposite.
+    If codes are standardized, a positive factor common to all weights changes nothing; the factor -1 gives the
+    opposite code.
 
     Raises:
-        ValueError: a question without terms.
+        ValueError: there are no terms.
     """
 
     terms: tuple[Term, ...]
@@ -83,7 +83,7 @@ class Question:
 
     @property
     def is_sum(self) -> bool:
-        """Whether its code is made from others, and not that of one picture."""
+        """Whether the code is computed from terms, instead of being that of one picture."""
         return len(self.terms) > 1 or not self.terms[0].is_plain
 
     @property
@@ -96,10 +96,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """A question with the code float32 (d,) that it comes to, and its hits, best first.
+    """A question, its code float32 (d,), and its hits, best first.
 
-    ``realism``, ``spread`` and ``novelty`` tell of a question that is one picture: -avg(E(x)), std(E(x)), and the share
-    of the collection that is less novel, None where that is too small to tell. Of sums they are None.
+    If the question is one picture, ``realism`` is -avg(E(x)), ``spread`` is std(E(x)), and ``novelty`` is the share of
+    the collection that is less novel (None if the collection is too small to tell). For sums all three are None.
     """
 
     question: Question
@@ -115,16 +115,16 @@ class Answer:
 
     @property
     def is_novel(self) -> bool:
-        """Whether the picture is so unlike the collection that the model may not know its kind; hits mean less then."""
+        """Whether the picture is so unlike the collection that the model may not know its kind, and hits mean less."""
         return self.novelty is not None and self.novelty > NOVEL
 
 
 def ask(searcher: Searcher, question: Question) -> Answer:
-    """Answer one question. Pictures that stand in it are left out of its hits.
+    """Answer one question. Its own pictures are left out of its hits.
 
     Raises:
         PictureRefused: a picture cannot be read.
-        NoDirection: the index knows none of that name.
+        NoDirection: the index has no direction of that name.
         ValueError: the terms cancel out, ``k`` is below 1, or there is no such metric.
     """
     (answer,) = ask_all(searcher, [question])
@@ -134,9 +134,9 @@ def ask(searcher: Searcher, question: Question) -> Answer:
 
 
 def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | PictureRefused]:
-    """As ``ask`` for many questions at once, whose pictures are encoded in batches.
+    """As ``ask``, for many questions. Their pictures are encoded in batches.
 
-    A picture that cannot be read costs its own question, in whose place the refusal stands.
+    If a picture cannot be read, the ``PictureRefused`` takes the place of its answer; other questions are answered.
     """
     directions = _vectors(searcher, questions)
     answers: dict[int, Answer | PictureRefused] = {}
@@ -146,16 +146,16 @@ def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | 
 
 
 def parse_term(word: str, is_direction: bool = False) -> Term:
-    """``0.5*a.jpg`` as a term; a file whose very name looks like that is itself meant."""
+    """Parse ``0.5*a.jpg`` as a term. If a file of exactly that name exists, the term is that file."""
     weighed = None if not is_direction and os.path.lexists(word) else WEIGHED.fullmatch(word)
     return Term(float(weighed[1]), weighed[2], is_direction) if weighed else Term(1.0, word, is_direction)
 
 
 def parse_terms(words: Sequence[str]) -> list[Term] | None:
-    """``a.jpg + 0.5*b.jpg - c.jpg``, word by word, as terms; None where no sign stands between two words.
+    """Parse the words of ``a.jpg + 0.5*b.jpg - c.jpg`` as terms. Return None if no sign is between two words.
 
     Raises:
-        ValueError: a sign without a picture behind it, or two pictures without one between them.
+        ValueError: pictures and signs do not alternate.
     """
     if not any(word in SIGNS for word in words[1:-1]):
         return None
@@ -166,7 +166,7 @@ def parse_terms(words: Sequence[str]) -> list[Term] | None:
 
 
 def parse_directions(plus: Iterable[str], minus: Iterable[str] = ()) -> list[Term]:
-    """Directions to go, ``smile`` or ``0.5*smile``, and those to go backwards."""
+    """Parse directions to add, ``smile`` or ``0.5*smile``, and directions to subtract."""
     signed = [(1.0, word) for word in plus] + [(-1.0, word) for word in minus]
     return [_times(sign, parse_term(word, is_direction=True)) for sign, word in signed]
 
@@ -176,14 +176,14 @@ def _times(sign: float, term: Term) -> Term:
 
 
 def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Floats]:
-    """The directions that are asked for, read from the index once."""
+    """The vectors of all directions in the questions, read from the index once."""
     names = {term.name for question in questions for term in question.terms if term.is_direction}
     known = searcher.directions() if names else {}
     return {name: (known.get(name) or searcher.direction(name)).vector for name in sorted(names)}
 
 
 def _batches(questions: Sequence[Question]) -> Iterator[list[int]]:
-    """The places of questions whose hits can be fetched together: of one ``k``, one metric and one filter."""
+    """Places of questions that one search can answer: equal ``k``, metric and filter."""
     alike: defaultdict[tuple[int, str, Where | None], list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
         alike[question.k, question.metric, question.where].append(place)
@@ -209,7 +209,7 @@ def _ask_batch(
 
 
 def _looks(searcher: Searcher, questions: Sequence[Question]) -> list[list[Seen] | PictureRefused]:
-    """What is seen in the pictures of each question, in its terms' order, or the refusal of the first that is none."""
+    """For each question: what the model sees in its pictures, in the order of its terms, or the first refusal."""
     pictures = [[term.operand for term in question.terms if not term.is_direction] for question in questions]
     looks = iter(look_at_all(searcher, [picture for some in pictures for picture in some]))
     return [_all_or_refusal([next(looks) for _ in some]) for some in pictures]
@@ -225,7 +225,7 @@ def _all_or_refusal(looks: Sequence[Seen | PictureRefused]) -> list[Seen] | Pict
 
 
 def _code(searcher: Searcher, question: Question, seen: Sequence[Seen], directions: Mapping[str, Floats]) -> Floats:
-    """The code (d,) that a question's terms add up to."""
+    """The code (d,) of a question: the sum of its terms."""
     if not question.is_sum:
         return seen[0].code
     codes = iter(seen)

@@ -1,4 +1,4 @@
-"""The short door over an index: what is asked of it and what keeps it, in one object."""
+"""Queries and maintenance of an index in one object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from retrieval.searcher import Searcher
 
 
 class Retriever(Searcher, Library):
-    """An index, opened: a ``Searcher`` and a ``Library`` of it in one.
+    """An opened index: ``Searcher`` and ``Library`` in one.
 
     >>> retriever = Retriever.build("photos")              # doctest: +SKIP
     >>> hits = retriever.query("face.jpg", k=10)           # doctest: +SKIP
