@@ -1,4 +1,4 @@
-"""From a trained model to a bundle: BatchNorm re-estimated on real pictures, ONNX written, checked and quantized."""
+"""Export of a trained model to a bundle: re-estimate BatchNorm on real pictures, write ONNX, check and quantize it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EncoderGraph(nn.Module):
 
 
 class GeneratorGraph(nn.Module):
-    """What ``generator.onnx`` computes: code (n, d), class part and all -> uint8 (n, s, s, 3)."""
+    """What ``generator.onnx`` computes: code (n, d), including its class part -> uint8 (n, s, s, 3)."""
 
     def __init__(self, model: Method) -> None:
         super().__init__()
@@ -61,11 +61,11 @@ def export(
     """Write the averaged model as a bundle into ``folder`` and check it against torch.
 
     Args:
-        facts: what ``model.json`` says beyond the recipe: at least ``name``.
-        exact: leave the encoder in float32, where it would be quantized else.
+        facts: entries of ``model.json`` beyond the recipe, at least ``name``.
+        exact: keep the encoder in float32 instead of quantizing it.
 
     Raises:
-        TrainingError: the codes of the two differ by ``TOLERANCE`` or more on real pictures.
+        TrainingError: on real pictures, the codes of torch and of the bundle differ by ``TOLERANCE`` or more.
     """
     model = state.average
     re_estimate(model, pictures, device)
@@ -112,7 +112,7 @@ def _own_facts(state: State, pictures: int) -> dict[str, Any]:
 
 
 def in_eight_bits(encoder: Path, pictures: Pictures) -> dict[str, Any]:
-    """Quantize an ``encoder.onnx`` in place where that keeps its codes; what ``model.json`` says of it."""
+    """Quantize an ``encoder.onnx`` in place if that preserves its codes; return the entries for ``model.json``."""
     some = np.random.default_rng(0).permutation(len(pictures))[: CALIBRATION_PICTURES + CHECK_PICTURES]
     cosine = quantize(encoder, taken(pictures, some))
     return {"encoder_bits": 32} if cosine is None else {"encoder_bits": 8, "encoder_cosine": round(cosine, 4)}
@@ -126,9 +126,9 @@ def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> 
 
 
 def re_estimate(model: Method, pictures: Pictures, device: torch.device) -> None:
-    """Replace BatchNorm's statistics: those of E by real pictures' alone, those of G by what G is to paint.
+    """Re-estimate BatchNorm's statistics: those of E on real pictures only, those of G on the codes it will decode.
 
-    In training E saw real and generated pictures in turn; in use it sees real ones.
+    In training, E sees real and generated pictures in turn; in use, only real ones.
     """
     model.to(device)
     if model.has_encoder:
@@ -142,7 +142,7 @@ def re_estimate(model: Method, pictures: Pictures, device: torch.device) -> None
 
 @contextmanager
 def estimating(networks: Sequence[nn.Module]) -> Iterator[list[nn.BatchNorm2d]]:
-    """BatchNorms of ``networks`` forget their statistics and take the plain mean over the batches that follow."""
+    """Reset the BatchNorms of ``networks``; their statistics become the plain mean over the batches that follow."""
     norms = [m for network in networks for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
     for norm in norms:
@@ -168,7 +168,7 @@ def _codes_to_paint(model: Method, pictures: Pictures, device: torch.device) -> 
 
 def _real_batches(pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
     chosen = np.random.default_rng(0).permutation(len(pictures))[:RE_ESTIMATION_PICTURES]
-    batches = np.array_split(chosen, -(-len(chosen) // BATCH))  # alike in size: each counts the same
+    batches = np.array_split(chosen, -(-len(chosen) // BATCH))  # of nearly equal size, since each has the same weight
     for batch in pictures.batches(iter(batches)):
         yield to_signed(batch.pixels, device)
 
@@ -201,7 +201,7 @@ def _write(graph: nn.Module, example: Tensor, path: Path, input_name: str, outpu
 
 
 def strip_traces(path: Path) -> None:
-    """Take out what the exporter notes of each node: lines of source code, and whose machine they lay on."""
+    """Remove the exporter's notes on each node: lines of source code, and their paths on this machine."""
     import onnx
 
     model = onnx.load(path)

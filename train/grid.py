@@ -1,4 +1,4 @@
-"""Pictures of a training: samples of fixed z, and pairs picture | reconstruction."""
+"""Picture grids of a training run: samples of fixed z, and pairs picture | reconstruction."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PLANE = 20  # pictures along each side of a picture of the plane
 
 @torch.no_grad()
 def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: torch.device) -> None:
-    """Write ``grids/samples-<step>.png`` and ``grids/pairs-<step>.png``, drawn by the averaged model."""
+    """Write ``grids/samples-<step>.png`` and ``grids/pairs-<step>.png``, decoded by the averaged model."""
     folder = run / "grids"
     folder.mkdir(parents=True, exist_ok=True)
     model = state.average
@@ -55,7 +55,7 @@ def to_pixels(x: Tensor) -> Pixels:
 
 
 def tile(pictures: Pixels, columns: int) -> Pixels:
-    """Lay (n, s, s, 3) out in rows of ``columns``, on white."""
+    """Arrange (n, s, s, 3) in rows of ``columns`` on white."""
     count, side = len(pictures), pictures.shape[1]
     rows = -(-count // columns)
     canvas = np.full((rows * columns, side, side, 3), 255, np.uint8)

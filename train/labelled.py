@@ -1,4 +1,4 @@
-"""Pictures with labels: decoded, or their classes alone; and which labels are numbers."""
+"""Pictures with labels: decoded, or only their classes; and labels as numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Labelled:
-    """``pixels`` uint8 (n, s, s, 3), where each came from, and a column of labels (n,) for each kind."""
+    """``pixels`` uint8 (n, s, s, 3), the source of each, and a column of labels (n,) for each kind."""
 
     pixels: Pixels
     sources: list[Task]
@@ -34,7 +34,7 @@ class Labelled:
         return len(self.pixels)
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> Labelled:
-        """The pictures at these places."""
+        """The pictures at these indices."""
         columns = {kind: labels[chosen] for kind, labels in self.columns.items()}
         return Labelled(self.pixels[chosen], [self.sources[row] for row in chosen], columns)
 
@@ -42,10 +42,10 @@ class Labelled:
 def read_classes(
     paths: Sequence[str | Path], label_of: LabelsOf, left_out: Path | None = None
 ) -> tuple[tuple[str, ...], ClassOf]:
-    """Names of the classes of the files in ``paths``, sorted, and what tells the number of a file's class, -1 if none.
+    """Sorted class names of the files in ``paths``, and a function from a file to its class index, -1 if none.
 
     Raises:
-        TrainingError: no file has a label, all have the same one, or they have labels of several kinds.
+        TrainingError: no file has a label, all have the same one, or there are several kinds of label.
     """
     sources = find_sources(paths, left_out)
     names = _names(paths)
@@ -78,10 +78,10 @@ def read_labelled(
     workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> Labelled:
-    """Decode the pictures of folders and archives that have all their labels; the others are left out.
+    """Decode the pictures of folders and archives; those that lack a label are left out.
 
     Raises:
-        TrainingError: none has them, or fewer than two of these can be decoded.
+        TrainingError: no picture is labelled, or fewer than two of these can be decoded.
     """
     sources = find_sources(paths)
     names = _names(paths)
@@ -104,7 +104,7 @@ def read_labelled(
 
 
 def _names(paths: Sequence[str | Path]) -> dict[tuple[str, int], str]:
-    """Where a member of an archive begins -> its name."""
+    """(archive, offset of a member) -> the member's name."""
     names: dict[tuple[str, int], str] = {}
     for path in paths:
         if os.path.isfile(path):
@@ -117,7 +117,7 @@ def as_numbers(kind: str, labels: npt.NDArray[np.str_]) -> npt.NDArray[np.float6
     """A column of labels as numbers.
 
     Raises:
-        TrainingError: one is not.
+        TrainingError: one is not a number.
     """
     numbers = [_number(kind, label) for label in labels.tolist()]
     return np.array(numbers, np.float64)

@@ -1,4 +1,4 @@
-"""What tells a picture's labels: the folder it lies in, its name, or a table."""
+"""Sources of a picture's labels: its folder, its name, or a table."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from retrieval.errors import TrainingError
 
 LabelsOf = Callable[[str], dict[str, str] | None]
-"""A picture's labels by the name of its file: the kind of each and its value; None where there are none."""
+"""A file name -> the picture's labels, each a kind and its value; None if there are none."""
 
 DELIMITERS = ",;\t"
 PATH = "path"
 
 
 def label_reader(spec: str) -> LabelsOf:
-    """What reads a picture's labels off its name.
+    """A function that reads a picture's labels from its file name, as ``spec`` says.
 
-    * ``folder``: the folder it lies in;
+    * ``folder``: the folder that contains it;
     * ``filename:REGEX``: the regex' named groups, or its first group, matched at the start of the file's name;
-    * a CSV file whose column ``path`` ends as the picture's path does, every other column a kind of label.
+    * a CSV file whose column ``path`` matches the end of the picture's path; every other column is a kind of label.
 
     Raises:
-        TrainingError: none of these, or a regex or a CSV that cannot be used; of a CSV with the line.
+        TrainingError: none of these, or an invalid regex or CSV; for a CSV, the text names the line.
     """
     if spec == "folder":
         return lambda name: {"label": os.path.basename(os.path.dirname(name))}
@@ -62,12 +62,12 @@ def _by_table(table: dict[str, dict[str, str]]) -> LabelsOf:
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
-    """The labels of each path in a CSV: UTF-8 with or without a byte-order mark, parted by comma, semicolon or tab.
+    """The labels of each path in a CSV: UTF-8 with or without a byte-order mark, separated by comma, semicolon or tab.
 
-    Lines without any cell are left out; blanks around names of columns and labels do not count.
+    Lines with only empty cells are skipped; whitespace around column names and labels is ignored.
 
     Raises:
-        TrainingError: it cannot be read; the text names the file, and the line where there is one.
+        TrainingError: it cannot be read; the text names the file and, if known, the line.
     """
     lines = _lines(path)
     number, head = next(lines, (1, []))
@@ -96,7 +96,7 @@ def _enter(table: dict[str, dict[str, str]], row: dict[str, str], place: str) ->
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
-    """The number of each line that has cells, and these."""
+    """The number and the cells of each line with a non-empty cell."""
     text = _text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     try:
@@ -106,7 +106,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 def _delimiter(text: str) -> str:
-    """What parts the names of columns, in the first line that has any; spreadsheets write what their country does."""
+    """The delimiter of the first line that is not empty; which one a spreadsheet writes depends on its locale."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     for delimiter in DELIMITERS:
         names = [name.strip(' "') for name in first.split(delimiter)]

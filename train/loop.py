@@ -1,4 +1,4 @@
-"""The training loop: set up, print the plan, run. It reads from top to bottom."""
+"""The training loop, which reads from top to bottom."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from train.grid import save_grids
 from train.recipe import Budget, Recipe
 from train.step import Trainer
 
-LOOK_EVERY = 20  # steps between two looks at the figures: each look waits for the device
+LOOK_EVERY = 20  # steps between two reads of the figures: each read waits for the device
 RECIPE = "recipe.json"
 STATS_EVERY = 100  # steps between two lines of stats.jsonl; a multiple of LOOK_EVERY
 
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """What the loop tells its caller after each look at the figures."""
+    """What the loop reports to its caller after each read of the figures."""
 
     step: int
     share_done: float
@@ -40,7 +40,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """The caller's ears and hands."""
+    """Callbacks of the caller: to receive progress, and to stop the run."""
 
     report: Callable[[TrainingProgress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
@@ -48,7 +48,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Pace:
-    """How often the run leaves something behind, in seconds."""
+    """Seconds between two checkpoints and between two grids."""
 
     checkpoint_every_s: float = 120.0
     grid_every_s: float = 180.0
@@ -71,7 +71,7 @@ def train(
     hooks: Hooks | None = None,
     pace: Pace | None = None,
 ) -> bool:
-    """Train until the budget is spent or the caller wants to stop; True where the budget was spent.
+    """Train until the budget is spent or the caller wants to stop; True if the budget was spent.
 
     ``run`` receives ``stats.jsonl``, ``grids/*.png`` and ``checkpoint.pt``.
 
@@ -87,7 +87,7 @@ def train(
     if processes.is_first:
         _prepare_run(run, recipe, first_step)
 
-    # What stays the same from step to step.
+    # Set up what stays the same for all steps.
     trainer = Trainer(state, device, processes)
     order = shuffled(len(pictures), recipe, first_step, processes.rank, processes.world)
     batches = brought_near(pictures, device).batches(order)
@@ -95,18 +95,18 @@ def train(
     started = last_saved = last_grid = time.monotonic()
 
     while True:
-        # Is it time to go?
+        # Stop when the budget is spent or the caller says so.
         share_done = budget.share_done(state.step, state.elapsed_s)
         if share_done >= 1 or agree(hooks.should_stop(), processes, device):
             break
 
-        # One step.
+        # Take one step.
         figures = trainer.step(next(batches), learning_rate(recipe, state.step, share_done))
         state.elapsed_s = _elapsed(first_elapsed_s + time.monotonic() - started, budget, processes, device)
         if state.step % LOOK_EVERY:
             continue
 
-        # Look at the figures, tell the caller, leave traces.
+        # Read the figures, report to the caller, write statistics, grids and checkpoints.
         values = {name: float(value) for name, value in figures.items()}
         _check_finite(values, state.step, run)
         if not processes.is_first:
@@ -123,7 +123,7 @@ def train(
             checkpoint.save(state, run)
             last_saved = time.monotonic()
 
-    if state.step > first_step:  # the last look may be many steps back
+    if state.step > first_step:  # the last read may be many steps back
         _check_finite({name: float(value) for name, value in figures.items()}, state.step, run)
     if processes.is_first and (state.step > first_step or first_step == 0):
         checkpoint.save(state, run)
@@ -132,7 +132,7 @@ def train(
 
 
 def _prepare_run(run: Path, recipe: Recipe, first_step: int) -> None:
-    """Make the folder; of an interrupted run, forget the figures of steps that will be taken again."""
+    """Make the folder; after an interruption, remove the figures of steps that will be repeated."""
     run.mkdir(parents=True, exist_ok=True)
     write(run / RECIPE, json.dumps(asdict(recipe), indent=2) + "\n")
     stats = run / "stats.jsonl"
@@ -155,7 +155,7 @@ def _append_stats(run: Path, state: State, rate: float, values: dict[str, float]
 
 
 def _fixed_pictures(pictures: Pictures, recipe: Recipe) -> np.ndarray:
-    """Pictures for the grids of reconstructions, the same ones for the whole run."""
+    """Pictures for the grids of reconstructions, the same for the whole run."""
     chosen = np.random.default_rng(recipe.seed).permutation(len(pictures))[:32]
     return taken(pictures, chosen)
 

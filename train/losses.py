@@ -1,4 +1,4 @@
-"""The terms of the losses, each under its equation. In float32 at least, whatever the networks run in.
+"""The terms of the losses, each with its equation, in float32 at least, whatever the precision of the networks.
 
 Sources: Su, "O-GAN: Extremely Concise Approach for Auto-Encoding Generative Adversarial Networks"
 (arXiv 1903.01931); Su, "GAN-QP" (arXiv 1811.07296); Zbontar et al., "Barlow Twins" (arXiv 2103.03230).
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 STD_FLOOR = 1e-8
-TWIN_FLOOR = 1e-4  # of a number that is the same for the whole batch
+TWIN_FLOOR = 1e-4  # for a dimension that is constant over the batch
 
 
 def at_least_float32(v: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def at_least_float32(v: Tensor) -> Tensor:
 
 
 def avg(v: Tensor) -> Tensor:
-    """avg(v) = 1/d sum_i v_i: (n, d) -> (n,). Of E(x) it is the headless critic: low means real."""
+    """avg(v) = 1/d sum_i v_i: (n, d) -> (n,). avg E(x) is the headless critic: low means real."""
     return v.mean(dim=1)
 
 
@@ -34,7 +34,7 @@ def standardize(v: Tensor) -> Tensor:
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """rho(a, b) = 1/d sum_i N(a)_i N(b)_i, Pearson's correlation a row: (n, d), (n, d) -> (n,) (O-GAN)."""
+    """rho(a, b) = 1/d sum_i N(a)_i N(b)_i, Pearson's correlation of each row: (n, d), (n, d) -> (n,) (O-GAN)."""
     assert a.shape == b.shape and a.ndim == 2, (a.shape, b.shape)
     return (standardize(a) * standardize(b)).mean(dim=1)
 
@@ -63,7 +63,7 @@ def kl_divergence(raw: Tensor) -> Tensor:
 def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
     """L_D = D(x) - D(G(z)) + (D(x) - D(G(z)))^2 / (4 d(x, G(z))): (n,) three times -> (n,) (GAN-QP).
 
-    Real scores low, fake high. The quadratic term belongs to the critic alone: a generator that saw it
+    Real scores low, fake high. Only the critic has the quadratic term: a generator that saw it
     would shrink d instead of learning.
     """
     assert real.shape == fake.shape == distance.shape and real.ndim == 1, (real.shape, fake.shape, distance.shape)
@@ -74,7 +74,7 @@ def critic_qp(real: Tensor, fake: Tensor, distance: Tensor) -> Tensor:
 def twin_loss(a: Tensor, b: Tensor, redundancy: float) -> Tensor:
     """1/d [sum_i (1 - C_ii)^2 + redundancy sum_{i != j} C_ij^2]: (n, d), (n, d) -> scalar (Barlow Twins, eq. 1).
 
-    C_ij is the correlation, over the batch, of the i-th number of ``a`` with the j-th of ``b``.
+    C_ij is the correlation, over the batch, of dimension i of ``a`` with dimension j of ``b``.
     """
     assert a.shape == b.shape and a.ndim == 2, (a.shape, b.shape)
     c = over_batch(a).T @ over_batch(b) / len(a)
@@ -84,5 +84,5 @@ def twin_loss(a: Tensor, b: Tensor, redundancy: float) -> Tensor:
 
 
 def over_batch(v: Tensor) -> Tensor:
-    """Each number standardized over the batch: (n, d) -> (n, d)."""
+    """Standardize each dimension over the batch: (n, d) -> (n, d)."""
     return (v - v.mean(dim=0)) / v.std(dim=0, unbiased=False).clamp_min(TWIN_FLOOR)

@@ -1,6 +1,6 @@
-"""Measures of retrieval and of generation, each outcome a query's own so that intervals can be drawn.
+"""Measures of retrieval and of generation. Retrieval has one outcome per query, which gives bootstrap intervals.
 
-All of numpy and scikit-learn; nothing here knows where codes come from.
+Uses numpy and scikit-learn only, and does not depend on the source of the codes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def unit(x: Array) -> Array:
 
 
 def rankings(xb: Array, xq: Array, depth: int | None = None) -> Iterator[tuple[slice, Array, npt.NDArray[np.int64]]]:
-    """For each chunk of queries: which, their cosines to the gallery (c, n), and the ``depth`` nearest rows of the
-    gallery (c, depth), best first; all rows without ``depth``.
+    """For each chunk of queries: its slice, the cosines to the gallery (c, n), and the ``depth`` nearest rows of the
+    gallery (c, depth), nearest first; without ``depth``, all rows.
     """
     xb, xq = unit(xb), unit(xq)
     for start in range(0, len(xq), CHUNK):
@@ -38,7 +38,7 @@ def rankings(xb: Array, xq: Array, depth: int | None = None) -> Iterator[tuple[s
 
 
 def nearest(similarities: Array, depth: int) -> npt.NDArray[np.int64]:
-    """Columns of the ``depth`` largest similarities of each row (c, n), largest first, equal ones by column."""
+    """Columns of the ``depth`` largest similarities of each row (c, n), largest first, ties by column."""
     if depth >= similarities.shape[1]:
         return np.argsort(-similarities, axis=1, kind="stable")
     top = np.sort(np.argpartition(-similarities, depth - 1, axis=1)[:, :depth], axis=1)
@@ -47,7 +47,7 @@ def nearest(similarities: Array, depth: int) -> npt.NDArray[np.int64]:
 
 
 def largest_class(labels: Labels) -> int:
-    """How often the most frequent label occurs: as deep as mAP@R looks."""
+    """Count of the most frequent label: the depth that mAP@R needs."""
     return max(Counter(labels.tolist()).values())
 
 
@@ -77,9 +77,9 @@ def vote(similarities: Array, labels: Labels) -> Labels:
 
 
 def average_precision_at_r(agree: npt.NDArray[np.bool_], relevant: npt.NDArray[np.int64]) -> Outcomes:
-    """AP@R = 1/R sum_{i <= R} P@i rel_i, R the number of all relevant (Musgrave et al., arXiv 2003.08505, 3.2).
+    """AP@R = 1/R sum_{i <= R} P@i rel_i, R the number of relevant rows (Musgrave et al., arXiv 2003.08505, 3.2).
 
-    ``agree`` (n, m): whether the i-th nearest is relevant, ``relevant`` (n,): R, m at most. NaN where it is 0.
+    ``agree`` (n, m): whether the i-th nearest is relevant; ``relevant`` (n,): R, at most m. NaN where R is 0.
     """
     precision = np.cumsum(agree, axis=1) / np.arange(1, agree.shape[1] + 1)
     within = np.arange(agree.shape[1]) < relevant[:, None]
@@ -94,9 +94,9 @@ def regression_outcomes(order: npt.NDArray[np.int64], yb: Outcomes, yq: Outcomes
 
 
 def probe_outcomes(xb: Array, yb: Labels, xq: Array, yq: Labels, seed: int = 0) -> Outcomes:
-    """Whether logistic regression on the gallery's codes labels each query rightly; C from a tenth held back.
+    """Whether logistic regression on the gallery's codes classifies each query correctly; a held-out tenth sets C.
 
-    Of 200 steps of L-BFGS at most, so that 200 classes take minutes: a figure may fall short of the converged one.
+    At most 200 steps of L-BFGS, so that 200 classes take minutes: the result may be below the converged one.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
@@ -107,7 +107,7 @@ def probe_outcomes(xb: Array, yb: Labels, xq: Array, yq: Labels, seed: int = 0) 
         return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=200)).fit(x, y)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of steps that end before they converge
+        warnings.simplefilter("ignore")  # when the steps end before convergence
         xt, xv, yt, yv = train_test_split(xb, yb, test_size=0.1, random_state=seed)
         rivals = PROBE_C if len(set(yt.tolist())) > 1 else PROBE_C[:1]
         best = max(rivals, key=lambda c: fitted(c, xt, yt).score(xv, yv))  # type: ignore[attr-defined]
@@ -116,7 +116,7 @@ def probe_outcomes(xb: Array, yb: Labels, xq: Array, yq: Labels, seed: int = 0) 
 
 
 def copy_outcomes(distances: Array, own: npt.NDArray[np.int64], k: int) -> Outcomes:
-    """Whether a copy's original is among its k nearest: the chance of it where ties are broken at random.
+    """Whether a copy's original is among its k nearest: the probability, with ties broken at random.
 
     ``distances`` (c, n) from copies to the gallery, ``own`` (c,) the originals' rows.
     """
@@ -126,7 +126,7 @@ def copy_outcomes(distances: Array, own: npt.NDArray[np.int64], k: int) -> Outco
 
 
 def interval(outcomes: Outcomes, rounds: int = 1000) -> tuple[float, float, float]:
-    """Mean over queries and its 95% bootstrap interval; queries without an outcome (NaN) are left out."""
+    """Mean over queries and the ends of its 95% bootstrap interval; queries without an outcome (NaN) are left out."""
     values = outcomes[~np.isnan(outcomes)]
     if not len(values):
         return float("nan"), float("nan"), float("nan")
@@ -136,7 +136,7 @@ def interval(outcomes: Outcomes, rounds: int = 1000) -> tuple[float, float, floa
 
 
 def density_and_coverage(real: Array, fake: Array, k: int = 5) -> tuple[float, float]:
-    """How densely generated codes lie where real ones do, and which share of real ones they come near.
+    """Density of generated codes near real ones, and coverage: the share of real codes with a generated one near.
 
     Radii are distances to the k-th nearest other real code (Naeem et al., arXiv 2002.09797, eq. 7 and 9).
     """
@@ -151,7 +151,7 @@ def sliced_wasserstein(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], seed:
     """Sliced Wasserstein distance x 1000 at each level of a Laplacian pyramid, by its side in pixels.
 
     Patches of 7x7 pixels, normalised by channel, sorted projections on random directions (Karras et al.,
-    arXiv 1710.10196, section 5). ``a`` and ``b`` uint8 (n, s, s, 3); as many of each are compared.
+    arXiv 1710.10196, section 5). ``a`` and ``b`` uint8 (n, s, s, 3); equally many of each are compared.
     """
     count = min(len(a), len(b))
     rng = np.random.default_rng(seed)
@@ -160,7 +160,7 @@ def sliced_wasserstein(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], seed:
 
 
 def _pyramid(pictures: npt.NDArray[np.uint8]) -> Iterator[Array]:
-    """Differences between each scale and the next smaller one, down to 16 px, which stands for itself."""
+    """Differences between each scale and the next smaller one, down to 16 px, which is kept as it is."""
     current = pictures.astype(np.float32)
     while current.shape[1] > 16:
         n, side = current.shape[:2]

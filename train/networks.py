@@ -1,7 +1,7 @@
-"""Encoder and generator: strided convolutions down to 4x4 and back, after the reference shapes of O-GAN.
+"""Encoder and generator: strided convolutions down to 4x4 and back, with the reference shapes of O-GAN.
 
-At 128 px the paper's encoder has five 5x5 stride-2 convolutions of 64..1024 channels and a dense layer of
-128 numbers; the generator mirrors it (Su, "O-GAN", arXiv 1903.01931, section 4).
+At 128 px, the paper's encoder has five 5x5 stride-2 convolutions of 64..1024 channels and a dense layer with
+128 outputs; the generator mirrors it (Su, "O-GAN", arXiv 1903.01931, section 4).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from train.losses import at_least_float32
 from train.recipe import SEED_PX, Shape
 
 BN_EPS = 1e-3  # the reference's (Keras) BatchNorm
-BN_MOMENTUM = 0.01  # in torch's sense: the share of the new batch
+BN_MOMENTUM = 0.01  # as torch defines it: the weight of the new batch
 SLOPE = 0.2  # of LeakyReLU below zero
 
 
@@ -48,7 +48,7 @@ class UpConv(nn.ConvTranspose2d):
 
 
 class SelfModulatedNorm(nn.Module):
-    """BatchNorm whose scale and shift are a small network of z (Chen et al., arXiv 1810.01365, eq. 2-3).
+    """BatchNorm whose scale and shift come from a small network of z (Chen et al., arXiv 1810.01365, eq. 2-3).
 
     h' = (1 + gamma(z)) * (h - mu) / sigma + beta(z)
     """
@@ -78,8 +78,8 @@ class PlainNorm(nn.Module):
 class Encoder(nn.Module):
     """E: pictures (n, 3, s, s) in [-1, 1] -> raw codes (n, d) float32, not yet standardized.
 
-    ``avg(E(x))`` is the headless O-GAN critic and N(E(x)) the code. Critics of other methods have its shape too;
-    where a critic must treat each picture alone, it has no BatchNorm (``normalised``).
+    ``avg(E(x))`` is the headless O-GAN critic and N(E(x)) the code. Critics of other methods share this architecture;
+    a critic that must treat each picture alone has no BatchNorm (``normalised=False``).
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
         channels = [in_channels, *shape.channels]
         stages: list[nn.Module] = []
         for stage, (c_in, c_out) in enumerate(pairwise(channels)):
-            has_norm = normalised and stage > 0  # it makes the convolution's bias idle
+            has_norm = normalised and stage > 0  # makes the convolution's bias redundant
             stages.append(DownConv(c_in, c_out, shape.kernel, bias=biased and not has_norm))
             if has_norm:
                 stages.append(batch_norm(c_out))
@@ -115,7 +115,7 @@ class Generator(nn.Module):
         self.dense = nn.Linear(latent_dim, channels[0] * SEED_PX**2, bias=False)
         self.norms = nn.ModuleList(norm(c, latent_dim) for c in channels)
         outputs = [*channels[1:], 3]
-        last = len(outputs) - 1  # the only convolution that no BatchNorm follows
+        last = len(outputs) - 1  # the only convolution without BatchNorm after it
         self.convs = nn.ModuleList(
             UpConv(c_in, c_out, shape.kernel, bias=stage == last)
             for stage, (c_in, c_out) in enumerate(zip(channels, outputs, strict=True))
@@ -130,7 +130,7 @@ class Generator(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02) as the reference has them, biases 0."""
+    """Weights N(0, 0.02) as in the reference, biases 0."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -138,7 +138,7 @@ def initialise(module: nn.Module) -> None:
 
 
 def initialise_unnormalised(module: nn.Module) -> None:
-    """Weights that keep the size of the signal where no BatchNorm does (He et al., arXiv 1502.01852, eq. 14)."""
+    """Weights that keep the signal's variance without BatchNorm (He et al., arXiv 1502.01852, eq. 14)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, a=SLOPE)
         if module.bias is not None:
@@ -148,7 +148,7 @@ def initialise_unnormalised(module: nn.Module) -> None:
 class JointCritic(nn.Module):
     """D(x, z): pictures (n, 3, s, s) and codes (n, d) -> scores (n,) float32, low for a real picture and its code.
 
-    A tower of convolutions sees x, a dense layer z, three more dense layers both. No BatchNorm where z comes in.
+    Convolutions process x, a dense layer processes z, three more dense layers process both. No BatchNorm sees z.
     """
 
     def __init__(
