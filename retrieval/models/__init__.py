@@ -1,1 +1,1 @@
-"""Model bundles: pictures to codes, codes to pictures."""
+"""Model bundles: encode pictures, decode codes."""

@@ -1,4 +1,4 @@
-"""A model bundle on the disk: a folder of ``model.json``, ``encoder.onnx`` and, unless left out, ``generator.onnx``."""
+"""A model bundle on disk: a folder with ``model.json``, ``encoder.onnx`` and ``generator.onnx``; one may be missing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SHIPPED = Path(__file__).parent.parent / "bundles"
 
 
 def shipped_models() -> list[str]:
-    """Names that ``load_model`` takes."""
+    """Names of the shipped models, for ``load_model``."""
     return sorted(entry.parent.name for entry in SHIPPED.glob(f"*/{DESCRIPTION}"))
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Make a bundle of the ONNX files in ``folder``: write ``model.json`` with ``facts`` and the files' SHA-256."""
+    """Make ``folder`` a bundle: write ``model.json`` with ``facts`` and the SHA-256 of its ONNX files."""
     names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     write_description(folder, {"schema": SCHEMA, **facts, "files": files})
@@ -33,10 +33,10 @@ def write_description(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """What ``model.json`` says.
+    """Read ``model.json``.
 
     Raises:
-        ModelError: it cannot be read, or lacks something.
+        ModelError: it cannot be read, lacks a field, or has another schema.
     """
     path = folder / DESCRIPTION
     try:
@@ -52,10 +52,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def verified(folder: Path, name: str, digest: str) -> bytes:
-    """The bytes of a bundle's file, held against its SHA-256.
+    """Read a file of a bundle and compare it with its SHA-256.
 
     Raises:
-        ModelError: it is missing, or is not what ``model.json`` describes.
+        ModelError: the file is missing, or is not the one that ``model.json`` describes.
     """
     path = folder / name
     try:
@@ -68,7 +68,7 @@ def verified(folder: Path, name: str, digest: str) -> bytes:
 
 
 def strange_to_a_bundle(folder: Path) -> str:
-    """A name in ``folder`` that no bundle has, or nothing."""
+    """Return a name in ``folder`` that no bundle has, or "" if there is none."""
     names = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
     own = (DESCRIPTION, ENCODER, GENERATOR, CARD)
     return next((name for name in names if not name.startswith(own)), "")

@@ -1,4 +1,4 @@
-"""Many files to codes: decoded by worker processes, encoded in batches."""
+"""Encode many files: worker processes decode them, the model encodes them in batches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from retrieval.pictures.workers import DecoderPool, Task, stack
 ENCODED_AT_ONCE = 256
 
 Refused = Callable[[int, str], None]
-"""Called with the place of a file that is no picture, and the reason; what it raises ends everything."""
+"""Called with the position of a file that is not a picture, and the reason. An exception from it ends the encoding."""
 
 
 def encode_files(model: Model, paths: Sequence[str], refused: Refused, workers: int | None = None) -> Floats:
-    """Codes float32 (n, d) of files; rows of NaN where one was refused."""
+    """Codes float32 (n, d) of files. The row of a refused file is NaN."""
     codes = np.full((len(paths), model.latent_dim), np.nan, np.float32)
     with DecoderPool(model.image_size, workers) as pool:
         results = enumerate(pool.map(Task(path) for path in paths))

@@ -1,4 +1,4 @@
-"""The index's own copy of its model, by which it can be asked on another machine."""
+"""The index's own copy of its model. With it, the index can be queried on another machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from retrieval.models.model import Model, load_model
 
 
 def model_for(address: str | os.PathLike[str], wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
-    """The model to build with: what was asked for, else the index's own, else the default."""
+    """The model to build with: the given one, else the index's own, else the default."""
     if isinstance(wanted, Model):
         return wanted
     if wanted is None and exists(address):
         index = open_index(address)
         try:
             return load_model(index.model_folder(), device)
-        except ModelError:  # its copy is gone; what is built with must be told
+        except ModelError:  # its copy is lost; ``check_model`` compares the default with the index
             pass
         finally:
             index.close()
@@ -31,10 +31,10 @@ def model_for(address: str | os.PathLike[str], wanted: Model | str | os.PathLike
 
 
 def check_model(facts: Meta, model: Model) -> None:
-    """See that codes of ``model`` are what an index holds.
+    """Check that the index holds codes of ``model``.
 
     Raises:
-        IndexMismatch: they are not.
+        IndexMismatch: it holds codes of another model.
     """
     if facts.model_digest != model.digest:
         raise IndexMismatch(
@@ -47,7 +47,10 @@ def check_model(facts: Meta, model: Model) -> None:
 
 
 def provide_model(model: Model, index: IndexWriter, generator: bool) -> None:
-    """See that the index has a whole copy: with G if it is new and ``generator``, without it for good if not."""
+    """Give the index a complete copy of its model. Without ``generator``, the copy has no G, now and later.
+
+    A complete copy that has no G gets none.
+    """
     if not _is_whole(index):
         keep_model(index, model, generator)
     elif not generator and (own := load_model(index.model_folder())).has_generator:
@@ -55,18 +58,18 @@ def provide_model(model: Model, index: IndexWriter, generator: bool) -> None:
 
 
 def restore_model(index: IndexWriter) -> None:
-    """Copy a shipped model again; without G where what is left of the copy says that it had none."""
+    """Copy a shipped model again, without G if the old copy's ``model.json`` names none."""
     facts = index.rows.meta()
     if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
         keep_model(index, load_model(facts.model_name), _had_generator(index))
 
 
 def keep_model(index: IndexWriter, model: Model, generator: bool = True) -> None:
-    """Have the index keep a copy of ``model``.
+    """Store a copy of ``model`` in the index.
 
     Raises:
         ModelError: the model's bundle is damaged.
-        IndexUnwritable: the copy cannot be written, or something else than a bundle lies in its place.
+        IndexUnwritable: the copy cannot be written, or its folder holds files that belong to no bundle.
     """
     if strange := strange_to_a_bundle(index.model_folder()):
         raise IndexUnwritable(f"{index.model_folder()} holds {strange}, which belongs to no model")

@@ -1,4 +1,4 @@
-"""Pictures to codes and codes to pictures, by a bundle's graphs. No torch.
+"""Encode pictures and decode codes with the ONNX graphs of a bundle. No torch.
 
 * encoder: ``images`` uint8 (n, s, s, 3) -> ``code`` float32 (n, d), ``realism`` (n,), ``spread`` (n,)
 * generator: ``code`` float32 (n, d) -> ``images`` uint8 (n, s, s, 3)
@@ -34,7 +34,7 @@ from retrieval.models.sessions import open_session
 from retrieval.pictures.decode import identified, read_square, square
 
 BATCH = 64
-CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of a painting, once its own code is known
+CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Encoded:
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
-    """Open a shipped model by its name, or any bundle by its folder (one that has a shipped name by ``./name``).
+    """Open a shipped model by its name, or any bundle by its folder (``./name`` if the name is a shipped one).
 
     Raises:
         ModelError: there is no such model, or its bundle is damaged.
@@ -62,8 +62,8 @@ def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "a
 
 
 class Model:
-    """An opened bundle. Encoder and generator are loaded when first used; any thread may use them, and so may a
-    forked process or one that a model is sent to.
+    """An opened bundle. Encoder and generator are loaded on first use. Any thread and any forked process may use it,
+    and it can be pickled.
     """
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
@@ -79,7 +79,7 @@ class Model:
 
     @property
     def standardized(self) -> bool:
-        """Whether every code has average 0 and standard deviation 1, so that Euclid and cosine rank alike."""
+        """Whether every code has mean 0 and standard deviation 1; then both metrics give the same order."""
         return bool(self.facts["normalisation"] == "standardized")
 
     @property
@@ -88,17 +88,17 @@ class Model:
 
     @property
     def classes(self) -> list[str]:
-        """The classes that the last numbers of a code stand for; of most models there are none."""
+        """The classes, one for each of the last dimensions of a code; empty for most models."""
         return list(self.facts.get("classes", []))
 
     @property
     def decode_scale(self) -> float:
-        """What codes of pictures are multiplied by before they are painted."""
+        """The factor of a picture's code when it is decoded."""
         return float(self.facts.get("decode_scale", DECODE_SCALE))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the encoder: two models with the same digest give the same codes.
+        """SHA-256 of the encoder. Models with the same digest give the same codes.
 
         Raises:
             ModelError: the bundle has no encoder.
@@ -114,8 +114,9 @@ class Model:
         """Codes float32 (n, d) of pictures: a list of paths and of uint8 (h, w, 3), or one uint8 (n, h, w, 3).
 
         Raises:
-            PictureRefused: a file cannot be read as a picture; the text names it.
-            ValueError: an array of another type or shape.
+            PictureRefused: a file cannot be read as a picture; the message names it.
+            ValueError: an array of another dtype or shape.
+            ModelError: the bundle has no encoder.
         """
         return self.encode_fully(pictures).codes
 
@@ -142,7 +143,7 @@ class Model:
 
         Raises:
             ModelError: the bundle has no generator.
-            ValueError: latents of another dimension.
+            ValueError: the latents have another shape.
         """
         z = np.asarray(z, dtype=np.float32)
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
@@ -151,23 +152,23 @@ class Model:
         return np.concatenate([np.empty((0, *self._shape), np.uint8), *batches])
 
     def decode(self, codes: Floats, scale: float | None = None) -> Pixels:
-        """Pictures of codes (n, d): uint8 (n, s, s, 3).
+        """Decode codes (n, d) to pictures uint8 (n, s, s, 3).
 
-        With ``scale`` G(scale code), as the O-GAN paper shows with 0.9. Without, that is the first attempt, with the
-        model's own scale; where codes are standardized, as O-GAN's are, its code is then compared with the one asked
-        for and the latent corrected three times, z <- z + 0.4 (code - N(E(G(z)))), a damped fixed-point iteration. Of
-        the four paintings the one is kept whose code correlates best.
+        With ``scale`` the result is G(scale * code); the O-GAN paper uses 0.9. Without, the first latent z is
+        ``decode_scale`` * code. If codes are standardized, as O-GAN's are, a damped fixed-point iteration corrects z
+        three times: z <- z + 0.4 (code - N(E(G(z)))). The result is the one of the four decoded pictures whose code
+        correlates best with the given code.
 
         Raises:
             ModelError: the bundle has no generator.
-            ValueError: codes of another dimension.
+            ValueError: the codes have another shape.
         """
         codes = np.asarray(codes, np.float32)
         z = np.float32(self.decode_scale if scale is None else scale) * codes
         return self._corrected(z, standardize(codes)) if scale is None and self.standardized else self.paint(z)
 
     def _corrected(self, z: Floats, wanted: Floats) -> Pixels:
-        """Paintings whose codes come near ``wanted`` (n, d), from first latents ``z`` (n, d)."""
+        """Decode first latents ``z`` (n, d) and correct them until the pictures' codes are near ``wanted`` (n, d)."""
         best, agreement = np.zeros((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
         for _ in range(1 + CORRECTIONS):
             painted = self.paint(z)
@@ -179,7 +180,7 @@ class Model:
         return best
 
     def interpolate(self, start: Floats, end: Floats, steps: int, *, scale: float | None = None) -> Pixels:
-        """What G paints on the straight way from one code (d,) to another, both included: uint8 (steps, s, s, 3).
+        """Decode ``steps`` codes on the line from one code (d,) to another, both included: uint8 (steps, s, s, 3).
 
         Raises:
             ModelError: the bundle has no generator.
@@ -191,19 +192,19 @@ class Model:
         return self.decode((1 - t) * start + t * end, scale)
 
     def sample(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Pixels:
-        """What G paints for ``count`` draws from the prior: uint8 (count, s, s, 3); the same seed, the same pictures.
+        """Decode ``count`` draws from the prior: uint8 (count, s, s, 3). Equal seeds give equal pictures.
 
         Raises:
-            ModelError: the bundle has no generator, or knows no class ``of_class``.
+            ModelError: the bundle has no generator or no class ``of_class``.
         """
         return self.paint(self.draw_codes(count, seed, of_class=of_class))
 
     def draw_codes(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Floats:
-        """Draws from the prior, (count, d): z ~ N(0, I), then where codes name classes one of them, at random or
-        ``of_class``, as a one-hot vector.
+        """Draw latents from the prior, float32 (count, d): z ~ N(0, I), around a random one of the model's ``centres``
+        if it has any. With classes, the last dimensions are one-hot: ``of_class``, or a random class.
 
         Raises:
-            ModelError: the model knows no class ``of_class``.
+            ModelError: the model has no class ``of_class``.
         """
         rng, ways = np.random.default_rng(seed), len(self.classes)
         z = rng.standard_normal((count, self.latent_dim - ways), dtype=np.float32)
@@ -218,10 +219,10 @@ class Model:
         return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
 
     def with_class(self, codes: Floats, name: str) -> Floats:
-        """Codes (n, d) with their class exchanged and everything else kept.
+        """Copy codes (n, d) and replace their class.
 
         Raises:
-            ModelError: the model knows no such class.
+            ModelError: the model has no such class.
         """
         changed, ways = np.array(codes, np.float32), len(self.classes)
         number = self.class_number(name)
@@ -229,7 +230,7 @@ class Model:
         return changed
 
     def class_number(self, name: str) -> int:
-        """Where a class stands among ``classes``.
+        """Index of a class in ``classes``.
 
         Raises:
             ModelError: there is no such class.
@@ -242,7 +243,7 @@ class Model:
         return self.classes.index(name)
 
     def write_to(self, folder: Path, generator: bool = True) -> None:
-        """Write the bundle's own files, checked, into an empty folder; G only if it is wanted.
+        """Check the bundle's files and write them into an empty folder; G only with ``generator``.
 
         Raises:
             ModelError: the bundle is damaged.
@@ -255,10 +256,10 @@ class Model:
         write_description(folder, {**self.facts, "files": files})
 
     def check(self) -> None:
-        """Hold the bundle's files against their SHA-256.
+        """Compare the bundle's files with their SHA-256.
 
         Raises:
-            ModelError: one is missing or is not what ``model.json`` describes.
+            ModelError: a file is missing, or is not the one that ``model.json`` describes.
         """
         for name in self.facts["files"]:
             self._verified(name)
@@ -275,9 +276,9 @@ class Model:
         return (self.image_size, self.image_size, 3)
 
     def square(self, path: str | os.PathLike[str] | Pixels, whole: bool = False) -> Pixels:
-        """A picture as this model sees it, or ``whole``, squeezed into the square: uint8 (s, s, 3).
+        """The encoder's input for a picture, uint8 (s, s, 3): its central square, or all of a file with ``whole``.
 
-        Raises as ``encode`` does.
+        Raises PictureRefused and ValueError as ``encode``.
         """
         if isinstance(path, np.ndarray):
             return square(_checked(path[None])[0], self.image_size)
@@ -322,7 +323,7 @@ class Model:
 
 
 def standardize(codes: Floats) -> Floats:
-    """N(v) = (v - avg v) / std v along the last axis, (..., d); equal numbers become zeros."""
+    """N(v) = (v - avg v) / std v along the last axis, (..., d). A constant vector becomes zeros."""
     centred = codes - codes.mean(axis=-1, keepdims=True)
     return np.asarray(centred / np.maximum(codes.std(axis=-1, keepdims=True), 1e-8), np.float32)
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the sessions that run a bundle's graphs."""
+"""ONNX Runtime sessions for the graphs of a bundle."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from retrieval.errors import ModelError
 
 
 def open_session(path: Path, graph: bytes, device: Device) -> Any:
-    """A session for ``graph``, the bytes of the file at ``path``; any number of threads may run it.
+    """Open a session for ``graph``, the bytes of the file at ``path``. Any number of threads may run it.
 
     Raises:
-        ModelError: it is no graph that runs here, or there is no such device.
+        ModelError: the graph does not run here, or the device is not available.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the cores have decoding to do
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # worker processes need the cores
     try:
         return onnxruntime.InferenceSession(graph, options, providers=_providers(device))
     except ModelError:

@@ -1,4 +1,4 @@
-"""Pictures to codes as a step of a scikit-learn pipeline."""
+"""The encoder as a step of a scikit-learn pipeline."""
 
 from __future__ import annotations
 
@@ -33,16 +33,15 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> make_pipeline(CodeTransformer(), LogisticRegression()).fit(paths, labels)  # doctest: +SKIP
 
     Args:
-        model: a shipped name, or a bundle's folder.
-        on_error: what becomes of a file that is no picture: ``raise``, a row of ``nan``, or ``drop``; then ``kept_``
-            names the rows that stayed.
-        workers: processes that decode; one a core by default.
+        model: the name of a shipped model, or the folder of a bundle.
+        on_error: for a file that is not a picture: ``raise`` an error, return a row of ``nan``, or ``drop`` the row.
+        workers: number of worker processes that decode files, by default one per core.
         device: where the encoder runs: auto, cpu or cuda.
 
     Attributes:
-        n_codes_: d, once fitted.
-        kept_: int64 (m,), places in the last input of the rows that were given back.
-        refused_: {place in the last input: reason}.
+        n_codes_: d, set by ``fit``.
+        kept_: int64 (m,), the position in the last input of each returned row.
+        refused_: {position in the last input: reason}.
     """
 
     def __init__(
@@ -59,11 +58,11 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.device = device
 
     def fit(self, X: object = None, y: object = None) -> CodeTransformer:  # noqa: N803
-        """Open the model; nothing is learnt from X.
+        """Open the model. Nothing is learned from X.
 
         Raises:
             ModelError: there is no such model.
-            ValueError: ``on_error`` is none of its words.
+            ValueError: ``on_error`` is not raise, nan or drop.
         """
         if self.on_error not in ("raise", "nan", "drop"):
             raise ValueError(f"on_error must be raise, nan or drop, not {self.on_error!r}")
@@ -74,8 +73,8 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Codes float32 (n, d) of n paths, or of uint8 (n, h, w, 3).
 
         Raises:
-            PictureRefused: a file is no picture, with ``on_error="raise"``; the text names it.
-            ValueError: neither paths nor uint8 (n, h, w, 3).
+            PictureRefused: with ``on_error="raise"``, a file is not a picture; the message names it.
+            ValueError: X is neither paths nor uint8 (n, h, w, 3).
         """
         check_is_fitted(self, "n_codes_")
         self.refused_: dict[int, str] = {}
@@ -91,7 +90,7 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return codes[self.kept_]
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:
-        """``code0``, ``code1`` ..., one for each number of a code."""
+        """``code0``, ``code1`` ..., one for each dimension of a code."""
         check_is_fitted(self, "n_codes_")
         return np.array([f"code{i}" for i in range(self.n_codes_)], dtype=object)
 
@@ -107,7 +106,7 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._opened[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the opened model: ONNX Runtime's sessions cannot be pickled, and are opened again when needed."""
+        """The state without the opened model, which is loaded again on first use."""
         state: dict[str, Any] = super().__getstate__()
         return {key: value for key, value in state.items() if key != "_opened"}
 
