@@ -1,4 +1,4 @@
-"""What a training would need and how long it would take, before it is begun."""
+"""The plan of a training run: the memory and time that it would need, before it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from train.step import Trainer
 
 
 def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str) -> dict[str, Any]:
-    """Sizes in bytes, times in seconds, the rate measured on a few steps of noise."""
+    """Sizes in bytes, times in seconds, and the rate, measured on a few steps of noise."""
     seconds_per_step = time_step(recipe, device, precision)
     state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
     parameters = {name: count_parameters(network) for name, network in state.model.named_children()}
@@ -36,7 +36,7 @@ def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: s
 
 
 def _activation_bytes(recipe: Recipe, precision: str) -> list[int]:
-    """Feature maps that one step keeps for the backward pass: two passes of E, one of G, two maps a stage."""
+    """Feature maps that one step keeps for the backward pass: two passes of E, one of G, two maps per stage."""
     bytes_each = 2 if precision == "bfloat16" else 4
     side, channels, stages = recipe.image_size // 2, recipe.width, []
     while side >= 4:

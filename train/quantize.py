@@ -1,4 +1,4 @@
-"""Encoders in eight bits: about three times as fast on a CPU and a quarter of the size, with nearly the same codes."""
+"""Encoders in 8 bits: about three times as fast on a CPU and a quarter of the size, with nearly the same codes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from retrieval.atomic import write
 LEAST_COSINE = 0.995
 CALIBRATION_PICTURES, CHECK_PICTURES = 128, 256
 BATCH = 64
-PERCENTILE = 99.9995  # of an activation's values that stay inside its range; chosen on training faces and photographs
+PERCENTILE = 99.9995  # of an activation's values that are inside its range; chosen on training faces and photographs
 
 
 def quantize(encoder: Path, pictures: Pixels) -> float | None:
-    """Have ``encoder`` multiply in eight bits where that keeps its codes; their cosine then, else None.
+    """Quantize ``encoder`` to 8 bits if that preserves its codes; return their mean cosine, or None if it does not.
 
-    Every convolution but the first, which looks at colours directly, gets weights of seven bits, one scale a channel,
-    and activations of eight (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html). Seven,
-    because processors without VNNI add products of eight in sixteen bits, which overflow: so codes are the same on all.
+    Every convolution except the first, which sees the colours directly, gets 7-bit weights, one scale per channel, and
+    8-bit activations (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html). CPUs without VNNI
+    add 8-bit products in 16 bits, which overflow; with 7-bit weights, all CPUs give the same codes.
 
     Args:
         encoder: an ``encoder.onnx`` in float32, replaced if mean cosine >= ``LEAST_COSINE``.
-        pictures: uint8 (n, s, s, 3) of the kind that it will see; some calibrate it, the rest check it.
+        pictures: uint8 (n, s, s, 3), similar to those it will encode; some calibrate it, the rest check it.
     """
     calibration, check = pictures[:CALIBRATION_PICTURES], pictures[CALIBRATION_PICTURES:][:CHECK_PICTURES]
     if not len(check):
@@ -73,7 +73,7 @@ def _write_quantized(encoder: Path, folded: Path, small: Path, calibration: Pixe
 
 
 class _Reader:
-    """What ONNX Runtime's calibration draws its batches from."""
+    """The source of batches for ONNX Runtime's calibration."""
 
     def __init__(self, pictures: Pixels) -> None:
         self._batches = iter([{"images": pictures[i : i + BATCH]} for i in range(0, len(pictures), BATCH)])
@@ -95,7 +95,7 @@ def _codes(encoder: Path, pictures: Pixels) -> Floats:
 
 
 def _likeness(exact: Floats, quantized: Floats) -> float:
-    """Mean cosine, seen from the centre of the cloud: from elsewhere a cosine may see little but the centre."""
+    """Mean cosine of centred codes; without centring, the mean code may dominate the cosine."""
     centre = exact.mean(0)
     a, b = exact - centre, quantized - centre
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -104,7 +104,7 @@ def _likeness(exact: Floats, quantized: Floats) -> float:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer prints what it is about, logs advice, and warns of its own numpy."""
+    """Silence the quantizer, which prints progress, logs advice, and triggers numpy warnings."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

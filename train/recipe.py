@@ -1,4 +1,4 @@
-"""What a training is made of: the settings of a run, and the presets that name good sets of them."""
+"""Recipes: the settings of a training run, and presets, which name good sets of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED_PX = 4  # side of the last feature map of E and of the first of G
 
 @dataclass(frozen=True)
 class Shape:
-    """What the networks of one model share: stages of stride 2 from a picture down to 4 x 4, or back."""
+    """The shape that all networks of a model share: stages of stride 2 from a picture down to 4 x 4, or back."""
 
     image_size: int
     width: int
@@ -29,7 +29,7 @@ class Shape:
 
     @property
     def channels(self) -> list[int]:
-        """Of each stage from the picture inwards: width, 2 width, 4 width ... capped at ``max_width``."""
+        """Channels of each stage, starting at the picture: width, 2 width, 4 width ... up to ``max_width``."""
         stages = int(math.log2(self.image_size // SEED_PX))
         if SEED_PX * 2**stages != self.image_size or stages < 1:
             raise ValueError(f"image size {self.image_size} px is not 4 px times a power of two")
@@ -38,12 +38,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides what is learnt, apart from the pictures. Saved with every checkpoint.
+    """Everything that determines the trained model, apart from the pictures. Saved with every checkpoint.
 
-    ``settings`` are the method's own; left out, they are its defaults. Making one imports torch.
+    ``settings`` are the method's own, by default its defaults. Creating a recipe imports torch.
 
     Raises:
-        TrainingError: no such method, or a setting that cannot be.
+        TrainingError: no such method, or an invalid setting.
     """
 
     method: str = DEFAULT_METHOD
@@ -53,10 +53,10 @@ class Recipe:
     max_width: int = 256
     kernel: int = 4
     self_modulated: bool = True
-    batch_size: int = 64  # pictures a step, over all processes
+    batch_size: int = 64  # pictures per step, over all processes
     learning_rate: float = 2e-4
     warmup_steps: int = 300  # RMSprop has no bias correction
-    decay_share: float = 0.5  # the last share of the run, over which the rate falls to zero
+    decay_share: float = 0.5  # the last share of the run, in which the learning rate falls to zero
     ema_decay: float = 0.999  # 0 switches the average off
     mirror: bool = True
     classes: tuple[str, ...] = ()  # names of the classes of labelled pictures
@@ -73,7 +73,7 @@ class Recipe:
 
     def _check_common(self) -> None:
         if not isinstance(self.classes, str):
-            object.__setattr__(self, "classes", tuple(self.classes))  # a list where it was read from JSON
+            object.__setattr__(self, "classes", tuple(self.classes))  # a list when read from JSON
         for name, default in COMMON.items():
             check_kind(name, getattr(self, name), default)
         for name in ("width", "max_width", "batch_size", "learning_rate"):
@@ -163,11 +163,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper-128": _paper(128),
     "paper-256": _paper(256, latent_dim=256, batch_size=48, correlation_weight=1.0, ema_decay=0.999),
 }
-"""What each decides, common settings and methods' own side by side."""
+"""The settings of each preset, common ones and methods' own side by side."""
 
 
 def chosen_by(name: str, method: str) -> dict[str, Any]:
-    """The settings of ``method`` that the preset ``name`` decides: its size, and where it differs from what is usual.
+    """The settings of ``method`` that the preset ``name`` sets: the image size, and all that differ from the defaults.
 
     Raises:
         TrainingError: there is no such preset.
@@ -187,10 +187,10 @@ def preset(name: str, **changes: Any) -> Recipe:
 
 
 def changed(base: Recipe, **changes: Any) -> Recipe:
-    """``base`` with ``changes``; of another method, without what ``base`` says to its own alone.
+    """``base`` with ``changes``; if these change the method, settings of the old method alone are dropped.
 
     Raises:
-        TrainingError: a setting that cannot be, or that says nothing to the method.
+        TrainingError: an invalid setting, or one that the method does not have.
     """
     return _recipe(base.flat(), changes)
 
@@ -202,7 +202,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def _recipe(usual: dict[str, Any], said: dict[str, Any]) -> Recipe:
-    """What is said, and elsewhere what is usual; of the latter without what the method does not know."""
+    """The settings ``said``, completed by those of ``usual`` that the method has."""
     method = said.get("method", usual.get("method", DEFAULT_METHOD))
     known = defaults_of(method)
     for name in sorted(said.keys() - known):
@@ -227,12 +227,12 @@ def defaults_of(method: str) -> dict[str, Any]:
 
 
 def read_recipe(saved: dict[str, Any]) -> Recipe:
-    """A recipe from what a checkpoint, a run or a bundle keeps of it: ``dataclasses.asdict``, perhaps through JSON.
+    """The recipe saved in a checkpoint, a run or a bundle: ``dataclasses.asdict``, perhaps through JSON.
 
     An older one has the settings of all methods side by side (``FLAT``).
 
     Raises:
-        TrainingError: it is no recipe.
+        TrainingError: it is not a recipe.
     """
     try:
         said = dict(saved)

@@ -1,4 +1,4 @@
-"""One session of a training, from the pictures to the bundle: set up, train, export."""
+"""One session of a training run, from the pictures to the bundle: set up, train, export."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUNDLE = "bundle"
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a session runs; of it only ``precision`` has a part in what is learnt, and a run keeps its own."""
+    """Where and how a session runs. Only ``precision`` affects the model; a resumed run keeps its own."""
 
     run: Path
     device: torch.device
@@ -40,10 +40,10 @@ class Setting:
 
 
 def new_run(recipe: Recipe, setting: Setting) -> State:
-    """A fresh start.
+    """The initial state of a new run.
 
     Raises:
-        TrainingError: the run's folder holds a training already, or something else.
+        TrainingError: the run's folder already has a training, or something else.
     """
     if (setting.run / CHECKPOINT).exists():
         raise TrainingError(f"{setting.run} holds a training already", "run_exists", run=setting.run)
@@ -60,11 +60,11 @@ def resumed_run(changes: dict[str, Any], setting: Setting, preset_name: str | No
     """The state of the last checkpoint. Of its settings only the learning rate may be changed.
 
     Args:
-        changes: settings that were asked for, common ones and the method's own side by side; None where nothing was.
-        preset_name: a preset that was asked for as well; of the learning rate it says nothing.
+        changes: requested settings, common ones and the method's own side by side; None for those not requested.
+        preset_name: a preset that was also requested; its learning rate is ignored.
 
     Raises:
-        TrainingError: there is no checkpoint, or it has other settings than what was asked for.
+        TrainingError: there is no checkpoint, or its settings differ from the requested ones.
     """
     state = checkpoint.load(setting.run, setting.device)
     said = chosen_by(preset_name, state.recipe.method) if preset_name else {}
@@ -86,10 +86,10 @@ def open_together(
     on_progress: OnProgress | None = None,
     label_of: ClassOf | None = None,
 ) -> Pictures:
-    """The training pictures; of several processes the first decodes them, the others wait for it.
+    """Open the training pictures; with several processes, the first decodes them and the others wait.
 
     Raises:
-        TrainingError: nothing there to learn from, or labels are wanted and there is no ``label_of``.
+        TrainingError: no pictures to train on, or the recipe needs labels and ``label_of`` is missing.
     """
     if recipe.classes and label_of is None:
         raise TrainingError(f"{setting.run} learns from labels, and none are given", "labels_again", run=setting.run)
@@ -114,7 +114,7 @@ def open_together(
 def run_session(
     state: State, pictures: Pictures, budget: Budget, setting: Setting, hooks: Hooks, facts: dict[str, Any]
 ) -> Model | None:
-    """Train, and where the budget is spent, export to ``RUN/bundle``; None where the caller stopped it before.
+    """Train and, once the budget is spent, export to ``RUN/bundle``; None if the caller stopped the run before.
 
     Raises:
         Diverged, TrainingError: see ``train.loop.train`` and ``train.export.export``.

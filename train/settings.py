@@ -1,4 +1,4 @@
-"""Settings: of which kind each is, how it is written as text, and how a method declares its own."""
+"""Settings: their kinds, their form as text, and how a method declares its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRUTH = {
 
 @dataclass(frozen=True)
 class Declaration:
-    """What a method's file says of one of its settings: see ``declare``."""
+    """A method's declaration of one of its settings: see ``declare``."""
 
     default: Any
     about: str
@@ -30,7 +30,7 @@ class Declaration:
     def check(self, name: str, value: Any) -> None:
         """
         Raises:
-            TrainingError: ``value`` cannot be.
+            TrainingError: ``value`` is invalid.
         """
         check_kind(name, value, self.default)
         if self.choices and value not in self.choices:
@@ -40,23 +40,23 @@ class Declaration:
 
 
 def declare(default: Any, about: str, **more: Any) -> Any:
-    """Declare a field of ``OwnSettings``. All arguments must be literals, since they are also read off the source.
+    """Declare a field of ``OwnSettings``. All arguments must be literals, since they are also read from the source.
 
     Args:
-        default: true or false, a number, or a word; it gives the setting its kind.
+        default: a bool, a number, or a word; it determines the setting's kind.
         about: one line of help.
-        more: ``choices``, all the words that it may be; ``at_least``, its lower bound; ``option``, its name on the
-            command line where that is another; ``hidden``, whether the first page of help leaves it out.
+        more: ``choices``, the allowed words; ``at_least``, the lower bound; ``option``, its name on the command line
+            if that differs; ``hidden``, whether the first page of help omits it.
     """
     return dataclasses.field(default=default, metadata={"declaration": Declaration(default, about, **more)})
 
 
 @dataclass(frozen=True)
 class OwnSettings:
-    """The settings that one method alone understands; these are of a method that has none.
+    """The settings of one method alone; this base class is for methods without any.
 
     Raises:
-        TrainingError: a setting that cannot be.
+        TrainingError: an invalid setting.
     """
 
     def __post_init__(self) -> None:
@@ -67,7 +67,7 @@ class OwnSettings:
 def check_kind(name: str, value: Any, default: Any) -> None:
     """
     Raises:
-        TrainingError: ``value`` is not what ``default`` is: truth, a whole number, a finite number, a word, words.
+        TrainingError: ``value`` is not of the kind of ``default``: bool, int, finite number, word, or words.
     """
     kind = type(default)
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
@@ -77,10 +77,10 @@ def check_kind(name: str, value: Any, default: Any) -> None:
 
 
 def parse(name: str, text: str, default: Any) -> Any:
-    """The value that ``text`` writes, of the kind of ``default``.
+    """Parse ``text`` as a value of the kind of ``default``.
 
     Raises:
-        TrainingError: it writes none.
+        TrainingError: ``text`` is not such a value.
     """
     kind = type(default)
     try:

@@ -1,4 +1,4 @@
-"""Where pictures to learn from and to measure on lie: folders, and ``.tar`` archives read in place. No torch."""
+"""Sources of pictures for training and evaluation: folders, and ``.tar`` archives read in place. No torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from retrieval.pictures.files import JUNK_NAMES, find_images
 from retrieval.pictures.workers import Task
 
 ClassOf = Callable[[Task], int]
-"""The number of a picture's class, -1 where it has none."""
+"""A picture -> its class index, -1 if it has none."""
 
 
 def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> list[Task]:
     """List every file of the folders and every member of the ``.tar`` archives in ``paths``.
 
-    What lies below ``left_out``, a run's own folder, is not learnt from.
+    Files below ``left_out``, a run's own folder, are skipped.
 
     Raises:
-        TrainingError: a path is neither, an archive is damaged, or nothing was found.
+        TrainingError: a path is neither a folder nor an archive, an archive is damaged, or nothing was found.
     """
     sources: list[Task] = []
     for path in paths:
@@ -37,7 +37,7 @@ def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> l
 
 
 def _members(archive: str | Path) -> list[Task]:
-    """Where the bytes of each member lie, so that workers read them without unpacking."""
+    """The location of each member's bytes, so that workers read them without unpacking."""
     try:
         with tarfile.open(archive, "r:") as tar:
             return [Task(str(archive), m.offset_data, m.size) for m in tar if m.isfile() and not _is_junk(m.name)]
@@ -46,6 +46,6 @@ def _members(archive: str | Path) -> list[Task]:
 
 
 def _is_junk(name: str) -> bool:
-    """Hidden, or in a hidden folder, or litter; archives made of ``.`` begin every name with it."""
+    """Whether a file is hidden, in a hidden folder, or junk; in archives of ``.``, every name begins with ``.``."""
     parts = [part for part in name.split("/") if part != "."]
     return any(part.startswith(".") for part in parts) or parts[-1].lower() in JUNK_NAMES

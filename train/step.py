@@ -1,4 +1,4 @@
-"""One step of a training: gradients, update, the average."""
+"""One step of a training: gradients, update, average."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from train.method import Batch
 
 @dataclass
 class Trainer:
-    """A state, where it is trained, and the processes that share the work."""
+    """A state, its device, and the processes that share the work."""
 
     state: State
     device: torch.device
@@ -26,7 +26,7 @@ class Trainer:
         if self.device.type == "cuda" and self.state.model.compiles:
             import torch._functorch.config
 
-            torch._functorch.config.donated_buffer = False  # a critic's graph is walked twice
+            torch._functorch.config.donated_buffer = False  # a critic's graph is traversed twice
             for network in self.state.model.children():
                 network.compile()
 
@@ -38,7 +38,7 @@ class Trainer:
         half = state.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
             figures = state.model.accumulate_gradients(self._batch(examples))
-        # BatchNorm keeps the statistics of its own process; those of the first are saved.
+        # Each process has its own BatchNorm statistics; those of the first are saved.
         share_gradients(state.model, self.processes)
         state.optimizer.step()
         state.follow()

@@ -1,4 +1,4 @@
-"""A second view of a picture: the same picture cut, turned, mirrored and coloured otherwise."""
+"""A second view of a picture: randomly cropped, rotated, mirrored and recoloured."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from train.data import Draws
 
 @dataclass(frozen=True)
 class ViewStrength:
-    """How far a second view may be from its picture."""
+    """How much a second view may differ from its picture."""
 
     crop: float  # the least share of the side that is kept
-    aspect: float  # largest |log| of the stretching
+    aspect: float  # largest |log| of the stretch
     rotation: float  # largest angle, radians
-    light: float  # largest share by which contrast changes; brightness changes by as much of half the range
-    colour: float  # largest share by which saturation changes
-    grey: float  # probability that colour goes altogether
+    light: float  # largest relative change of contrast; brightness changes by up to this share of half the range
+    colour: float  # largest relative change of saturation
+    grey: float  # probability that all colour is removed
 
 
 VIEWS = {
@@ -32,14 +32,14 @@ VIEWS = {
 def second_view(x: Tensor, strength: ViewStrength, draws: Draws) -> Tensor:
     """One view of each picture: (n, 3, s, s) in [-1, 1] -> the same shape and range."""
     u = draws.uniform(10).to(x.dtype)
-    with torch.autocast(x.device.type, enabled=False):  # a place in bfloat16 is a pixel off
+    with torch.autocast(x.device.type, enabled=False):  # positions in bfloat16 are off by a pixel
         moved = F.affine_grid(_windows(u[:, :6], strength), list(x.shape), align_corners=False)
         view = F.grid_sample(x, moved, padding_mode="reflection", align_corners=False)
     return _coloured(view, u[:, 6:], strength).contiguous(memory_format=torch.channels_last)
 
 
 def _windows(u: Tensor, strength: ViewStrength) -> Tensor:
-    """What each view shows, as affine maps of [-1, 1]^2: (n, 2, 3) from uniform (n, 6)."""
+    """The window of each view, as an affine map of [-1, 1]^2: (n, 2, 3) from uniform (n, 6)."""
     side = between(u[:, 0], strength.crop, 1)
     stretch = between(u[:, 1], -strength.aspect, strength.aspect).exp()
     width, height = (side * stretch).clamp(max=1), (side / stretch).clamp(max=1)
@@ -52,7 +52,7 @@ def _windows(u: Tensor, strength: ViewStrength) -> Tensor:
 
 
 def _coloured(x: Tensor, u: Tensor, strength: ViewStrength) -> Tensor:
-    """Contrast, brightness and saturation changed: (n, 3, s, s) by uniform (n, 4)."""
+    """Change contrast, brightness and saturation of (n, 3, s, s) by uniform (n, 4)."""
     u = u[:, :, None, None, None]
     contrast, brightness = (between(u[:, i], -strength.light, strength.light) for i in range(2))
     saturation = 1 + between(u[:, 2], -strength.colour, strength.colour)
@@ -63,5 +63,5 @@ def _coloured(x: Tensor, u: Tensor, strength: ViewStrength) -> Tensor:
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
-    """Uniform numbers of [0, 1) stretched to [low, high)."""
+    """Map uniform numbers in [0, 1) to [low, high)."""
     return low + (high - low) * u

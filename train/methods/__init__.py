@@ -1,7 +1,7 @@
-"""One file a method, called as the method is: the file is all that it takes, and this one finds it.
+"""The methods, one file each, named after the method. Adding a file adds a method.
 
-A file holds one subclass of ``Method`` and, where the method has settings of its own, a dataclass ``Settings``. Names
-and settings are read without running a file, as the command line needs them at once, and running one imports torch.
+A file has one subclass of ``Method`` and, if the method has settings of its own, a dataclass ``Settings``. Names and
+settings are read without running a file: the command line needs them at once, and running a file imports torch.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def method_names() -> tuple[str, ...]:
 
 @functools.cache
 def declared_settings(method: str) -> dict[str, Declaration]:
-    """The settings that ``method`` alone understands, or with those that it inherits from, by name.
+    """The settings of ``method`` that are not common to all methods, inherited ones included, by name.
 
-    Read off the source: ``class Settings(OwnSettings)`` or ``class Settings(OTHER_METHOD.Settings)``, each line of it
-    ``name: kind = declare(...)`` with literals.
+    Read from the source: ``class Settings(OwnSettings)`` or ``class Settings(OTHER_METHOD.Settings)``, in which each
+    line is ``name: kind = declare(...)`` with literals.
 
     Raises:
         TrainingError: there is no such method.
@@ -60,7 +60,7 @@ def _read(call: ast.Call) -> Declaration:
 
 
 def methods_with(setting: str) -> list[str]:
-    """The methods that have a setting of this name of their own."""
+    """The methods that declare or inherit a setting of this name."""
     return [name for name in method_names() if setting in declared_settings(name)]
 
 
@@ -74,7 +74,7 @@ def method_class(name: str) -> type[Method]:
 
     module = _module(name)
     own = [one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__]
-    (found,) = [one for one in own if issubclass(one, Method)]  # a file is one method
+    (found,) = [one for one in own if issubclass(one, Method)]  # one method per file
     return found
 
 

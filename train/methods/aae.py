@@ -1,4 +1,4 @@
-"""Adversarial autoencoders: pixels, and critics that hold codes to a prior (Makhzani et al., arXiv 1511.05644)."""
+"""Adversarial autoencoders: critics match the codes to a prior (Makhzani et al., arXiv 1511.05644)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from train.networks import Encoder, Generator, dense_layers
 from train.recipe import Recipe
 from train.settings import OwnSettings, declare
 
-ADVERSARY_WEIGHT = 0.02  # beside pixels' mean squared error
+ADVERSARY_WEIGHT = 0.02  # relative to the mean squared error of pixels
 CLASS_WEIGHT = 0.1
-HEADS_APART = 4.0  # the least distance of two clusters' heads in the plane
+HEADS_APART = 4.0  # the least distance of two cluster heads in the plane
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Settings(OwnSettings):
 
 
 class AAE(Method):
-    """Codes are z alone; with labels or clusters z, the style, and then y, a probability for each class.
+    """Codes are z alone; with labels or clusters, they are z, the style, followed by y, a probability for each class.
 
-    * without labels: a critic holds z to N(0, I) (section 2);
-    * with labels of all pictures, supervised: G eats the true y (section 4);
-    * with labels of some, semi-supervised: E guesses the others' y, a second critic holds the guesses to one-hot
-      vectors, and the labelled ones are learnt by cross entropy (section 5);
-    * ``clusters``: no labels, all y are guessed (section 6). With two numbers in a code also a plane: G eats
-      W y + z, and the heads, W's rows, are held apart (section 7); the code is that point.
+    * without labels: a critic matches z to N(0, I) (section 2);
+    * all pictures labelled, supervised: G gets the true y (section 4);
+    * some pictures labelled, semi-supervised: E predicts y for the others, a second critic matches the predictions to
+      one-hot vectors, and cross entropy trains y on the labelled ones (section 5);
+    * ``clusters``: no labels, E predicts all y (section 6). If z has two dimensions, the clusters share its plane: G
+      gets W y + z, a loss keeps the heads, W's rows, apart (section 7), and this point is the code.
     """
 
     settings: Settings
@@ -78,7 +78,7 @@ class AAE(Method):
         return raw[:, : self.recipe.latent_dim], raw[:, self.recipe.latent_dim :]
 
     def joined(self, z: Tensor, y: Tensor) -> Tensor:
-        """What G eats: (n, d), (n, ways) -> (n, code_dim)."""
+        """The input of G: (n, d), (n, ways) -> (n, code_dim)."""
         return z + self.heads(y) if self.heads is not None else torch.cat([z, y], dim=1)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -112,7 +112,7 @@ class AAE(Method):
         return detached({"loss_d": loss_d, "loss_g": loss_g, **terms})
 
     def class_terms(self, logits: Tensor, y: Tensor, known: Tensor) -> dict[str, Tensor]:
-        """Cross entropy on labelled pictures; the distance of the heads in the plane."""
+        """Cross entropy on labelled pictures; in the plane, a penalty on heads that are too close."""
         terms = {}
         if len(self.recipe.classes):
             entropies = F.cross_entropy(logits, y.clamp_min(0), reduction="none")
@@ -124,7 +124,7 @@ class AAE(Method):
         return terms
 
     def games(self, batch: Batch, leaves: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the critics and what E minimise, over style and classes (section 2, in the non-saturating form)."""
+        """Losses of the critics and of E, for style and classes (section 2, in the non-saturating form)."""
         game, n = ADVERSARIES["ns"], len(batch.x)
         prior_y = one_hot((batch.draws.uniform(1)[:, 0] * self.ways).long(), self.ways, batch.z.dtype)
         pairs = [(self.style_critic, batch.z, leaves[0])]

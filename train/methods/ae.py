@@ -11,7 +11,7 @@ from train.recipe import Recipe
 
 
 class AE(Method):
-    """Codes are whatever lets G paint the picture again."""
+    """Codes are trained only so that G reconstructs the picture."""
 
     encoder: Encoder
     paints_prior = False
@@ -23,11 +23,11 @@ class AE(Method):
 
     @property
     def raw_dim(self) -> int:
-        """How many numbers E gives."""
+        """Number of E's outputs."""
         return self.recipe.latent_dim
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (n, 3, s, s) -> code (n, d), of the VAE the mean; realism, spread (n,)."""
+        """Pictures (n, 3, s, s) -> code (n, d), for the VAE the mean; realism and spread (n,)."""
         return likely(self.encoder(x)[:, : self.recipe.latent_dim])
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""BiGAN: a GAN of pairs of picture and code (Donahue et al., arXiv 1605.09782)."""
+"""BiGAN: a GAN on pairs of picture and code (Donahue et al., arXiv 1605.09782)."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class BiGAN(Method):
         self.critic = JointCritic(shape, d)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (n, 3, s, s) -> code (n, d), of ALI the mean; realism and spread of codes near the prior (n,)."""
+        """Pictures (n, 3, s, s) -> code (n, d), for ALI the mean; realism and spread of codes near the prior (n,)."""
         return likely(self.encoder(x)[:, : self.recipe.latent_dim])
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """min over G, E and max over D of E log D(x, E(x)) + E log(1 - D(G(z), z)) (BiGAN, eq. 2; ALI, eq. 1).
 
-        G and E descend the non-saturating form, with labels exchanged, as both papers do.
+        G and E minimise the non-saturating form, with labels swapped, as in both papers.
         """
         code = self.encoder(batch.x)
         if self.stochastic:

@@ -14,7 +14,7 @@ GUIDES = {32: (2.0, 3.0), 64: (2.0, 3.0), 128: (2.0, 3.0), 256: (4.0, 6.0)}  # (
 
 
 class BiGANQP(Method):
-    """An encoder, a generator and a critic of pairs without biases."""
+    """An encoder, a generator, and a critic of pairs without bias terms."""
 
     encoder: Encoder
 

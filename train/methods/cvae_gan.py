@@ -1,4 +1,4 @@
-"""CVAE-GAN: pictures of a class, with a code for the rest (Bao et al., arXiv 1703.10155)."""
+"""CVAE-GAN: pictures given a class, with a code for everything else (Bao et al., arXiv 1703.10155)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ CONDITION_CHANNELS = 8
 
 
 class CVAEGAN(Method):
-    """E encodes a picture given its class, G draws from z and class, C tells the class, D real from drawn.
+    """E encodes a picture given its class, G decodes z and class, C predicts the class, D tells real from generated.
 
-    Codes are z, then y: one number for each class, one-hot. Of a picture in use the class is what C says.
+    Codes are z, followed by y, the one-hot class. In use, C predicts a picture's class.
     """
 
     paints_prior = False
@@ -47,7 +47,7 @@ class CVAEGAN(Method):
         return self.recipe.classes
 
     def posterior(self, x: Tensor, y: Tensor) -> Tensor:
-        """Means and logarithms of variances of z given pictures (n, 3, s, s) and classes (n, ways): (n, 2 d)."""
+        """Means and log variances of z given pictures (n, 3, s, s) and classes (n, ways): (n, 2 d)."""
         planes = self.condition(y)[:, :, None, None].expand(-1, -1, *x.shape[2:])
         raw: Tensor = self.encoder(torch.cat([x, planes], dim=1))
         return raw
@@ -63,13 +63,13 @@ class CVAEGAN(Method):
         3 KL + 1/2 (|x - x_f|^2 + |f_D(x) - f_D(x_f)|^2 + |f_C(x) - f_C(x_f)|^2)
         + 10^-3 1/2 |E f_D(x) - E f_D(x_p)|^2 + 10^-3 1/2 sum_c |E_c f_C(x) - E_c f_C(x_p)|^2
         with x_f = G(z, c), z ~ E(x, c), and x_p = G(z', c), z' ~ N(0, I) (CVAE-GAN, algorithm 1), all divided by the
-        numbers of a picture.
+        number of values in a picture.
         """
         x, y = batch.x, one_hot(batch.y, len(self.classes), batch.z.dtype)
         raw = self.posterior(x, y)
         z = normal_sample(raw, batch.draws.normal(self.recipe.latent_dim))
         drawn = self.generator(torch.cat([torch.cat([z, y], 1), torch.cat([batch.z, y], 1)]))
-        shown = (x, *drawn.chunk(2))  # real, repainted, dreamt: batches of their own, since BatchNorm must not mix them
+        shown = (x, *drawn.chunk(2))  # real, x_f, x_p: separate batches, since BatchNorm must not mix them
         scores, features_d = zip(*(seen_by(self.critic, pictures) for pictures in shown), strict=True)
         logits, features_c = zip(*(seen_by(self.classifier, pictures) for pictures in shown), strict=True)
         loss_d = self.game(*(score[:, 0] for score in scores))
@@ -84,12 +84,12 @@ class CVAEGAN(Method):
         return detached({"loss_d": loss_d, "loss_c": loss_c, "loss_g": loss_g, "kl": kl})
 
     def game(self, real: Tensor, repainted: Tensor, dreamt: Tensor) -> Tensor:
-        """What D minimises: its cross entropy, half of what is drawn being repainted and half dreamt."""
+        """D's cross entropy; half of the generated pictures are reconstructions x_f, half are samples x_p."""
         critic = ADVERSARIES["ns"].critic
         return 0.5 * (critic(real, repainted, real) + critic(real, dreamt, real)).mean()
 
     def share_out(self, loss_d: Tensor, loss_c: Tensor, loss_g: Tensor) -> None:
-        """Each network gets the gradient of its own loss alone."""
+        """Give each network the gradient of its own loss alone."""
         players = [self.encoder, self.condition, self.generator]
         for loss, networks in ((loss_d, [self.critic]), (loss_c, [self.classifier]), (loss_g, players)):
             weights = [p for network in networks for p in network.parameters()]
@@ -98,7 +98,7 @@ class CVAEGAN(Method):
 
 
 def seen_by(network: Encoder, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a network says of pictures, and its last features, flattened."""
+    """A network's output for pictures, and its last features, flattened."""
     features = network.features(x).flatten(1)
     return network.head(at_least_float32(features)), features
 

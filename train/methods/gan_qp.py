@@ -1,4 +1,4 @@
-"""GAN-QP: a GAN without gradient vanishing or Lipschitz constraint (Su, arXiv 1811.07296). A generator alone."""
+"""GAN-QP: a GAN without vanishing gradients or a Lipschitz constraint (Su, arXiv 1811.07296). It has no encoder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from train.networks import Encoder, Generator
 from train.recipe import Recipe
 from train.settings import OwnSettings, declare
 
-CRITIC_STEPS = 2  # to each step of the generator
+CRITIC_STEPS = 2  # per step of the generator
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GANQP(Method):
         return detached({"loss_d": loss_d, "loss_g": loss_g, "d_real": d_real, "d_fake": d_fake})
 
     def half_distance(self, x: Tensor, fake: Tensor) -> Tensor:
-        """lambda d / 2, since ``critic_qp`` divides by four times it: (n,)."""
+        """lambda d / 2, (n,), since ``critic_qp`` divides by 4 d."""
         if self.settings.distance == "l1":
             return 5 * absolute_distance(x, fake)
         return 5 * squared_distance(x, fake).sqrt()

@@ -1,4 +1,4 @@
-"""O-GAN: a GAN whose discriminator, cut open, is also an encoder (Su, arXiv 1903.01931)."""
+"""O-GAN: a GAN whose discriminator is also an encoder (Su, arXiv 1903.01931)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settings(OwnSettings):
 class OGAN(Method):
     """E's codes are standardized to N(E(x)); the critic is avg E(x), or T(E(x)) with a linear T.
 
-    With ``reconstruction`` "mse" the papers' negative control: codes are E(x) itself, compared by |z - E(G(z))|^2.
+    ``reconstruction`` "mse" is the papers' negative control: codes are E(x) itself, compared by |z - E(G(z))|^2.
     """
 
     settings: Settings
@@ -61,9 +61,9 @@ class OGAN(Method):
         G minimises h(T(E(x'))) - lambda rho(z, E(x')), where x' = G(z) (O-GAN, the general objective).
         By default T = avg, f is GAN-QP's and h the identity (O-GAN, the headless objective).
 
-        The reference adds both losses up with E(G(z)) and E(sg G(z)) computed apart, where the adversarial
-        gradients of the two cancel on E. Here E sees the detached x' once. Real and generated pictures go through
-        E as batches of their own, since BatchNorm must not mix them.
+        The reference adds both losses and computes E(G(z)) and E(sg G(z)) separately; their adversarial gradients
+        cancel on E. Here E sees the detached x' once. Real and generated pictures go through E in separate batches,
+        since BatchNorm must not mix them.
         """
         x, z, game = batch.x, batch.z, ADVERSARIES[self.settings.adversary]
         fake = self.generator(z)
@@ -82,7 +82,7 @@ class OGAN(Method):
         return detached({"loss_e": loss_e, "loss_g": loss_g, "rho": rho, "d_real": d_real, "d_fake": d_fake, **further})
 
     def disagreement(self, z: Tensor, raw_fake: Tensor) -> Tensor:
-        """What ties codes to z, (n,): -rho(z, E(x')), or one of its controls."""
+        """The loss that ties codes to z, (n,): -rho(z, E(x')), or one of its controls."""
         if self.settings.reconstruction == "rho":
             return -correlation(z, raw_fake)
         if self.settings.reconstruction == "mse":
@@ -90,7 +90,7 @@ class OGAN(Method):
         return raw_fake.new_zeros(len(z))
 
     def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Further terms of E's loss, scalars by their names, already weighted."""
+        """Further terms of E's loss, scalars by name, already weighted."""
         if self.settings.adversary != "wgan-gp":
             return {}
         penalty = gradient_penalty(lambda v: self.score(self.encoder(v)), batch.x, fake, batch.draws.uniform(1))

@@ -1,4 +1,4 @@
-"""O-GAN + views: an O-GAN whose code is also taught what does not change a picture. Not the papers' method."""
+"""O-GAN + views: an O-GAN whose code is also trained to ignore small alterations. Not the papers' method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from train.methods import ogan
 from train.settings import declare
 from train.views import VIEWS, second_view
 
-REDUNDANCY = 0.2  # weight of the numbers' correlations with each other, beside that of each with its twin
+REDUNDANCY = 0.2  # weight of correlations between dimensions, relative to that of each with its twin
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Settings(ogan.Settings):
 
 
 class OGANViews(ogan.OGAN):
-    """As O-GAN, with one more term in E's loss: the codes of a picture and of an altered view of it agree.
+    """O-GAN with one more term in E's loss, which makes the codes of a picture and of an altered view of it agree.
 
-    Nothing in O-GAN's loss ties the codes of real pictures to the prior. This term does both: it makes codes
-    indifferent to cropping, turning, mirroring and light, and their numbers uncorrelated, as those of z are.
+    Nothing in O-GAN's loss ties the codes of real pictures to the prior. This term makes codes invariant to cropping,
+    rotation, mirroring and light, and their dimensions uncorrelated, as those of z are.
     """
 
     settings: Settings

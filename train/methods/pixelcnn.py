@@ -1,7 +1,7 @@
-"""A PixelGAN autoencoder: a code, and a network that draws a picture pixel by pixel from it, slowly and exactly.
+"""A PixelGAN autoencoder: an encoder, and a network that decodes a code pixel by pixel, slowly but exactly.
 
 Makhzani and Frey, "PixelGAN Autoencoders" (arXiv 1706.00531), with the decoder of PixelCNN++ (Salimans et al.,
-arXiv 1701.05517): p(x|z) = prod_i p(x_i | x_1 .. x_(i-1), z), rows from the top, each from the left.
+arXiv 1701.05517): p(x|z) = prod_i p(x_i | x_1 .. x_(i-1), z), rows from top to bottom, each from left to right.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from train.recipe import Recipe
 
 SIDE_PX = 32
 CHANNELS, BLOCKS, MIXTURE = 48, 6, 5
-EACH = 10  # numbers of a component: its weight, three means, three scales, three couplings of colours
-ADVERSARY_WEIGHT = 0.02  # beside nats a number
+EACH = 10  # parameters of a component: its weight, three means, three scales, three couplings of colours
+ADVERSARY_WEIGHT = 0.02  # relative to the nats per value
 LEAST_LOG_SCALE = -7.0
 
 
 class CausalConv(nn.Conv2d):
-    """A convolution that sees the rows above, and of its own row (``right``) what lies to the left, itself included."""
+    """A convolution that sees the rows above; with ``right``, also its own row up to and including its own pixel."""
 
     def __init__(self, in_channels: int, out_channels: int, right: bool) -> None:
         super().__init__(in_channels, out_channels, (2, 2) if right else (2, 3))
@@ -39,7 +39,7 @@ class CausalConv(nn.Conv2d):
 
 
 class GatedBlock(nn.Module):
-    """h + tanh(a) sigmoid(b), where (a, b) see h, the code and what the other stream saw (PixelCNN++, section 2.5)."""
+    """h + tanh(a) sigmoid(b), where (a, b) depend on h, the code and the other stream (PixelCNN++, section 2.5)."""
 
     def __init__(self, latent_dim: int, right: bool) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ def both_signs(h: Tensor) -> Tensor:
 
 
 class PixelCNN(nn.Module):
-    """Of each pixel the distribution, given those before it and the code; as a whole, what it draws for codes.
+    """The distribution of each pixel, given those before it and the code; calling the network decodes codes.
 
-    One stream sees the rows above, the other also what lies to the left.
+    One stream sees the rows above, the other also the pixels to the left.
     """
 
     dice: Tensor
@@ -78,16 +78,16 @@ class PixelCNN(nn.Module):
         self.down = nn.ModuleList(GatedBlock(latent_dim, right=False) for _ in range(BLOCKS))
         self.right = nn.ModuleList(GatedBlock(latent_dim, right=True) for _ in range(BLOCKS))
         self.head = nn.Conv2d(CHANNELS, MIXTURE * EACH, 1)
-        # The dice are cast once, so that a code is always drawn alike.
+        # The random numbers are drawn once, so that a code always gives the same picture.
         dice = torch.rand(MIXTURE + 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
         self.register_buffer("dice", dice.clamp(1e-4, 1 - 1e-4)[None])
         self.register_buffer("place", torch.arange(image_size**2).view(1, 1, image_size, image_size))
 
     def distributions(self, x: Tensor, code: Tensor) -> Tensor:
-        """Pictures (n, 3, s, s) in [-1, 1], codes (n, d) -> numbers of mixtures (n, MIXTURE, EACH, s, s)."""
-        framed = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # so that zeros of the padding are told from grey
-        down = self.first_down(F.pad(framed, (0, 0, 1, 0))[:, :, :-1])  # a row lower: its own row is not seen
-        right = down + self.first_right(F.pad(framed, (1, 0))[:, :, :, :-1])  # and a pixel further
+        """Pictures (n, 3, s, s) in [-1, 1], codes (n, d) -> parameters of mixtures (n, MIXTURE, EACH, s, s)."""
+        framed = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # distinguishes the padding's zeros from grey
+        down = self.first_down(F.pad(framed, (0, 0, 1, 0))[:, :, :-1])  # shifted down a row, to hide its own row
+        right = down + self.first_right(F.pad(framed, (1, 0))[:, :, :, :-1])  # and right a pixel
         for of_down, of_right in zip(self.down, self.right, strict=True):
             down = of_down(down, code)
             right = of_right(right, code, down)
@@ -95,7 +95,7 @@ class PixelCNN(nn.Module):
         return numbers.view(len(x), MIXTURE, EACH, *x.shape[2:])
 
     def forward(self, code: Tensor) -> Tensor:
-        """Draw pixel after pixel: (n, d) -> (n, 3, s, s) in [-1, 1]."""
+        """Decode pixel by pixel: (n, d) -> (n, 3, s, s) in [-1, 1]."""
         blank = code.new_zeros(1, 3, self.image_size, self.image_size) + 0 * code.sum(dim=1)[:, None, None, None]
         first, last = torch.tensor(0, device=code.device), self.image_size**2
 
@@ -124,10 +124,10 @@ def coupled(means: Tensor, couplings: Tensor, red: Tensor, green: Tensor) -> Ten
 
 
 def log_likelihood(x: Tensor, numbers: Tensor) -> Tensor:
-    """log p of pictures of 256 levels in [-1, 1], (n, 3, s, s), under mixtures of logistics -> (n,), in nats.
+    """log p of pictures (n, 3, s, s) of 256 levels in [-1, 1] under mixtures of logistics -> (n,), in nats.
 
     p(x) = sum_i w_i [sigmoid((x + 1/255 - m_i) / s_i) - sigmoid((x - 1/255 - m_i) / s_i)], where the lowest and the
-    highest level reach to infinity (PixelCNN++, eq. 2).
+    highest level extend to infinity (PixelCNN++, eq. 2).
     """
     weights, means, log_scales, couplings = parts(numbers)
     x = at_least_float32(x)
@@ -141,10 +141,10 @@ def log_likelihood(x: Tensor, numbers: Tensor) -> Tensor:
 
 
 def draw(numbers: Tensor, dice: Tensor) -> Tensor:
-    """One sample of each pixel's mixture: (n, k, EACH, s, s), uniform dice (1, k + 3, s, s) -> (n, 3, s, s)."""
+    """Sample each pixel's mixture: (n, k, EACH, s, s), uniform ``dice`` (1, k + 3, s, s) -> (n, 3, s, s)."""
     weights, means, log_scales, couplings = parts(numbers)
     k = weights.shape[1]
-    chosen = (weights - (-dice[:, :k].log()).log()).argmax(dim=1, keepdim=True)  # Gumbel's maximum
+    chosen = (weights - (-dice[:, :k].log()).log()).argmax(dim=1, keepdim=True)  # Gumbel-max trick
     mask = (torch.arange(k, device=chosen.device).view(1, k, 1, 1) == chosen)[:, :, None].to(means.dtype)
     mean, log_scale, coupling = ((mask * v).sum(dim=1) for v in (means, log_scales, couplings))
     noise = log_scale.exp() * (dice[:, k:].log() - (1 - dice[:, k:]).log())
@@ -155,7 +155,7 @@ def draw(numbers: Tensor, dice: Tensor) -> Tensor:
 
 
 class PixelGAN(Method):
-    """E's codes are held to N(0, I) by a critic; what they lack, the pixels before tell."""
+    """A critic matches E's codes to N(0, I); the previous pixels provide what codes lack."""
 
     encoder: Encoder
     generator: PixelCNN
@@ -178,7 +178,7 @@ class PixelGAN(Method):
         return likely(self.encoder(x))
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """E and G minimise -log p(x | E(x)), in nats a number; E plays against a critic of codes (eq. 1 and 2)."""
+        """E and G minimise -log p(x | E(x)), in nats per value; E plays against a critic of codes (eq. 1 and 2)."""
         code, n = self.encoder(batch.x), len(batch.x)
         nats = -log_likelihood(batch.x, self.generator.distributions(batch.x, code)) / batch.x[0].numel()
         (leaf,) = own([code])

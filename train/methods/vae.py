@@ -18,10 +18,10 @@ class VAE(AE):
         return 2 * self.recipe.latent_dim
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """E and G minimise -E_q log p(x|z) + KL(q(z|x) | N(0, I)) (Kingma and Welling, eq. 3), in nats a number.
+        """E and G minimise -E_q log p(x|z) + KL(q(z|x) | N(0, I)) (Kingma and Welling, eq. 3), in nats per value.
 
-        p(x|z) = N(G(z), s^2) with the best s: then -log p = D/2 log mean (x - G(z))^2 but for a constant, D numbers
-        in a picture (Rybkin et al., arXiv 2006.13202, eq. 4), and nothing has to be weighed by hand.
+        p(x|z) = N(G(z), s^2) with the optimal s: then -log p = D/2 log mean (x - G(z))^2 up to a constant, for D values
+        in a picture (Rybkin et al., arXiv 2006.13202, eq. 4), and no weight has to be tuned.
         """
         raw = self.encoder(batch.x)
         z = normal_sample(raw, batch.draws.normal(self.recipe.latent_dim))
