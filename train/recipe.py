@@ -113,7 +113,7 @@ class Recipe:
 
 
 COMMON = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name != "settings"}
-"""The settings that every method understands, and their defaults."""
+"""The settings that all methods share, and their defaults."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def preset(name: str, **changes: Any) -> Recipe:
     """The preset ``name`` with ``changes`` that are not None, the method's own settings among them.
 
     Raises:
-        TrainingError: no such preset, or a setting that cannot be.
+        TrainingError: no such preset, or an invalid setting.
     """
     return _recipe(_preset(name), {key: value for key, value in changes.items() if value is not None})
 
@@ -216,7 +216,7 @@ def _recipe(usual: dict[str, Any], said: dict[str, Any]) -> Recipe:
 
 
 def defaults_of(method: str) -> dict[str, Any]:
-    """All settings that ``method`` understands, common and own, and their defaults.
+    """All settings of ``method``, common and own, and their defaults.
 
     Raises:
         TrainingError: there is no such method.

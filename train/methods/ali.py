@@ -1,4 +1,4 @@
-"""ALI: adversarially learnt inference (Dumoulin et al., arXiv 1606.00704)."""
+"""ALI: adversarially learned inference (Dumoulin et al., arXiv 1606.00704)."""
 
 from __future__ import annotations
 
