@@ -4,19 +4,19 @@
 
     LatentError
     ├── PictureRefused      a file that is not a picture, or one that no decoder could read
-    ├── PathError           a path that is no folder, or not in the index
+    ├── PathError           a path that is not a folder, or not in the index
     ├── PlanError           a plan for copies, or its journal, that cannot be carried out
     ├── ModelError          a bundle that is missing, damaged, or lacks a part
     ├── TrainingError       training data or settings that cannot work
     │   └── Diverged        a loss became NaN or infinite
-    ├── NoDirection         a direction that the index was not taught
-    ├── AddressUnknown      an address of an index that is of no known kind
+    ├── NoDirection         a direction that is not stored in the index
+    ├── AddressUnknown      an address of an unknown kind
     ├── NoIndex             no index where one was looked for
     ├── IndexMismatch       an index of another model or schema
-    ├── IndexBusy           another process is writing to it
+    ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnwritable     a read-only folder, a full disk
-    ├── JoinTooWide         a distance within which nearly everything lies
+    ├── JoinTooWide         a distance so large that nearly all pairs are within it
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
 
@@ -55,7 +55,7 @@ __all__ = [
 
 
 class PictureRefused(LatentError):
-    """A file is not a picture, or cannot be decoded. The text is the reason, without the file's name.
+    """A file is not a picture, or cannot be decoded. The message is the reason, without the file's name.
 
     ``passing``: the fault is not the file's, and may be gone next time.
     """
@@ -74,25 +74,25 @@ class PathError(LatentError):
 
 
 class NoDirection(LatentError):
-    """An index was asked for a direction that it was not taught."""
+    """The index has no direction of that name."""
 
     code = "no_direction"
 
 
 class PlanError(LatentError):
-    """A plan for copies that is none, contradicts itself, or cannot be carried out as it was asked for."""
+    """A file is not a plan for copies, contradicts itself, or cannot be carried out as requested."""
 
     code = "plan_error"
 
 
 class ModelError(LatentError):
-    """A model bundle is missing, damaged, or lacks a part that was asked for."""
+    """A model bundle is missing, damaged, or lacks a part that is needed."""
 
     code = "model_error"
 
 
 class TrainingError(LatentError):
-    """Training data or settings that cannot work."""
+    """Training data or settings cannot work."""
 
     code = "training_error"
 

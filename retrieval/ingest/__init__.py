@@ -1,1 +1,1 @@
-"""From folders to rows and codes, in three steps: survey, encode, commit."""
+"""Bring rows and codes up to date with folders, in three steps: survey, encode, commit."""

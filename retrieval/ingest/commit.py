@@ -1,4 +1,4 @@
-"""Outcomes to rows and codes, batch by batch, by the single writer of an index."""
+"""Write outcomes as rows and codes, batch by batch. The only writer of an index does this."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANGED = "changed while it was read"
 
 @dataclass
 class Summary:
-    """What a build or an update did, in files; ``reasons`` counts why files were skipped this time."""
+    """Counts of files in a build or an update. ``reasons`` counts why files were skipped this time."""
 
     added: int = 0
     changed: int = 0
@@ -24,7 +24,7 @@ class Summary:
     removed: int = 0
     unchanged: int = 0
     skipped: int = 0
-    encoded: int = 0  # pictures that went through the encoder; copies and renamed files do not
+    encoded: int = 0  # pictures that the encoder encoded: not files of equal bytes, nor renamed ones
     reasons: Counter[str] = field(default_factory=Counter)
     missing_folders: list[str] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
@@ -35,10 +35,10 @@ class Summary:
 
 
 class Committer:
-    """Writes what became of a survey's files. A process that is killed loses its running batch alone."""
+    """Writes the outcomes of a survey's files. A killed process loses only its current batch."""
 
     def __init__(self, rows: RowsWriter, survey: Survey, again: Callable[[str], Outcome]) -> None:
-        """``again`` gives the outcome of a file whose content was known when it was read, and is not any more."""
+        """``again`` reads a file anew whose content was known when it was read, and is not any more."""
         self._rows, self._survey, self._again = rows, survey, again
         self._missing = _Missing(survey.gone, survey.away)
         self.summary = Summary(
@@ -50,13 +50,13 @@ class Committer:
         rows.mark(survey.back, "found")
 
     def take(self, work: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
-        """Write a batch in one transaction; ``outcomes`` are those of ``work``."""
+        """Write a batch in one transaction. ``outcomes`` are those of ``work``, in its order."""
         contents, outcomes = self._contents(outcomes)
         changes: list[Change] = []
         for item, outcome in zip(work, outcomes, strict=True):
             content = contents.get(outcome.content_hash or b"") if outcome.reason is None else None
             if outcome.passing and item.row is not None and item.row.status == "found":
-                self.summary.skip(outcome.reason or "")  # what is known of it stays until it can be read again
+                self.summary.skip(outcome.reason or "")  # its row and code stay until it can be read again
                 continue
             is_new = item.row is None and content is not None
             old = self._missing.take(outcome.content_hash) if is_new else None
@@ -65,7 +65,7 @@ class Committer:
         self._rows.apply(changes)
 
     def finish(self) -> Summary:
-        """Rows whose files are gone are found no more; a missing folder whose pictures all turned up is forgotten."""
+        """Mark rows of missing files as vanished. Drop a missing folder if all its pictures were found elsewhere."""
         lost = self._missing.left()
         self._rows.mark(lost, "vanished")
         self.summary.removed += len(lost)
@@ -76,9 +76,8 @@ class Committer:
         return self.summary
 
     def _contents(self, outcomes: Sequence[Outcome]) -> tuple[dict[bytes, Content], list[Outcome]]:
-        """What is known of each content, from the index where it is coded already: equal contents share one code.
-
-        With the outcomes, some of which may have had to be read again.
+        """Content by hash, from the index if it is already encoded, so equal contents share one code; and the outcomes,
+        of which some may have been read again.
         """
         known = self._coded(outcomes)
         lost = {one.path for one in outcomes if _is_known(one) and one.content_hash not in known}
@@ -90,7 +89,7 @@ class Committer:
         return known, outcomes
 
     def _read_again(self, outcome: Outcome) -> Outcome:
-        """The outcome of a file whose content was known when it was read; as it was, where it has changed since."""
+        """Read a file again whose content was known before. If the file has changed, return the old outcome."""
         again = self._again(outcome.path)
         return again if again.content_hash == outcome.content_hash else outcome
 
@@ -120,10 +119,10 @@ def _is_known(outcome: Outcome) -> bool:
 
 
 class _Missing:
-    """Rows without a file, by content: a new file of the same content is the old one under a new name.
+    """Rows without a file, by content: a new file of equal content is the old one, renamed.
 
-    Of rows ``gone`` the file is known to be missing. Those that are ``away`` belong to a folder that is not there:
-    they may turn up elsewhere, but until then they stay.
+    The files of ``gone`` rows are missing. ``away`` rows belong to a missing folder; they stay until their files are
+    found elsewhere.
     """
 
     def __init__(self, gone: list[Row], away: list[Row]) -> None:
@@ -142,12 +141,12 @@ class _Missing:
         return row
 
     def left(self) -> list[int]:
-        """Ids of rows that stood for a file until now and have none any more."""
+        """Ids of rows that had a file until now and have none any more."""
         return [row.id for row in self._rows.values() if row.id is not None and row.status in ("found", "skipped")]
 
 
 def _change(item: Work, outcome: Outcome, content: Content | None, row: Row | None) -> Change:
-    """The row for a file, in the place of ``row`` where there is one."""
+    """The change that writes the row of a file. It overwrites ``row`` if there is one."""
     scope, file = item.scope, item.file
     mine = Row(
         id=row.id if row is not None else None,

@@ -1,4 +1,4 @@
-"""Files to codes, without an index: what goes in and what comes out can be sent to another process or machine."""
+"""Encode files, without an index. Inputs and outputs can be pickled for another process or machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from retrieval.pictures.workers import Decoded, DecoderPool, Task, stack
 BATCH_FILES = 256
 
 Coded = Callable[[Collection[bytes]], Collection[bytes]]
-"""Of some content hashes those that have been coded meanwhile."""
+"""Returns those of some content hashes that have been encoded meanwhile."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is kept of a picture's content, wherever it lies."""
+    """What an index stores of a picture's content, independent of its path."""
 
     width_px: int | None
     height_px: int | None
@@ -30,8 +30,8 @@ class Content:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file: its ``content``; or the ``reason`` why it is no picture; or neither, where its content
-    was known before. ``passing``: the reason lies outside the file, which is to be read again.
+    """The result of reading one file: its ``content``, or the ``reason`` why it is not a picture, or neither if its
+    content was known before. ``passing``: the fault is not the file's, so it is read again next time.
     """
 
     path: str
@@ -42,7 +42,7 @@ class Outcome:
 
 
 class Encoder:
-    """Decodes in worker processes and encodes in batches; files whose content hash is one of ``known`` it only hashes.
+    """Decodes in worker processes and encodes in batches. Files whose content hash is in ``known`` are only hashed.
 
     >>> with Encoder(model) as encoder:                    # doctest: +SKIP
     ...     for outcomes in encoder.batches(paths): ...
@@ -53,13 +53,13 @@ class Encoder:
         self._pool = DecoderPool(model.image_size, workers, known=known)
 
     def batches(self, paths: Iterable[str], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
-        """One outcome a file, in their order, ``BATCH_FILES`` at a time; equal contents of a batch are encoded once."""
+        """One outcome per file, in order, ``BATCH_FILES`` at a time. Equal contents in a batch are encoded once."""
         results = self._pool.map(Task(path) for path in paths)
         while batch := list(islice(results, BATCH_FILES)):
             yield self._encoded(batch, coded)
 
     def again(self, path: str) -> Outcome:
-        """The outcome of a file whose content was known, and is not any more."""
+        """Read and encode a file whose content was known, and is not any more."""
         return self._encoded(list(self._pool.map([Task(path, force=True)])), lambda hashes: ())[0]
 
     def _encoded(self, batch: list[Decoded], coded: Coded) -> list[Outcome]:
@@ -92,6 +92,6 @@ class Encoder:
 
 
 def encode_here(model: Model, paths: list[str], known: frozenset[bytes] = frozenset()) -> list[Outcome]:
-    """The outcomes of some files, whole: what one task of a cluster does. All of it can be pickled."""
+    """Outcomes of all ``paths``: the work of one task of a cluster. Arguments and result can be pickled."""
     with Encoder(model, known, workers=1) as encoder:
         return [outcome for batch in encoder.batches(paths) for outcome in batch]

@@ -1,7 +1,7 @@
 """The three steps on this machine.
 
-Files are taken in the order of their names and committed in that order, so a build that was killed anywhere and started
-again ends in the very same catalog as one that was not.
+Files are read and committed in the order of their names. So a build that was killed anywhere and started again ends
+with the same catalog as one that was not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def ingest(
     workers: int | None = None,
     report: OnProgress | None = None,
 ) -> Summary:
-    """Bring the rows below ``scopes`` up to date with the files; ``report`` is told of files done and to do."""
+    """Bring the rows below ``scopes`` up to date with the files; ``report`` takes (files done, files to do)."""
     found = survey(rows, scopes)
     sizes = rows.hashes_by_size(item.file.size_bytes for item in found.work)
     report = report or (lambda done, total: None)

@@ -1,4 +1,4 @@
-"""What to read: the files of some folders, held against the rows of an index. Nothing is written, nothing decoded."""
+"""What to read: compare the files of folders with the rows of an index. Nothing is written or decoded."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from retrieval.pictures.files import FoundFile, find_images
 
 @dataclass(frozen=True)
 class Scope:
-    """A root, or a folder inside one, that is to be brought up to date."""
+    """A root, or a folder inside a root, to bring up to date."""
 
     root_id: int
     root: str
     folder: str
-    left_out: tuple[str, ...] = ()  # folders inside that are roots of their own, and the index itself
-    explicit: bool = False  # named by the user: what was removed from the index there comes back
-    retry: bool = False  # read files again that were skipped
-    reread: bool = False  # and those that seem unchanged
+    left_out: tuple[str, ...] = ()  # folders inside that are roots themselves, and the index itself
+    explicit: bool = False  # named by the user: files that were removed from the index are added again
+    retry: bool = False  # read skipped files again
+    reread: bool = False  # read all files again, also those that seem unchanged
 
     def relative(self, path: str) -> bytes:
-        """``path``, which lies in the root, as the catalog has it."""
+        """``path``, which is inside the root, as the catalog stores it."""
         return os.fsencode(path.removeprefix(self.root).lstrip(os.sep) or os.curdir)
 
 
 class Work(NamedTuple):
-    """A file that has to be read: new (``row`` is None), or no longer what its row says."""
+    """A file to read: new (``row`` is None), or different from its row."""
 
     scope: Scope
     file: FoundFile
@@ -39,10 +39,10 @@ class Work(NamedTuple):
 
 @dataclass
 class Survey:
-    """What has to be done: files to read, in their order; and what became of rows.
+    """The files to read, in order, and the state of the other rows.
 
-    Files of ``gone`` rows are missing. Those of rows that are ``away`` lie in a folder that is not there; files of
-    ``back`` rows have returned, unchanged.
+    Files of ``gone`` rows are missing. Files of ``away`` rows are in a folder that is missing. Files of ``back`` rows
+    have returned, unchanged.
     """
 
     work: list[Work] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Survey:
 
 
 def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
-    """Hold the files below ``scopes`` against their rows."""
+    """Compare the files below ``scopes`` with their rows."""
     found = Survey()
     for scope in scopes:
         if os.path.isdir(scope.folder):
@@ -67,7 +67,7 @@ def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
 
 
 def is_below(path: bytes, folder: bytes) -> bool:
-    """Whether a relative path is ``folder`` or lies in it."""
+    """Whether a relative path is ``folder`` or inside it."""
     return folder in (b".", path) or path.startswith(folder + os.sep.encode())
 
 
@@ -84,7 +84,7 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
         else:
             found.unchanged += 1
     found.unreadable_folders += closed
-    unseen = [scope.relative(path) for path in closed]  # what lies there is out of sight, not gone
+    unseen = [scope.relative(path) for path in closed]  # files in there cannot be seen, but are not gone
     found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
 
 
@@ -98,10 +98,10 @@ def _needs_reading(row: Row, file: FoundFile, scope: Scope) -> bool:
 
 
 def is_as_it_was(row: Row, size_bytes: int, mtime_ns: int, ctime_ns: int) -> bool:
-    """Whether a file of this size and these dates is still what its row says.
+    """Whether size and dates of a file are those of its row.
 
-    Programs that write in place, as those do that turn a photograph by its EXIF, may keep size and date. The change
-    time they cannot set. A row of an older version knows none.
+    Programs that write in place, such as those that turn a photograph by its EXIF, may keep size and mtime, but cannot
+    set the change time. Rows of an older version have none.
     """
     same_change = row.ctime_ns is None or row.ctime_ns == ctime_ns
     return same_change and (row.size_bytes, row.mtime_ns) == (size_bytes, mtime_ns)
