@@ -1,4 +1,4 @@
-"""The arrays that pictures and codes are, by name."""
+"""Types of the arrays that hold pictures and codes."""
 
 from __future__ import annotations
 

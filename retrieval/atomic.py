@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, for rooms that know no index (``index.atomic``)."""
+"""Atomic writing of files and folders (``index.atomic``), for rooms that must not import the index."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 
 Action = Literal["trash", "move", "hardlink", "symlink", "delete"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
-KEEP = ("resolution", "size", "oldest", "path")  # which copy is kept: the first rule that tells decides
+KEEP = ("resolution", "size", "oldest", "path")  # which copy to keep: the first rule that tells two apart
 Device = Literal["auto", "cpu", "cuda"]
 
-NOVEL = 0.99  # of a collection is less novel than a picture that is warned of
+NOVEL = 0.99  # novelty above which a query gets a warning
 DEFAULT_MODEL = "photos-64"
-DECODE_SCALE = 0.9  # G(0.9 N(E(x))) is what the O-GAN paper's reconstructions show
+DECODE_SCALE = 0.9  # the O-GAN paper's reconstructions are G(0.9 N(E(x)))

@@ -1,4 +1,4 @@
-"""An index that is open, with its model."""
+"""An opened index with its model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SearchOn = Literal["cpu", "gpu"]
 
 
 class Opened:
-    """What searching and writing share: the index, opened for reading, and its model, opened when first needed."""
+    """What searching and writing share: the index, opened for reading, and its model, opened on first use."""
 
     def __init__(self, folder: str | os.PathLike[str], *, device: Device = "auto", search_on: SearchOn = "cpu") -> None:
-        """As ``open``, but of the very ``folder``."""
+        """As ``open``, but ``folder`` is the index itself."""
         if search_on not in ("cpu", "gpu"):
             raise ValueError(f"search_on must be cpu or gpu, not {search_on!r}")
         self.device = device
@@ -42,13 +42,16 @@ class Opened:
             search_on: where codes are searched: "cpu", or "gpu", which needs FAISS's package for GPUs.
 
         Raises:
-            NoIndex, IndexMismatch, IndexDamaged: there is none, or it cannot be used.
+            NoIndex: there is none.
+            IndexMismatch: it has a newer schema.
+            IndexDamaged: the catalog cannot be read.
+            MissingExtra: raised by the first search if ``search_on`` is "gpu" and FAISS can use none.
         """
         return cls(locate_index(index), device=device, search_on=search_on)
 
     @property
     def folder(self) -> Path:
-        """Where the index lies."""
+        """The folder of the index."""
         return Path(self.index.address)
 
     @property
@@ -56,7 +59,8 @@ class Opened:
         """The index's own copy of its model.
 
         Raises:
-            ModelError, IndexMismatch: the copy is damaged, or is of another model.
+            ModelError: the copy is damaged.
+            IndexMismatch: it is a copy of another model.
         """
         with self._opening:
             if self._model is None:
@@ -67,18 +71,18 @@ class Opened:
 
     @property
     def latent_dim(self) -> int:
-        """How many dimensions a code has."""
+        """d, the number of dimensions of a code."""
         return self.index.rows.meta().latent_dim
 
     def __len__(self) -> int:
-        """How many pictures can be found."""
+        """The number of pictures that can be found."""
         return self.index.rows.meta().found
 
     def after_fork(self) -> None:
         self._opening = threading.Lock()
 
     def close(self) -> None:
-        """Let go of the index; what was found is still there."""
+        """Close the index. Hits stay valid."""
         self.index.close()
 
     def __enter__(self) -> Self:

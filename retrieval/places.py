@@ -1,4 +1,4 @@
-"""Where things lie: the index, and which root, which row, which part of the folders a path stands for."""
+"""Find the index, and the root, rows and scopes that a path stands for."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SEPARATOR = os.sep.encode()
 
 
 def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
-    """The index folder that is meant: ``index``, else $LATENT_INDEX, else ``.latent`` here or in a folder above.
+    """The index folder: ``index``, else $LATENT_INDEX, else ``.latent`` in ``start`` or the nearest folder above.
 
-    Where there is none yet, it is ``.latent`` in ``start`` (by default the current folder).
+    If there is none yet, it is ``.latent`` in ``start``, by default the current folder.
 
     Raises:
-        AddressUnknown: an address that is no folder's.
+        AddressUnknown: an address that is not a folder.
     """
     named = index or os.environ.get(ENVIRONMENT)
     return folder_of(named) if named else nearest_index(start or os.getcwd())
 
 
 def all_scopes(rows: Rows, index: str, retry: bool = False, reread: bool = False) -> list[Scope]:
-    """What an update looks through: every root, but not the folder ``index`` itself."""
+    """Scopes of an update: every root, without the folder ``index`` itself."""
     known = rows.roots()
     return [_scope(known, index, root_id, root, root, retry=retry, reread=reread) for root_id, root in known.items()]
 
@@ -37,9 +37,9 @@ def all_scopes(rows: Rows, index: str, retry: bool = False, reread: bool = False
 def scopes_below(
     rows: RowsWriter, index: str, wanted: list[str], retry: bool = False, reread: bool = False
 ) -> list[Scope]:
-    """What a build on folders looks through: each one, as a part of the root that reaches it or as a new root.
+    """Scopes of a build on folders: each folder, inside the root that reaches it or as a new root.
 
-    Roots that lie inside them are brought up to date too, and those that are not there may turn out to be these.
+    Roots inside the folders are added. So are missing roots, whose pictures may be found in these folders.
     """
     parts: list[tuple[int, str, str]] = []
     for path in sorted(set(wanted), key=lambda path: (len(path), path)):
@@ -74,14 +74,14 @@ def _scope(
 
 
 def _reaches(folder: str, path: str) -> bool:
-    """Whether a walk through ``folder`` comes to ``path``: it lies there, and no hidden folder is in between."""
+    """Whether a walk through ``folder`` visits ``path``: it is inside, with no hidden folder in between."""
     if path != folder and not _inside(path, folder):
         return False
     return not any(part.startswith(".") for part in Path(os.path.relpath(path, folder)).parts)
 
 
 class Listings:
-    """Rows by the paths of files and folders; each root's are read once."""
+    """Rows by the paths of files and folders. The rows of each root are read once."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows, self._roots = rows, rows.roots()
@@ -89,10 +89,10 @@ class Listings:
         self._sorted: dict[int, list[bytes]] = {}
 
     def at(self, path: str | os.PathLike[str]) -> tuple[int, list[Row] | None]:
-        """A root's id and None, or the rows of a picture or below a folder.
+        """The id of the root that holds ``path``, and the rows at or below it; None instead of rows if it is the root.
 
         Raises:
-            PathError: there are none.
+            PathError: the path is not in the index.
         """
         for spelling in _spellings(path):
             place = _locate(self._roots, spelling)
@@ -106,7 +106,7 @@ class Listings:
         raise PathError(f"{os.fspath(path)} is not in this index", code="not_indexed", path=os.fspath(path))
 
     def _below(self, root_id: int, path: bytes) -> list[Row]:
-        """The rows of ``path`` itself and of what lies in it."""
+        """The rows of ``path`` itself and of all files below it."""
         if root_id not in self._listed:
             self._listed[root_id] = dict(sorted(self._rows.listing(root_id).items()))
             self._sorted[root_id] = list(self._listed[root_id])
@@ -117,7 +117,7 @@ class Listings:
 
 
 def rows_of_file(rows: Rows, path: str | os.PathLike[str]) -> list[Row]:
-    """The rows of one file: under the name that is given, and under that of what it links to."""
+    """The rows of one file: under the given name first, then under the name of its link target."""
     with rows.snapshot():
         roots = rows.roots()
         places = [_locate(roots, spelling) for spelling in _spellings(path)]
@@ -126,12 +126,12 @@ def rows_of_file(rows: Rows, path: str | os.PathLike[str]) -> list[Row]:
 
 
 def absolute(row: Row, roots: dict[int, str]) -> str:
-    """The path of a row's file on this machine."""
+    """The absolute path of a row's file on this machine."""
     return os.path.join(roots[row.root_id], os.fsdecode(row.path))
 
 
 def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
-    """Whether ``path`` is that of a file which still has the size and the dates of its row."""
+    """Whether the file at ``path`` still has the size and dates of its row."""
     try:
         facts = os.stat(path)
     except OSError:
@@ -140,13 +140,13 @@ def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
 
 
 def _spellings(path: str | os.PathLike[str]) -> list[str]:
-    """The names a file may have in the catalog: its own in its true folder, and that of what it links to."""
+    """The paths that a file may have in the catalog: its name in its real folder, and the path of its link target."""
     folder, name = os.path.split(os.path.abspath(path))
     return list(dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]))
 
 
 def _locate(roots: dict[int, str], path: str) -> tuple[int, bytes] | None:
-    """The innermost root that a path lies in, and the path relative to it."""
+    """The innermost root that holds a path, and the path relative to it."""
     inside = [(root_id, root) for root_id, root in roots.items() if path == root or _inside(path, root)]
     if not inside:
         return None

@@ -1,4 +1,4 @@
-"""How long work tells its caller how far it has come."""
+"""Progress reports of long work."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Warnings of other libraries, ignored for the thread that works with them and for no other.
+"""Ignore the warnings of other libraries in one thread only.
 
-``warnings.catch_warnings`` replaces the filters of the whole process and puts the old ones back at its end. In two
-threads at once it hides what a third has to say, and may leave its own filter behind for good.
+``warnings.catch_warnings`` replaces the filters of the whole process and restores the old ones at its end. If two
+threads use it at once, it hides the warnings of a third, and may leave its filter behind for ever.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 
 class _Text(threading.local):
-    """Stands in a filter in the place of a pattern: in a thread that set ``match`` it matches any text, else none.
+    """Takes the place of a pattern in a filter. It matches any text in a thread that set ``match``, else none.
 
-    Both are functions in C: filters are walked without a line of Python, in which another thread could change them.
+    Both functions are in C: no Python code runs while the filters are walked, so no other thread can change them then.
     """
 
-    match: Callable[[object], object] = staticmethod(callable)  # which no text is
+    match: Callable[[object], object] = staticmethod(callable)  # false for any text
 
 
 @contextmanager
 def ignoring_warnings() -> Iterator[None]:
-    """Within it this thread's warnings are ignored, whatever the filters say; those of other threads are not."""
+    """Ignore this thread's warnings inside, whatever the filters say. Other threads keep theirs."""
     text = _Text()
     text.match = id  # never 0
     ignoring: Any = ("ignore", text, Warning, None, 0)
@@ -33,7 +33,7 @@ def ignoring_warnings() -> Iterator[None]:
     try:
         yield
     finally:
-        del text.match  # somebody may have saved the filters meanwhile, and restore them
+        del text.match  # another thread may have saved the filters, and restore them later
         now: Any = warnings.filters
         for place in (filters, now):
             with suppress(ValueError):

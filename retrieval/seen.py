@@ -1,4 +1,4 @@
-"""What the model sees in pictures: taken from the index where it holds them unchanged, else encoded, in batches."""
+"""Code, realism and spread of pictures: from the index if it holds them unchanged, else encoded in batches."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from retrieval.opened import Opened
 from retrieval.places import is_unchanged, rows_of_file
 
 Query = str | os.PathLike[str] | Pixels
-ENCODED_AT_ONCE = 256  # squares that are held in memory
+ENCODED_AT_ONCE = 256  # squares in memory
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the model sees in one picture: ``code`` float32 (d,), ``realism`` -avg(E(x)) and ``spread`` std(E(x)); and
-    ``ids`` of the very file in the index, by whatever names.
+    """What the model sees in one picture: ``code`` float32 (d,), ``realism`` -avg(E(x)) and ``spread`` std(E(x)).
+
+    ``ids``: the ids of this file in the index, one for each of its names.
     """
 
     code: Floats
@@ -31,9 +32,9 @@ class Seen:
 
 
 def look_at_all(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
-    """What the model sees in each picture, or why it cannot be read: a bad file costs itself.
+    """What the model sees in each picture; for a file that cannot be read, the refusal instead.
 
-    A picture that is indexed and did not change is not read; one that is named twice is read once.
+    An indexed file that did not change is not read. A file that is named twice is read once.
 
     Raises:
         ValueError: an array that is not uint8 (h, w, 3).
@@ -75,14 +76,14 @@ def _square(model: Model, picture: Query) -> Pixels | PictureRefused:
 
 
 def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[int]]:
-    """What the index holds of this very file, if it did not change since; and its ids, by whatever names."""
+    """What the index holds of this file, or None if it is new or changed; and the ids of the file, under all names."""
     if isinstance(picture, np.ndarray):
         return None, frozenset()
     with searcher.index.rows.snapshot():
         rows = rows_of_file(searcher.index.rows, picture)
         codes = searcher.index.rows.codes([row.id for row in rows[:1] if row.id is not None])
     ids = frozenset(row.id for row in rows if row.id is not None)
-    for row in rows[:1]:  # the name that was given
+    for row in rows[:1]:  # the row of the given name
         code = codes.get(row.id or 0)
         if code is not None and row.status == "found" and is_unchanged(row, picture):
             assert row.realism is not None and row.spread is not None

@@ -1,4 +1,4 @@
-"""An index in numbers."""
+"""Facts and figures of an index."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from index.door import Index
 
 @dataclass(frozen=True)
 class Status:
-    """An index in numbers; sizes in bytes.
+    """Facts and figures of an index; sizes in bytes.
 
-    ``search`` is how the codes are laid out. ``search_memory_bytes`` and ``search_latency_s`` are what that is expected
-    to take; ``search_recall`` is what part of the ten nearest it found when it was built, 1 where it is exact;
-    ``search_fits`` is False where no structure is within the budget.
+    ``search`` names the layout of the codes. ``search_memory_bytes`` and ``search_latency_s`` of one query are expected
+    values. ``search_recall`` is the share of the ten nearest that was found when the layout was built, 1 if exact.
+    ``search_fits`` is False if no layout is within the budget.
     """
 
     folder: str
@@ -39,7 +39,7 @@ class Status:
 
 
 def status_of(index: Index) -> Status:
-    """Counts, model, sizes and generation of an index."""
+    """Return counts, model, sizes and generation of an index."""
     with index.rows.snapshot():
         facts, counts, roots = index.rows.meta(), index.rows.counts(), index.rows.roots()
         reasons = Counter(row.reason or "?" for row in index.rows.skipped())

@@ -1,4 +1,4 @@
-"""An index held against itself, its model and its files; and what is derived made anew."""
+"""Compare an index with itself, its model and its files; rebuild what is derived."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from retrieval.places import is_unchanged
 
 
 def all_faults(index: Index) -> list[str]:
-    """What is wrong with catalog, caches, model and files, in words; empty where all is well."""
+    """Faults of catalog, caches, model and files, in words; empty if there are none."""
     return index.faults() + _model_faults(index) + _file_faults(index.rows)
 
 
 def repair_index(index: IndexWriter) -> None:
-    """Make anew what is derived: caches, counts, the copy of a shipped model."""
+    """Rebuild what is derived: caches, counts, and the copy of a shipped model."""
     if _model_faults(index):
         restore_model(index)
     index.repair()
