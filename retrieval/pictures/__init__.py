@@ -1,1 +1,1 @@
-"""From files to pixels: which files may be pictures, the one recipe that reads them, and the processes that do it."""
+"""Read files as pixels: which files may be pictures, the one recipe that reads them, and the worker processes."""

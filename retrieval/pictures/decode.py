@@ -1,8 +1,8 @@
-"""From files to pixels: the one recipe by which every picture, searched or learnt from, is read.
+"""The one recipe that reads files as pixels, for searching and for training.
 
-A picture is opened by its content (never by its suffix), its first frame is turned upright by EXIF once, laid
-over white where it is transparent, and brought to 8-bit RGB. For a model it is then cut to its central square
-and scaled to the model's size. This room is imported by every worker process: Pillow and numpy, nothing more.
+The content of a file, never its suffix, decides how it is opened. Its first frame is turned upright once by EXIF,
+composed over white if it is transparent, and converted to 8-bit RGB. For a model it is then cropped to its central
+square and scaled to the model's size. Every worker process imports this module, so it needs only Pillow and numpy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
 from retrieval.quiet import ignoring_warnings
 
-TURNS = {  # EXIF orientation -> what brings the picture upright
+TURNS = {  # EXIF orientation -> the operation that turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -34,7 +34,7 @@ TURNS = {  # EXIF orientation -> what brings the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
-PROGRAMS = frozenset({"EPS", "WMF"})  # formats that other programs would have to execute
+PROGRAMS = frozenset({"EPS", "WMF"})  # formats that only other programs could run
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int 
 
     Args:
         source: a path, an open binary file, or the bytes of one.
-        cover_px: where given, JPEGs are decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 whose
-            shorter side still reaches it, which is many times cheaper for photos.
+        cover_px: if given, JPEGs are decoded at the smallest of the scales 1, 1/2, 1/4, 1/8 whose
+            shorter side is still that long, which is many times cheaper for photos.
 
     Raises:
-        PictureRefused: the content is not a picture, or no decoder could read it; the text says why.
-        OSError: the file itself could not be opened.
+        PictureRefused: the content is not a picture, or no decoder could read it; the message says why.
+        OSError: the file could not be opened.
     """
     with identified(source) as image:
         return read_pixels(image, cover_px)
@@ -64,8 +64,8 @@ def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int 
 
 @contextmanager
 def identified(source: str | os.PathLike[str] | BinaryIO | bytes) -> Iterator[Image.Image]:
-    """Open a picture by its header alone, for ``read_pixels``. Raises as ``read_image`` does."""
-    with ignoring_warnings():  # decoders warn about odd metadata; the pixels are what counts
+    """Open a picture and read only its header, for ``read_pixels``. Raises as ``read_image``."""
+    with ignoring_warnings():  # decoders warn about odd metadata; only the pixels count
         image = _open(BytesIO(source) if isinstance(source, bytes) else source)
         try:
             yield image
@@ -81,9 +81,9 @@ def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
 
 
 def read_square(image: Image.Image, size_px: int, whole: bool = False) -> Picture:
-    """As ``read_pixels`` and ``square``, or all of it squeezed where ``whole``, without a copy of all pixels between.
+    """As ``read_pixels`` and ``square``, without copying all pixels in between. ``whole`` squeezes the whole picture.
 
-    What such copies cost is less the copying than the pages of fresh memory: half of the time of a PNG.
+    The cost of such a copy is less the copying than the fresh pages of memory: half of the time of a PNG.
     """
     with _refusing():
         upright, width, height = _decode(image, cover_px=size_px)
@@ -92,7 +92,7 @@ def read_square(image: Image.Image, size_px: int, whole: bool = False) -> Pictur
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Third-party decoders raise anything."""
+    """Raise any exception of a decoder as ``PictureRefused``: third-party decoders raise all kinds."""
     try:
         yield
     except PictureRefused:
@@ -104,7 +104,7 @@ def _refusing() -> Iterator[None]:
 def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     if isinstance(source, str | os.PathLike):
         facts = os.stat(source)
-        if not stat.S_ISREG(facts.st_mode):  # a pipe, which cannot be wound back
+        if not stat.S_ISREG(facts.st_mode):  # a pipe, which cannot seek
             source = BytesIO(Path(source).read_bytes())
         elif facts.st_size == 0:
             raise PictureRefused("empty file")
@@ -115,7 +115,7 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise PictureRefused(_reason(error)) from error
     except OSError as error:
-        if error.errno is not None:  # the file system's own complaint
+        if error.errno is not None:  # an error of the file system
             raise
         raise PictureRefused(_reason(error)) from error
     except Exception as error:
@@ -123,7 +123,7 @@ def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
 
 
 def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    """Second try with the HEIF decoder, which costs its import only where a file needs it."""
+    """Second try with the HEIF decoder, which is imported only when a file needs it."""
     head = _head(source, 12)
     if not head:
         raise PictureRefused("empty file")
@@ -140,7 +140,7 @@ def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     except Exception as error:
         raise PictureRefused(_reason(error)) from error
     width, height = image.size
-    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:  # as Image.open has it for the others
+    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:  # as Image.open checks
         image.close()
         raise PictureRefused(_reason(Image.DecompressionBombError()))
     return image
@@ -157,19 +157,19 @@ def _head(source: str | os.PathLike[str] | BinaryIO, count: int) -> bytes:
 
 
 def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int, int]:
-    """The picture in RGB, upright, perhaps in small; and its width and height as it is stored, upright."""
+    """The picture in RGB, upright, perhaps at a smaller scale; and its full width and height, upright."""
     if image.format in PROGRAMS:
         raise PictureRefused(f"{image.format} is a program that draws, not a picture")
     width, height = image.size
     drafted = None
     if cover_px is not None and image.format in ("JPEG", "MPO"):
         drafted = image.draft(None, (cover_px, cover_px))
-    image.load()  # no seek: opened, every format stands at the frame or layer it wants to be seen by
+    image.load()  # no seek: every format opens at the frame or layer to show
     if drafted is None:
         width, height = image.size
     if not width or not height:
         raise PictureRefused("no pixels")
-    # Asked for only now: TIFF and HEIF turn themselves while loading, and then drop the tag.
+    # Read only now: TIFF and HEIF are turned while they load, and then lose the tag.
     orientation = _orientation(image)
     rgb = _over_white(_to_8_bit(image))
     if orientation in TURNS:
@@ -182,15 +182,15 @@ def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int,
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # damaged metadata costs the turn, not the picture
+    except Exception:  # damaged metadata: the picture is read, but not turned
         return 1
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit and floating grey to 8-bit grey; leave the rest as it is."""
+    """Convert 16-bit, 32-bit and floating grey to 8-bit grey; leave other modes unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
-    if image.mode.startswith("I;16"):  # scans are large: no wider type than is needed; v / 257, rounded
+    if image.mode.startswith("I;16"):  # v / 257, rounded; scans are large, so no wider type than needed
         wide = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((wide + 128) // 257).astype(np.uint8), "L")
     values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
@@ -214,7 +214,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def square(pixels: Pixels, size_px: int) -> Pixels:
-    """Cut the central square out of ``pixels`` (h, w, 3) and scale it to (size_px, size_px, 3)."""
+    """Crop ``pixels`` (h, w, 3) to the central square and scale it to (size_px, size_px, 3)."""
     return _squared(Image.fromarray(pixels), size_px)
 
 
@@ -234,13 +234,13 @@ def _squared(image: Image.Image, size_px: int) -> Pixels:
 
 
 def _squeezed(image: Image.Image, size_px: int) -> Pixels:
-    """All of a picture scaled to (size_px, size_px, 3), whatever that does to its proportions."""
+    """Scale a whole picture to (size_px, size_px, 3), without keeping its proportions."""
     scaled = image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.asarray(scaled)
 
 
 def _reason(error: BaseException) -> str:
-    """One line that says what a decoder stumbled over."""
+    """The reason for a decoder's error, on one line."""
     known = {
         MemoryError: "not enough memory to decode it",
         struct.error: "damaged or cut off",

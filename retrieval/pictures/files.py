@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or away since its folder was listed
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or deleted after its folder was listed
 
 
 class FoundFile(NamedTuple):
-    """A file as the folder listing shows it: path as given, size in bytes, times in nanoseconds."""
+    """A file as its folder lists it: path, size in bytes, times in nanoseconds."""
 
     path: str
     size_bytes: int
@@ -27,12 +27,12 @@ class FoundFile(NamedTuple):
 def find_images(
     root: str | Path, unreadable: Callable[[str], None] | None = None, *, left_out: Iterable[str | Path] = ()
 ) -> Iterator[FoundFile]:
-    """Yield every file below ``root`` that may be a picture, in the order of their names' bytes.
+    """Yield every file below ``root`` that may be a picture, ordered by the bytes of the names.
 
-    Hidden files and folders and the litter of desktops (``._*``, ``Thumbs.db``) are passed over, and so are the
-    folders ``left_out``. Links to folders are followed last, but no folder is entered twice, so loops end and a
-    folder is seen under its own name. ``unreadable`` is called with each folder that may not be listed, and with
-    each entry of a folder that may not be entered.
+    Hidden files and folders, files of desktops (``._*``, ``Thumbs.db``) and the folders ``left_out`` are skipped.
+    Links to folders are followed last, and no folder is entered twice, so loops end and a folder is listed under its
+    own name. ``unreadable`` is called with each folder that cannot be listed, and with each entry of a folder that
+    cannot be entered.
 
     Raises:
         FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
@@ -71,7 +71,7 @@ def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
 
 
 def _entered(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
-    """The folder's entries, or none where it was entered before."""
+    """The folder's entries, or none if it was entered before."""
     facts = os.stat(folder)  # not the entry's own stat, which has no inode on Windows
     if (facts.st_dev, facts.st_ino) in seen:
         return iter(())

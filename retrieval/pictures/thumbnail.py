@@ -1,4 +1,4 @@
-"""Pictures in small: whole, in a white square."""
+"""Thumbnails: the whole picture, in a white square."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from retrieval.pictures.decode import read_image
 
 SIDE_PX = 128
 THUMB_PX = 64  # on a map
-UNREADABLE = 200  # the grey that stands for a picture which cannot be read any more
+UNREADABLE = 200  # grey level of the thumbnail of a picture that cannot be read any more
 
 
 def thumbnail(path: str | os.PathLike[str], side_px: int = SIDE_PX) -> Pixels:
-    """The picture at ``path``, uint8 (side_px, side_px, 3); a grey one where it cannot be read any more."""
+    """The thumbnail of the picture at ``path``, uint8 (side_px, side_px, 3); plain grey if it cannot be read."""
     try:
         pixels = read_image(path, cover_px=side_px).pixels
     except (PictureRefused, OSError):
@@ -26,7 +26,7 @@ def thumbnail(path: str | os.PathLike[str], side_px: int = SIDE_PX) -> Pixels:
 
 
 def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
-    """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), centred on white."""
+    """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), and centre it on white."""
     image = Image.fromarray(pixels)
     scale = side_px / max(image.size)
     size = tuple(max(1, round(length * scale)) for length in image.size)

@@ -1,4 +1,4 @@
-"""What runs in a worker process: the other end of ``retrieval.pictures.workers``."""
+"""The code that runs in a worker process of ``retrieval.pictures.workers``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HASH_BYTES = 16
 
 
 class Hashes:
-    """A set of content hashes in one ascending piece, 16 bytes each, where Python's own set takes a hundred."""
+    """A set of content hashes, stored ascending in one bytes object: 16 bytes each, where a Python set takes 100."""
 
     def __init__(self, ascending: bytes) -> None:
         self._ascending = ascending
@@ -34,10 +34,10 @@ class Hashes:
 
 
 def serve(size_px: int, time_limit_s: float) -> None:
-    """Read known hashes and then lists of tasks from standard input; answer each task on standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Read the known hashes and then lists of tasks from standard input; answer each task on standard output."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a decoder prints must not reach the answers
+    os.dup2(2, 1)  # text that a decoder prints must not get between the answers
     answers.write(READY)
     answers.flush()
     end_after = _alarm()
@@ -54,9 +54,9 @@ def serve(size_px: int, time_limit_s: float) -> None:
 
 
 def _alarm() -> Callable[[float], object]:
-    """A function that has this process ended in so many seconds, whatever it is doing then; 0 takes it back."""
+    """Return a function that ends this process after so many seconds, whatever it is doing; 0 cancels that."""
     if sys.platform != "win32":
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started the program may have had it ignored
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent may ignore it, and that is inherited
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
         return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
     nowhere = open(os.devnull, "w")  # noqa: SIM115, it stays open as long as the process

@@ -1,9 +1,9 @@
-"""Decoding in worker processes, so that a decoder that hangs or dies costs its file alone.
+"""Decode files in worker processes, so that a decoder that hangs or dies affects only its file.
 
-Each worker is a process of its own that reads tasks from its standard input and answers one by one. The system's
-alarm ends the process when one file takes too long, even where C code never gives the interpreter back; the pool
-then refuses that file, starts a new worker and goes on. The processes are started by command line
-and not by ``multiprocessing``, so that a caller's script needs no ``if __name__ == "__main__"``.
+Each worker process reads tasks from its standard input and answers them one by one. The system's alarm ends the process
+if a file takes too long, even inside C code that never returns to the interpreter. The pool then refuses that file,
+starts a new worker process and continues. Processes are started by a command line instead of ``multiprocessing``, so
+the caller's script needs no ``if __name__ == "__main__"``.
 """
 
 from __future__ import annotations
@@ -43,27 +43,27 @@ def _current_folder() -> str:
 
 
 TIME_LIMIT_S = 30.0
-CHUNK = 8  # files a worker is handed at once: it never waits for the parent in between
-CHUNKS_AHEAD = 64  # so that workers go on decoding while the caller encodes a batch
+CHUNK = 8  # files sent to a worker process at once: it does not wait for the parent in between
+CHUNKS_AHEAD = 64  # worker processes continue to decode while the caller encodes a batch
 READ_BYTES = 1 << 20
 READY = b"ready"
-KEEPING_MEMORY = {  # glibc hands large blocks back at once and asks for fresh pages: half of the time of a WebP
+KEEPING_MEMORY = {  # else glibc returns large blocks at once and gets fresh pages: half of the time of a WebP
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
 START = "import sys; from retrieval.pictures.worker_process import serve; serve(int(sys.argv[1]), float(sys.argv[2]))"
-STARTED_IN = _current_folder()  # what "" in sys.path meant when this was imported
-PACKAGES = os.path.dirname(os.path.dirname(os.path.join(STARTED_IN, retrieval.__file__)))  # where this very copy lies
-KILLED = 9  # SIGKILL, by number because not every system names it
-OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # how a worker ends whose file took too long
+STARTED_IN = _current_folder()  # the meaning of "" in sys.path at import
+PACKAGES = os.path.dirname(os.path.dirname(os.path.join(STARTED_IN, retrieval.__file__)))  # the folder of this copy
+KILLED = 9  # SIGKILL, by number: not every system has the name
+OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGALRM  # exit code of a worker process out of time
 
 
 @dataclass(frozen=True)
 class Task:
-    """A file to decode, or a stretch of ``length`` bytes at ``offset`` in one (a member of an archive).
+    """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
 
-    A file whose content is known is not decoded, but with ``force``. With ``whole`` the whole picture is squeezed into
-    the square, where its central square is cut out else.
+    A file of known content is decoded only with ``force``. ``whole`` squeezes the whole picture into the square; by
+    default the central square is cropped.
     """
 
     path: str
@@ -75,9 +75,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Decoded:
-    """What became of a task: ``pixels`` uint8 (size, size, 3), or None with the ``reason``, or a known hash.
+    """The result of a task: ``pixels`` uint8 (size, size, 3), or None with the ``reason``, or None with a known hash.
 
-    ``passing``: the reason lies outside the file, which is to be read again.
+    ``passing``: the fault is not the file's, so it is read again next time.
     """
 
     task: Task
@@ -90,15 +90,15 @@ class Decoded:
 
 
 def decode(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> Decoded:
-    """Carry out one task in this process; a file whose content hash is one of ``known`` is not decoded.
+    """Carry out one task in this process. A file whose content hash is in ``known`` is not decoded.
 
-    Never raises: what goes wrong becomes the ``reason``.
+    Errors of the file do not raise; they become the ``reason``.
     """
     content_hash = None
     try:
         with open(task.path, "rb") as file:
             source = BytesIO(_segment(file, task)) if task.length is not None else file
-            with identified(source) as image:  # before hashing: what is no picture may be long and is not read
+            with identified(source) as image:  # before hashing: a file that is not a picture may be huge
                 content_hash = hash_of(source)
                 if content_hash in known and not task.force:
                     return Decoded(task, content_hash)
@@ -118,7 +118,7 @@ def _segment(file: IO[bytes], task: Task) -> bytes:
 
 
 def hash_of(source: IO[bytes]) -> bytes:
-    """XXH3, 128 bits: recognises a renamed file at the speed of memory; it is no defence against forgery."""
+    """XXH3, 128 bits: recognises a renamed file at the speed of memory. It is no defence against forgery."""
     digest = xxhash.xxh3_128()
     position = source.tell()
     source.seek(0)
@@ -129,7 +129,7 @@ def hash_of(source: IO[bytes]) -> bytes:
 
 
 class DecoderPool:
-    """Worker processes that decode files to squares of ``size_px``, but those whose content hash is one of ``known``.
+    """Worker processes that decode files to squares of ``size_px``, except files whose content hash is in ``known``.
 
     >>> with DecoderPool(size_px=64) as pool:              # doctest: +SKIP
     ...     for decoded in pool.map(Task(path) for path in paths): ...
@@ -151,7 +151,7 @@ class DecoderPool:
         self._closing = False
 
     def map(self, tasks: Iterable[Task]) -> Iterator[Decoded]:
-        """Yield one result a task, in the tasks' order; workers run ahead of the caller by ``CHUNKS_AHEAD``."""
+        """Yield one result per task, in order. Worker processes run ahead of the caller by ``CHUNKS_AHEAD``."""
         remaining = iter(tasks)
         under_way: deque[Future[list[Decoded]]] = deque()
         ahead = max(CHUNKS_AHEAD, 3 * self.workers)
@@ -170,7 +170,7 @@ class DecoderPool:
         results: list[Decoded] = []
         while len(results) < len(chunk) and not self._closing:
             worker = self._worker()
-            if self._closing:  # since then: close() may have missed a worker that was still starting
+            if self._closing:  # close() may have missed a worker process that was still starting
                 break
             try:
                 for decoded in worker.decode(chunk[len(results) :]):
@@ -197,14 +197,14 @@ class DecoderPool:
         worker.end()
 
     def close(self) -> None:
-        """End the workers, whatever they are doing."""
+        """End the worker processes at once."""
         self._closing = True
         with self._lock:
             alive = list(self._alive)
         for worker in alive:
             worker.end()
         self._threads.shutdown(wait=True, cancel_futures=True)
-        for worker in self._alive - set(alive):  # started while the others were being ended
+        for worker in self._alive - set(alive):  # started while the others were ended
             worker.end()
 
     def __enter__(self) -> DecoderPool:
@@ -217,7 +217,7 @@ class DecoderPool:
 
 
 class _Worker:
-    """The parent's end of one worker process, which is told the ``known`` hashes (ascending, in one piece) once."""
+    """The parent's side of one worker process. It sends the ``known`` hashes once: ascending, in one bytes object."""
 
     def __init__(self, size_px: int, time_limit_s: float, known: bytes = b"") -> None:
         self.time_limit_s = time_limit_s
@@ -226,7 +226,7 @@ class _Worker:
             [sys.executable, "-P", "-c", START, str(int(size_px)), repr(float(time_limit_s))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # C libraries write their complaints there
+            stderr=subprocess.DEVNULL,  # C libraries write warnings there
             env={**KEEPING_MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(_search_path())},
         )
         try:
@@ -251,13 +251,13 @@ class _Worker:
             yield pickle.load(self.process.stdout)
 
     def epitaph(self) -> tuple[str, bool]:
-        """Why the process ended, for the file that it was working on, and whether that may pass."""
+        """Why the process ended, as the reason for its current file, and whether that fault is ``passing``."""
         code = self.process.wait()
-        # Half the limit, because the clock here starts later than the worker's own.
+        # Half the limit: the clock here starts later than that of the worker process.
         if code == OUT_OF_TIME and time.monotonic() - self.busy_since > self.time_limit_s / 2:
             return f"decoder took longer than {self.time_limit_s:g} s", False
         if code < 0:
-            return f"decoder died of {_signal_name(-code)}", -code == KILLED  # by the system, short of memory
+            return f"decoder died of {_signal_name(-code)}", -code == KILLED  # sent if memory is short
         return f"decoder died with exit code {code}", False
 
     def end(self) -> None:
@@ -265,15 +265,15 @@ class _Worker:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # an unsent chunk in the buffer of a worker that died
+                with contextlib.suppress(OSError):  # the buffer holds an unsent chunk, and the process is dead
                     pipe.close()
 
 
 def _search_path() -> list[str]:
-    """Where a worker looks for modules: where this process does, and first where this very copy of the package lies.
+    """The module search path of a worker process: that of this process, so that it imports this copy of the package.
 
-    That goes to the front only where another copy would be found before it, or none: what lies beside an installed
-    package must not hide modules of the standard library.
+    The folder of this copy is put in front only if another copy, or none, would be found else: other files beside an
+    installed package must not hide modules of the standard library.
     """
     places = [os.path.join(STARTED_IN, place) if place else STARTED_IN for place in sys.path]
     first = next((place for place in places if Path(place, "retrieval", "__init__.py").exists()), None)
@@ -288,5 +288,5 @@ def _signal_name(number: int) -> str:
 
 
 def stack(pictures: list[Decoded]) -> Pixels:
-    """uint8 (n, size, size, 3) of the pictures that could be decoded."""
+    """Stack the pictures that could be decoded: uint8 (n, size, size, 3)."""
     return np.stack([picture.pixels for picture in pictures if picture.pixels is not None])
