@@ -1,1 +1,1 @@
-"""What is a copy of what, and what is done about it."""
+"""Find copies, plan what to remove, and carry out the plan."""

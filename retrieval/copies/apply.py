@@ -1,8 +1,8 @@
-"""Carrying out a plan for copies, and taking it back.
+"""Carry out a plan for copies, and undo it.
 
-Before each act both files are held against what the plan says of them: size, date, and the hash of every byte. What
-is not as it was is left alone. Each act is written to a journal, and that to the disk, before it is done; so a process
-that was killed at any instant leaves every picture somewhere, and the same command again, or an undo, goes on there.
+Before each act both files are compared with the plan: size, date, and a hash of every byte. A changed file is left
+alone. Each act is written to a journal, and flushed to disk, before it is done. So a process that is killed at any
+moment leaves every picture in at least one place, and the same command again, or an undo, continues.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PART = ".latent-part"
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the journal: what is about to be done to ``path``, which is a copy of ``keep``."""
+    """A line of the journal: the next act, on ``path``, which is a copy of ``keep``."""
 
     action: Action
     path: str
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Act:
-    """What became of one file: ``done`` (or, in a dry run, could be), or why it was left alone."""
+    """The result for one file. ``left`` is why it was left alone, "" if the act was done, or could be in a dry run."""
 
     action: Action | Literal["undo"]
     path: str
@@ -55,17 +55,18 @@ def apply_plan(
     to: str | os.PathLike[str] | None = None,
     dry_run: bool = True,
 ) -> Iterator[Act]:
-    """Do ``action`` to every file of the plan that may go, one after another; yields what became of each.
+    """Do ``action`` to every file that the plan removes, one after another. Yields the result for each.
 
     Args:
-        action: "move" into the folder ``to``, which keeps their paths; "trash" of the desktop; replace each by a
-            "hardlink" or a "symlink" to the kept one; or "delete".
-        journal: a file that says what was done, one JSON line an act; it is added to.
+        action: "move" into the folder ``to``, with the whole path; "trash" of the desktop; "hardlink" or "symlink"
+            to the kept file in place of the copy; or "delete".
+        journal: a file that records each act as one JSON line; lines are appended.
         dry_run: check everything, change nothing.
 
     Raises:
-        PlanError: moving without a folder, or into one that holds pictures of the plan.
-        OSError: the journal cannot be written; nothing is done without it.
+        PlanError: "move" without a folder, or into one that holds pictures of the plan.
+        OSError: the journal cannot be written. Nothing is done without it.
+        ValueError: there is no such action.
     """
     if action not in ACTIONS:
         raise ValueError(f"there is no action {action!r}; there are {', '.join(ACTIONS)}")
@@ -73,7 +74,7 @@ def apply_plan(
     with contextlib.ExitStack() as stack:
         log = None if dry_run else stack.enter_context(open(journal, "a", encoding="utf-8", errors="surrogateescape"))
         if log is not None and log.tell() and Path(journal).read_bytes()[-1:] != b"\n":
-            log.write("\n")  # a full disk cut the last line off
+            log.write("\n")  # a full disk cut off the last line
         for group in plan.groups:
             for path in group.remove:
                 facts = plan.files[path]
@@ -92,10 +93,10 @@ def apply_plan(
 
 
 def undo(journal: str | os.PathLike[str]) -> Iterator[Act]:
-    """Bring back what was moved or trashed, the last first; yields what became of each.
+    """Bring back moved and trashed files, the last one first. Yields the result for each.
 
     Raises:
-        PlanError: it is no journal.
+        PlanError: the file is not a journal, or the journal is empty.
     """
     try:
         lines = Path(journal).read_text(encoding="utf-8", errors="surrogateescape").split("\n")
@@ -109,7 +110,7 @@ def undo(journal: str | os.PathLike[str]) -> Iterator[Act]:
 
 
 def _entry(line: str) -> Entry | None:
-    """A line of the journal; none where it was cut off with its process or by a full disk: its act was not begun."""
+    """Parse a line of the journal. None if a killed process or a full disk cut it off: its act was not begun."""
     try:
         return Entry(**json.loads(line))
     except (ValueError, TypeError):
@@ -117,7 +118,7 @@ def _entry(line: str) -> Entry | None:
 
 
 def _bring_back(entry: Entry) -> str:
-    """Why not, or nothing."""
+    """Undo an act. Return the reason if that is not possible, else ""."""
     if entry.action not in ("move", "trash"):
         return f"what was done by {entry.action} cannot be undone"
     place, note = (entry.to, "") if entry.action == "move" else _in_trash(entry.path)
@@ -135,7 +136,7 @@ def _bring_back(entry: Entry) -> str:
             os.makedirs(os.path.dirname(entry.path), exist_ok=True)
             _carry(place, entry.path)
         if note:
-            os.unlink(note)  # or the desktop shows what is no longer there
+            os.unlink(note)  # else the desktop shows a file that is no longer there
     except OSError as error:
         return f"cannot be done: {error.strerror or error}"
     return ""
@@ -156,12 +157,12 @@ def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> st
 
 
 def _place(path: str, target: str) -> str:
-    """Where a file goes: its whole path below the target."""
+    """The path that a file is moved to: its whole path, below the target."""
     return os.path.join(target, os.path.splitdrive(path)[1].lstrip("\\/"))
 
 
 def _reason_to_leave(plan: Plan, keep: str, path: str) -> str:
-    """Why ``path`` must not be touched now, or nothing."""
+    """Why ``path`` must not be touched now, "" if it may."""
     reason = _change(keep, plan.files[keep], "the kept one") or _change(path, plan.files[path], "it")
     if not reason and os.path.islink(path):
         return "it is a link, which takes no room"
@@ -173,7 +174,7 @@ def _reason_to_leave(plan: Plan, keep: str, path: str) -> str:
 
 
 def _change(path: str, facts: FileFacts, role: str) -> str:
-    """What happened to a file since the plan was made, or nothing."""
+    """How a file changed since the plan was made, "" if it did not."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -197,13 +198,13 @@ def _move(entry: Entry) -> None:
     if os.path.lexists(entry.to):
         if not _holds(entry.to, entry.content_hash):
             raise FileExistsError(errno.EEXIST, f"{entry.to} is another file")
-        os.unlink(entry.path)  # a move that was killed between its halves
+        os.unlink(entry.path)  # a move that was killed between its two halves
         return
     _carry(entry.path, entry.to)
 
 
 def _carry(source: str, target: str) -> None:
-    """Move without ever overwriting: the name is taken before the old one is given up."""
+    """Move without ever overwriting: the new name is created before the old one is removed."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -232,7 +233,7 @@ def _trash(entry: Entry) -> None:
 
 
 def _in_trash(path: str) -> tuple[str, str]:
-    """Where a freedesktop.org trash holds what was at ``path``, the newest such file, and its note; or ""."""
+    """Paths of the newest file that a freedesktop.org trash holds for ``path``, and of its note, or ""."""
     from urllib.parse import unquote_to_bytes
 
     home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "Trash"

@@ -1,12 +1,12 @@
-"""How near pictures of a collection come to each other that are no copies: what a threshold for copies is set by.
+"""Calibrate the threshold for copies: how near are pictures of a collection that are not copies?
 
-A fixed distance means another thing in every collection: faces in one pose lie nearer together than holiday pictures
-do. So the collection is asked itself. Of some of its pictures the nearest neighbours are looked at a second time
-(``retrieval.copies.similarity``); those that are no copies are the background. The number of background pairs within a
-distance t is counted among the neighbours of a sample and, where there are too few to count, continued by a power of
-t, whose exponent is Hill's estimator (Hill, Annals of Statistics 1975; Levina and Bickel, NIPS 2004); the share of them
-that would pass the second look is an exponential tail of their likenesses. From both follows what to ask of a pair:
-near ones need be alike, farther ones, of which there are more, very much so.
+A fixed distance means something different in each collection: faces in one pose are nearer to each other than holiday
+pictures. So the threshold is measured on the collection itself. The nearest neighbours of a sample are compared as
+pictures (``retrieval.copies.similarity``); pairs that are not copies are the background. The number of background pairs
+within a distance t is counted among the neighbours of the sample. Where they are too few to count, it is extrapolated
+as a power of t, whose exponent is Hill's estimator (Hill, Annals of Statistics 1975; Levina and Bickel, NIPS 2004). The
+share of them that the comparison would accept is an exponential tail of their likenesses. Both together give the
+likeness that a pair needs: moderate for near pairs, high for farther ones, of which there are more.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from index.neighbours import knn
 from retrieval.arrays import Floats
 from retrieval.copies.similarity import ALIKE
 
-SAMPLE = 2000  # pictures whose neighbours are looked at
-NEIGHBOURS = 100  # of each: of nearest pairs beyond, in very dense places, some are not counted
-WANTED, FEWEST = 300, 10  # background pairs: enough, and too few to say anything
+SAMPLE = 2000  # pictures whose neighbours are counted
+NEIGHBOURS = 100  # of each picture; in very dense places, pairs beyond them are missed
+WANTED, FEWEST = 300, 10  # background pairs: as many as needed, and the least that allow an estimate
 AT_ONCE = 256
-LOOKS = 20_000  # pairs that may be looked at a second time in any collection: some seconds
-SURELY = 1e-9  # no tail is believed beyond
+LOOKS = 20_000  # pairs that may be compared as pictures in any collection: some seconds
+SURELY = 1e-9  # smallest share that the tail is trusted for
 UPPER = 0.8  # quantile of likenesses above which their tail is fitted
-UNCALIBRATED = 0.5  # of two random codes' distance, where a collection is too small to be asked
+UNCALIBRATED = 0.5  # of the distance of two random codes, if a collection is too small to calibrate
 
 Likenesses = Callable[[Sequence[tuple[int, int]]], Sequence[float | None]]
-"""For pairs of rows how alike they are; None where a picture cannot be read."""
+"""The likeness of each pair of rows; None if a picture cannot be read."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What makes two pictures copies: codes within ``threshold``, and a structure alike enough for their distance.
+    """When two pictures are copies: codes within ``threshold``, and a likeness that is high enough for their distance.
 
-    Up to ``near`` it is enough to be ``ALIKE``. Beyond, where pairs that are no copies become many, more is asked: so
-    much that with each e-fold of their number as many wrong pairs are to be expected as up to ``near``.
+    Up to the distance ``near`` a likeness of ``ALIKE`` is enough. Beyond, where pairs that are not copies become many,
+    it rises, so that each e-fold of their number adds as many expected wrong pairs as there are up to ``near``.
     """
 
     threshold: float
     near: float
     background: Background | None = None
-    share: float = 0.0  # wrong pairs to be expected up to near
+    share: float = 0.0  # expected wrong pairs up to ``near``
 
     def needed(self, distance: float) -> float:
-        """The likeness from which on two pictures at ``distance`` are copies."""
+        """The likeness that two pictures at ``distance`` need to be copies."""
         if self.background is None or distance <= self.near:
             return ALIKE
         return max(ALIKE, self.background.likeness_that_passes(self.share / self.background.within(distance)))
 
     @property
     def expected(self) -> float | None:
-        """Wrong pairs to be expected in all; None where nothing is known of the background."""
+        """Expected number of wrong pairs; None if the background is unknown."""
         if self.background is None:
             return None
         near = self.background.within(self.near)
@@ -65,12 +65,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Background:
-    """Pairs that are no copies: how many lie within a distance, and how many of them a second look would let pass.
+    """Pairs that are not copies: how many are within a distance, and how many of them the comparison would accept.
 
-    Of the pairs among ``pictures`` so many lie within ``distances`` as ``counts`` says (both ascending); within less
-    than the first of them counts[0] (t / distances[0])^``exponent``. Of their likenesses' atanh a fifth lies above
-    ``start`` and falls off from there by exp(-z / ``excess``), which ``looked_at`` of the nearest pairs have shown.
-    ``reach`` is the distance beyond which a picture has more than ten neighbours as a rule: no copy is sought there.
+    Among ``pictures``, ``counts[i]`` pairs are within ``distances[i]`` (both ascending); within t < distances[0] it is
+    counts[0] (t / distances[0])^``exponent``. A fifth of the likenesses' atanh is above ``start`` and falls off from
+    there as exp(-z / ``excess``); both are measured on the ``looked_at`` nearest pairs. Beyond the distance ``reach`` a
+    typical picture has more than ten neighbours: copies are not searched there.
     """
 
     pictures: int
@@ -83,26 +83,26 @@ class Background:
     looked_at: int
 
     def within(self, distance: float) -> float:
-        """Pairs that are no copies and lie within ``distance``."""
+        """Number of pairs within ``distance`` that are not copies."""
         return _along(self.distances, self.counts, distance, self.exponent)
 
     def passing(self, alike: float) -> float:
-        """The share of them that is ``alike`` or more."""
+        """The share of them with a likeness of ``alike`` or more."""
         return max(SURELY, (1 - UPPER) * math.exp(-max(0.0, math.atanh(alike) - self.start) / self.excess))
 
     def likeness_that_passes(self, share: float) -> float:
-        """The likeness that so small a share of them has, or more."""
+        """The likeness that a ``share`` of them reaches or exceeds."""
         return math.tanh(self.start + self.excess * math.log((1 - UPPER) / max(SURELY, share)))
 
     def rule_within(self, threshold: float) -> Rule:
-        """The rule that asks for no more than ``ALIKE`` within a distance."""
+        """The rule that needs a likeness of ``ALIKE`` at all distances within ``threshold``."""
         return Rule(threshold, threshold, self)
 
     def rule_for(self, false_pairs: float) -> Rule:
-        """The rule by which so many wrong pairs are to be expected, or fewer.
+        """The rule with at most ``false_pairs`` expected wrong pairs.
 
-        It looks no farther than there are twice as many pairs that are no copies as pictures (of few, as ``LOOKS``),
-        since each of them is looked at.
+        Within its threshold there are at most twice as many pairs that are not copies as pictures, or ``LOOKS`` if that
+        is more, since the pictures of each pair are compared.
         """
         most = max(2 * self.pictures, LOOKS)
         threshold, passing, share = min(self.reach, self._distance_of(most)), self.passing(ALIKE), false_pairs
@@ -116,7 +116,7 @@ class Background:
 
 
 def _along(xs: Sequence[float], ys: Sequence[float], x: float, exponent: float) -> float:
-    """y at ``x``: between the points, both ascending, straight in logarithms; beyond them by a power of x."""
+    """y at ``x``: log-log linear between the points, both ascending; beyond them a power of x."""
     place = int(np.searchsorted(xs, x))
     if 0 < place < len(xs):
         return math.exp(float(np.interp(math.log(x), np.log(xs), np.log(ys))))
@@ -125,7 +125,7 @@ def _along(xs: Sequence[float], ys: Sequence[float], x: float, exponent: float) 
 
 
 def measure_background(codes: Floats, likenesses: Likenesses) -> Background | None:
-    """The background of codes (n, d); None where there are too few pictures to tell."""
+    """Measure the background of codes (n, d). Return None if there are too few pictures."""
     count = len(codes)
     if count < 2:
         return None
@@ -137,11 +137,11 @@ def measure_background(codes: Floats, likenesses: Likenesses) -> Background | No
         return None
     t, alike = np.array(found).T
     spread = float(np.log(t[-1] / t).sum())
-    if spread < 1e-3 * len(t):  # all as far: of blank frames, say, from which nothing can be continued
+    if spread < 1e-3 * len(t):  # equal distances, such as of blank frames, have no exponent
         return None
     sampled = len(rows) * (count - len(rows)) + len(rows) * (len(rows) - 1) / 2
     beyond = np.array([distance for distance, _, _ in nearest if distance > t[-1]])
-    ranks = [0, *(2**power for power in range(6, 40) if 2**power <= len(beyond))]  # copies are few among so many
+    ranks = [0, *(2**power for power in range(6, 40) if 2**power <= len(beyond))]  # copies are few among these
     start, excess = _tail(alike)
     return Background(
         pictures=count,
@@ -167,7 +167,7 @@ def _pairs_by_distance(rows: np.ndarray, neighbours: np.ndarray, distances: np.n
 
 
 def _no_copies(nearest: list[tuple[float, int, int]], likenesses: Likenesses) -> list[tuple[float, float]]:
-    """(distance, likeness) of the nearest pairs that are no copies; of distance 0 none is."""
+    """(distance, likeness) of the nearest pairs that are not copies. Pairs at distance 0 count as copies."""
     found: list[tuple[float, float]] = []
     for start in range(0, len(nearest), AT_ONCE):
         part = nearest[start : start + AT_ONCE]
@@ -180,7 +180,7 @@ def _no_copies(nearest: list[tuple[float, int, int]], likenesses: Likenesses) ->
 
 
 def _tail(alike: np.ndarray) -> tuple[float, float]:
-    """Where the upper fifth of the likenesses' atanh begins; its average excess, a standard error to the safe side."""
+    """The 0.8 quantile of the likenesses' atanh, and the mean excess above it plus one standard error, to be safe."""
     z = np.arctanh(np.clip(alike, -0.99, 0.99))
     start = float(np.quantile(z, UPPER))
     over = z[z >= start] - start

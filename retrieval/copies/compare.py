@@ -1,4 +1,4 @@
-"""Whether two files are copies of one picture, without an index."""
+"""Compare two files, without an index: are they copies of one picture?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retrieval.pictures.decode import read_image
 
 @dataclass(frozen=True)
 class Compared:
-    """What kind of copies two pictures are, "" where they are none; how far apart their codes, how alike they are."""
+    """The kind of copies that two pictures are ("" if none), the distance of their codes, and their likeness."""
 
     kind: Kind | Literal[""]
     distance: float
@@ -30,11 +30,11 @@ class Compared:
 def compare_pictures(
     a: str | os.PathLike[str], b: str | os.PathLike[str], model: Model, *, invariant: Sequence[str] = ()
 ) -> Compared:
-    """Whether two files are copies of one picture; ``invariant`` as in ``find_copies``.
+    """Compare two files: are they copies of one picture? ``invariant`` as in ``find_copies``.
 
     Raises:
-        PictureRefused: one of them cannot be read as a picture; the text names it.
-        ValueError: an invariance that does not exist.
+        PictureRefused: a file cannot be read as a picture; the message names it.
+        ValueError: there is no such invariance.
     """
     turns = turns_of(invariant)
     frames = [model.square(path, whole=True) for path in (a, b)]
@@ -51,7 +51,7 @@ def compare_pictures(
 
 
 def same_pixels(a: str, b: str) -> bool:
-    """Whether two files are the same picture, upright, to the last pixel; False where one cannot be read."""
+    """Whether two files have equal pixels when upright; False if one cannot be read."""
     try:
         return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
     except (LatentError, OSError):

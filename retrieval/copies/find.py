@@ -1,6 +1,7 @@
-"""Copies in a collection: proposed by codes, confirmed by a second look, gathered around the one to keep.
+"""Find copies in a collection: codes propose pairs, a comparison of the pictures confirms them, and each group has one
+file to keep.
 
-Nothing here changes a file. What is found becomes a plan, which a person can read and edit.
+Nothing here changes a file. The result is a plan, which the user can read and edit.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ RULES: dict[str, Callable[[Member], Any]] = {
     "newest": lambda one: -one.mtime_ns,
     "path": lambda one: os.fsencode(one.path),
 }
-BLOCK = 1024  # rows of a join at once: what is decoded for them is held in memory
-FARTHEST = 1e6  # a distance beyond all codes, whose square is a number still
+BLOCK = 1024  # rows of a join at once: the pictures decoded for them are held in memory
+FARTHEST = 1e6  # a distance larger than any of codes, whose square is still finite
 
 
 class Member(NamedTuple):  # there may be millions
-    """A picture of the collection; its code is row ``number`` of all codes."""
+    """A picture of the collection. Its code is row ``number`` of all codes."""
 
     path: str
     number: int
@@ -48,7 +49,7 @@ class Member(NamedTuple):  # there may be millions
 
 
 class Squares:
-    """The collection's pictures in small, decoded by worker processes."""
+    """The collection's pictures, scaled down, decoded by worker processes."""
 
     def __init__(self, paths: Sequence[str], pool: DecoderPool) -> None:
         self._paths, self._pool = paths, pool
@@ -57,14 +58,14 @@ class Squares:
         return self.of(range(len(self._paths)))
 
     def of(self, rows: Iterable[int], whole: bool = False) -> Iterator[Pixels | None]:
-        """These rows in their order, as the model sees them or whole; None where one cannot be read now."""
+        """Pictures of these rows, in order: the central squares, or whole. None if one cannot be read now."""
         for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
             yield decoded.pixels
 
     def likenesses(self, pairs: Sequence[tuple[int, int]], turn: Turn = np.asarray) -> list[float | None]:
-        """For each pair how alike the first, turned, and the second are; None where one cannot be read.
+        """For each pair the likeness of the first picture, turned, and the second; None if one cannot be read.
 
-        Codes know the central square alone, so what lies beside it is looked at here for the first time.
+        Codes know only the central square. Here the whole pictures are compared.
         """
         rows = sorted({row for pair in pairs for row in pair})
         straight: dict[int, Fingerprint] = {}
@@ -93,18 +94,19 @@ def find_copies(
     """Find copies among the pictures of an index.
 
     Args:
-        false_matches: how many pairs may be expected to be wrong, estimated on this collection itself.
-        threshold: a Euclidean distance of codes instead, for those who know.
-        invariant: of "mirror" and "rotate", what else makes a copy; each costs decoding the collection again.
-        against: folders of an archive. It loses nothing; only what is not in it may go.
-        folders: copies anywhere, only within one folder, or only across folders.
-        keep: rules for the one to keep, the first that tells decides.
-        report: called with (pictures held against the others, pictures).
+        false_matches: expected number of wrong pairs, estimated on this collection.
+        threshold: a Euclidean distance of codes, in place of ``false_matches``.
+        invariant: "mirror" and "rotate" count as copies too; each decodes the collection again.
+        against: folders of an archive. Its files are kept; only files outside it may be removed.
+        folders: find copies anywhere, only within one folder, or only across folders.
+        keep: rules for the file to keep. The first rule that tells two files apart decides.
+        workers: number of worker processes that decode files, by default one per core.
+        report: called with (pictures compared with the others, pictures).
 
     Raises:
-        PathError: an archive holds none of the indexed pictures.
-        JoinTooWide: ``threshold`` is so large that nearly everything is near.
-        ValueError: a rule or an invariance that does not exist, or a number that makes no sense.
+        PathError: no indexed picture is in a folder of the archive.
+        JoinTooWide: ``threshold`` is so large that nearly all pairs are within it.
+        ValueError: an unknown rule or invariance, or a number out of range.
     """
     _check(false_matches, threshold, keep)
     turns = turns_of(invariant)
@@ -145,7 +147,7 @@ def _rule(background: Background | None, threshold: float | None, false_matches:
 
 
 class _Archive:
-    """Folders whose pictures stay."""
+    """Folders whose files are kept."""
 
     def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
         self._folders = [os.path.join(os.path.realpath(folder), "") for folder in folders]
@@ -160,7 +162,7 @@ class _Archive:
         return any(self._place(path).startswith(folder) for folder in self._folders)
 
     def _place(self, path: str) -> str:
-        """Where a file lies, whatever links led to it; what a file that is a link leads to does not matter."""
+        """The path of a file with all links in its folder resolved. If the file is a link itself, that is kept."""
         folder, name = os.path.split(path)
         if folder not in self._places:
             self._places[folder] = os.path.realpath(folder)
@@ -168,7 +170,7 @@ class _Archive:
 
 
 class _Copies:
-    """Which pictures are copies of which, with the evidence."""
+    """The copies of each picture, with the evidence."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
@@ -180,7 +182,7 @@ class _Copies:
                 self.of[a][b] = self.of[b][a] = (distance, like, turned)
 
     def part(self, kept_apart: set[frozenset[bytes]], contents: Sequence[bytes | None]) -> None:
-        """Forget pairs of contents that a person said are no copies."""
+        """Drop pairs of contents that the user marked as not copies."""
         rows = {content: row for row, content in enumerate(contents)}
         for pair in kept_apart:
             a, b = (rows.get(content) for content in pair)
@@ -200,7 +202,7 @@ def _check(false_matches: float, threshold: float | None, keep: Sequence[str]) -
 
 
 def _members(retriever: Searcher) -> tuple[list[Member], Floats]:
-    """All pictures by path, and their codes (n, d)."""
+    """All pictures, ordered by path, and their codes (n, d), in the order of ``number``."""
     members: list[Member] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
     for rows, batch in retriever.found():
@@ -212,7 +214,7 @@ def _members(retriever: Searcher) -> tuple[list[Member], Floats]:
 
 
 def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archive) -> list[list[Member]]:
-    """Pictures of the same bytes together, the one to keep first; best keepers first of all."""
+    """Files of equal bytes, grouped: in a group the file to keep comes first, and groups are ordered by it."""
     same: dict[bytes | None, list[Member]] = {}
     for one in members:
         same.setdefault(one.content_hash, []).append(one)
@@ -224,7 +226,7 @@ def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archiv
 
 
 def _turned_codes(retriever: Searcher, squares: Squares, turn: Turn) -> Floats:
-    """Codes of all pictures, turned; far from everything where one cannot be read."""
+    """Codes of all pictures, turned. If a picture cannot be read, its code is far from all others."""
     found: list[Floats] = []
     batch: list[Pixels | None] = []
     size = retriever.model.image_size
@@ -246,7 +248,7 @@ def _turned_codes(retriever: Searcher, squares: Squares, turn: Turn) -> Floats:
 
 
 def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, folders: Folders) -> list[Group]:
-    """Best keepers first: each takes all its copies that no better keeper took."""
+    """Groups, best files to keep first. Each takes all its copies that no better one took."""
     taken: set[int] = set()
     groups = []
     for number, same in enumerate(contents):
@@ -274,7 +276,7 @@ def _may_go(keeper: Member, one: Member, archive: _Archive, folders: Folders) ->
 
 
 def _is_the_same_file(a: str, b: str) -> bool:
-    """Whether two paths are links to one file, of which nothing would be won by losing one."""
+    """Whether two paths are names of one file; removing one of them frees no space."""
     try:
         return os.path.samefile(a, b)
     except OSError:

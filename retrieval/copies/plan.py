@@ -1,4 +1,4 @@
-"""A plan for copies: what is kept, what may go and why; as a person reads and edits it."""
+"""A plan for copies, which the user can read and edit: what to keep, what to remove, and why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why ``path`` is a copy of what its group keeps: codes so far apart, structure so alike."""
+    """Why ``path`` is a copy of its group's kept file: the distance of the codes and the likeness of the pictures."""
 
     path: str
     kind: Kind
@@ -30,7 +30,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Group:
-    """A picture to keep and its copies; each of them is a copy of ``keep`` itself."""
+    """A file to keep and its copies. Each is a copy of ``keep`` itself."""
 
     keep: str
     remove: list[str]
@@ -48,10 +48,12 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Plan:
-    """What could go. Copies have codes within ``threshold``, a Euclidean distance, and a likeness of ``ALIKE`` where
-    they lie within ``near``, rising to ``likeness_at_threshold``. ``expected_false_pairs`` is how many pairs are to be
-    expected that are no copies, None where the collection is too small to tell; ``estimated_from`` how many of its
-    nearest pairs that are no copies said so.
+    """Groups of copies, and facts of all their files by path.
+
+    The codes of copies are within ``threshold``, a Euclidean distance. Within ``near`` copies have a likeness of
+    ``ALIKE``, which rises to ``likeness_at_threshold``. ``expected_false_pairs`` is the expected number of pairs that
+    are not copies, None if the collection is too small to tell. It is estimated from the ``estimated_from`` nearest
+    pairs that are not copies.
     """
 
     threshold: float
@@ -63,19 +65,19 @@ class Plan:
     files: dict[str, FileFacts] = field(default_factory=dict)
 
     def as_json(self) -> str:
-        """The plan as it is written, read and edited."""
+        """The plan as JSON, as ``load_plan`` reads it."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON."""
+        """Write the plan as JSON."""
         write(path, self.as_json() + "\n")
 
 
 def load_plan(path: str | os.PathLike[str]) -> Plan:
-    """Read a plan, however it was edited. What it says of the evidence is left out.
+    """Read a plan, which may have been edited. Its evidence is not read.
 
     Raises:
-        PlanError: it is no plan, or it contradicts itself: a file that is kept here and goes there.
+        PlanError: the file is not a plan, or contradicts itself, such as by keeping a file and removing it.
     """
     try:
         facts = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))

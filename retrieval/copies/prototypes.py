@@ -1,4 +1,4 @@
-"""What the copies of one picture have in common, decoded."""
+"""Prototypes of groups of copies: decoded average codes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from retrieval.searcher import Searcher
 
 
 def paint_prototypes(retriever: Searcher, plan: Plan) -> dict[str, Pixels]:
-    """What G paints for the average code of each group, uint8 (s, s, 3), by the path of its kept picture.
+    """Decode the average code of each group: uint8 (s, s, 3), by the path of the kept file.
 
-    Groups whose pictures are all gone have none, and without a generator no group has one.
+    A group whose files are all missing has none. Without a generator the result is empty.
     """
     if not retriever.model.has_generator:
         return {}
@@ -28,6 +28,6 @@ def paint_prototypes(retriever: Searcher, plan: Plan) -> dict[str, Pixels]:
 def _average_code(retriever: Searcher, group: Group) -> Floats | None:
     codes = []
     for path in (group.keep, *group.remove):
-        with contextlib.suppress(PictureRefused):  # gone since it was indexed
+        with contextlib.suppress(PictureRefused):  # missing since it was indexed
             codes.append(retriever.look_at(path).code)
     return np.asarray(np.mean(codes, axis=0)) if codes else None
