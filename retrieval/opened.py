@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -69,7 +70,7 @@ class Opened:
                 self._model = model
             return self._model
 
-    @property
+    @cached_property
     def latent_dim(self) -> int:
         """d, the number of dimensions of a code."""
         return self.index.rows.meta().latent_dim

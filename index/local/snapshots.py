@@ -48,6 +48,12 @@ class Snapshots:
     def path(self, kind: Metric) -> Path:
         return self._folder / f"{kind}.faiss"
 
+    def latest(self, metric: Metric) -> Snapshot | None:
+        """The snapshot that was made last, if it is of the catalog's present state."""
+        facts = self._rows.meta()
+        latest = self._latest.get(cache_kind(metric, facts))
+        return latest if latest is not None and is_of(latest, facts) else None
+
     def current(self, metric: Metric, must_save: bool = False) -> Snapshot:
         """The snapshot of the catalog's present state; inside a transaction, of that state.
 
@@ -55,17 +61,14 @@ class Snapshots:
             IndexUnwritable: with ``must_save``, it cannot be saved.
             MissingExtra: it is to be searched on a GPU, and there is none.
         """
-        facts = self._rows.meta()
-        kind = cache_kind(metric, facts)
-        latest = self._latest.get(kind)
-        if latest is not None and is_of(latest, facts):
+        if (latest := self.latest(metric)) is not None:
             return latest
         # Inside a transaction nobody is waited for: whoever makes one may be waiting for this reader to be done.
         with nullcontext() if self._rows.in_transaction else self._making:
-            latest = self._latest.get(kind)
-            if latest is not None and is_of(latest, self._rows.meta()):
+            if (latest := self.latest(metric)) is not None:
                 return latest  # another thread has made it meanwhile
-            made = self._on_gpus(kind) if self._on_gpu else self._made(kind, latest, must_save)
+            kind = cache_kind(metric, self._rows.meta())
+            made = self._on_gpus(kind) if self._on_gpu else self._made(kind, self._latest.get(kind), must_save)
             self._latest[kind] = made
             return made
 

@@ -19,7 +19,7 @@ from index.local.faults import cache_faults, catalog_faults
 from index.local.notes import Notes, NotesWriter
 from index.local.ranking import Ranked, Search
 from index.local.snapshot import Snapshot
-from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind, is_of
+from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
 from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
 from index.local.tables import SCHEMA
 from index.local.writing import CatalogWriter
@@ -127,10 +127,10 @@ class Store:
             return self._neighbours(Search(snapshot, self.rows.codes_of, k, metric, allowed).ranked(xq, unwanted))
 
         for _ in range(TRIES):
-            snapshot = self._snapshots.current(metric)
             with self.rows.transaction():
-                if is_of(snapshot, self.rows.meta()):
+                if (snapshot := self._snapshots.latest(metric)) is not None:
                     return answer(snapshot)
+            self._snapshots.current(metric)
         with self.rows.transaction():  # a writer that commits faster than a snapshot is made has to wait once
             return answer(self._snapshots.current(metric))
 
