@@ -1,1 +1,1 @@
-"""What an embedding holds beyond neighbours: directions, novelty, a plane, tables for other programs."""
+"""More than nearest neighbours: directions, novelty, sums, the plane of the map, tables for other programs."""

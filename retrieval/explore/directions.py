@@ -1,7 +1,7 @@
-"""Directions with a meaning: from pictures without something to pictures with it.
+"""Directions in the latent space: from pictures without something to pictures with it.
 
 A direction is the difference of two average codes (Larsen et al., ICML 2016, call it an attribute vector). Added to the
-code of a picture, it changes that one thing, as far as the model keeps it apart from all others.
+code of a picture, it changes that one thing, as far as the model separates it from all others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from retrieval.models.model import Model
 from retrieval.pictures.files import find_images
 
 FOLDS = 5
-NAME = re.compile(r"[^\W\d][\w-]*")  # fit to stand in 0.5*smile
+NAME = re.compile(r"[^\W\d][\w-]*")  # can be parsed in 0.5*smile
 
 
 def learn_direction(
@@ -33,12 +33,12 @@ def learn_direction(
     *,
     workers: int | None = None,
 ) -> Direction:
-    """The direction that leads from the pictures of one folder to those of another, everything below them.
+    """Learn the direction from all pictures below ``without_folder`` to all pictures below ``with_folder``.
 
-    Files that are no pictures are passed over.
+    Files that are not pictures are skipped.
 
     Raises:
-        ValueError: a name that is more than letters, digits, - and _.
+        ValueError: the name has characters other than letters, digits, - and _, or does not start with a letter or _.
         PathError: a folder holds no picture.
     """
     if not NAME.fullmatch(name):
@@ -50,9 +50,9 @@ def learn_direction(
 
 
 def along(direction: Direction, code: Floats, steps: Sequence[float], standardized: bool) -> Floats:
-    """Codes float32 (n, d) on the way through ``code`` (d,): that many ``steps`` along the direction, each.
+    """Move ``code`` (d,) along a direction, by each of ``steps``: codes float32 (n, d).
 
-    One step leads from the average picture without it to the average one with it; a negative one leads back.
+    A step of 1 is the way from the average code without something to the average code with it; -1 is the way back.
 
     Raises:
         ValueError: ``code`` and the direction cancel out at a step.
@@ -71,7 +71,7 @@ def _codes_below(model: Model, folder: str | os.PathLike[str], workers: int | No
 
 
 def _accuracy(having: Floats, lacking: Floats) -> float | None:
-    """Balanced accuracy on each fifth of what the direction of the others tells apart."""
+    """Balanced accuracy, averaged over five folds; the direction is learned from the other four. None if too few."""
     if min(len(having), len(lacking)) < FOLDS:
         return None
     return float(np.mean([_accuracy_on(fold, having, lacking) for fold in range(FOLDS)]))

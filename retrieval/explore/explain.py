@@ -1,4 +1,4 @@
-"""Why a hit is a hit: where what the generator paints for it differs from what it paints for the query."""
+"""Explain a hit: where its decoded picture differs from that of the query."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def answer_row(
     heat: bool = False,
     source: str = "",
 ) -> SheetRow:
-    """A query and its hits for a sheet: under each what G paints for it and, with ``heat``, where that differs.
+    """A row of a sheet: a query and its hits, each above its decoded picture and, with ``heat``, a heat map.
 
     Args:
-        asked: the query's picture; None where it has none, and its painting stands for it.
-        words: what stands below it, in two lines at most.
-        code: float32 (d,).
+        asked: the query's picture; if None, its decoded picture takes the place.
+        words: the caption below it, at most two lines.
+        code: the query's code, float32 (d,).
         scale: as in ``Model.decode``.
-        source: where the query's picture lies.
+        source: the path of the query's picture.
     """
     painted: list[Pixels] = []
     under: list[list[Pixels]] = [[] for _ in hits]

@@ -1,8 +1,8 @@
-"""A collection laid out on a plane, alike beside alike, with what the generator paints for the middle of its clusters.
+"""A collection on a plane, similar pictures near each other, with the decoded average code of each cluster.
 
-Two axes cannot hold what 128 numbers say. PCA keeps the two directions in which the collection varies most, which is
-quick and always the same; UMAP (McInnes et al., 2018) keeps neighbourhoods, at the price of distances that mean nothing
-between far ones.
+Two axes cannot hold what 128 dimensions say. PCA keeps the two directions in which the collection varies most; it is
+quick and deterministic. UMAP (McInnes et al., 2018) keeps neighbourhoods, but its distances between far pictures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Layout = Literal["pca", "umap"]
 
 MOST = 2000  # pictures on a map
 CLUSTERS = 12
-REACH = 2.5  # standard deviations that fill the plane; what lies further out stands at its border
-TYPICAL = 0.6  # an average drawn out to the length of a code is a caricature; as short as it is, a blur
+REACH = 2.5  # standard deviations from the centre to the border; pictures further out are moved to the border
+TYPICAL = 0.6  # of a code's length: at full length an average decodes to a caricature, at its own to a blur
 NEIGHBOURS = 15  # UMAP's own default
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """``count`` pictures around ``position`` (x, y); ``painted`` is what G paints for their average code, if it can."""
+    """``count`` pictures around ``position`` (x, y). ``painted`` is their decoded average code, None without G."""
 
     position: tuple[float, float]
     count: int
@@ -42,7 +42,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Plane:
-    """Pictures at ``positions`` float32 (n, 2) from 0 to 1; ``total`` is how many the collection has in all."""
+    """Pictures at ``positions`` float32 (n, 2), from 0 to 1. ``total`` is the size of the collection."""
 
     paths: list[str]
     positions: Floats
@@ -53,12 +53,12 @@ class Plane:
 def lay_out(
     retriever: Searcher, layout: Layout = "pca", most: int = MOST, clusters: int = CLUSTERS, seed: int = 0
 ) -> Plane:
-    """Lay out a collection, or ``most`` of its pictures, drawn at random; the same again for the same ``seed``.
+    """Lay out a collection, or ``most`` of its pictures, drawn at random. Equal seeds give equal planes.
 
     Raises:
-        PathError: fewer than three pictures.
-        MissingExtra: UMAP, and umap-learn is not installed.
-        ValueError: an unknown layout.
+        PathError: there are fewer than three pictures.
+        MissingExtra: the layout is "umap", and umap-learn is not installed.
+        ValueError: there is no such layout.
     """
     if layout not in ("pca", "umap"):
         raise ValueError(f"layout must be pca or umap, not {layout!r}")
@@ -70,7 +70,7 @@ def lay_out(
 
 
 def thumbnails(paths: Sequence[str], workers: int | None = None) -> list[Pixels | None]:
-    """The central squares of pictures, uint8 (64, 64, 3); None where one cannot be read any more."""
+    """The central squares of pictures, uint8 (64, 64, 3); None if one cannot be read any more."""
     with DecoderPool(THUMB_PX, workers) as pool:
         return [decoded.pixels for decoded in pool.map(Task(path) for path in paths)]
 
@@ -89,7 +89,7 @@ def _drawn(retriever: Searcher, most: int, seed: int) -> tuple[list[str], Floats
 
 
 def _by_umap(codes: Floats, seed: int) -> Floats:
-    with ignoring_warnings():  # it tells of its own parts that are not installed
+    with ignoring_warnings():  # it warns of its own parts that are not installed
         try:
             from umap import UMAP
         except ImportError as error:
@@ -101,13 +101,13 @@ def _by_umap(codes: Floats, seed: int) -> Floats:
 
 
 def _filling(points: Floats) -> Floats:
-    """Points (n, 2) moved and scaled to fill the unit square."""
+    """Move and scale points (n, 2) to fill the unit square."""
     spread = np.maximum(points.std(0), 1e-6)
     return np.asarray(np.clip(0.5 + (points - points.mean(0)) / spread / (2 * REACH), 0, 1), np.float32)
 
 
 def _average(codes: Floats, standardized: bool) -> Floats:
-    """The average code (d,), as long as codes are; where they cancel out, the first."""
+    """The average code (d,), scaled to the length of codes; the first code if they cancel out."""
     try:
         return weighted_sum(codes, [1 / len(codes)] * len(codes), standardized)
     except ValueError:
@@ -115,7 +115,7 @@ def _average(codes: Floats, standardized: bool) -> Floats:
 
 
 def _clusters(retriever: Searcher, codes: Floats, positions: Floats, count: int, seed: int) -> list[Cluster]:
-    """Clusters by k-means, the largest first."""
+    """Clusters by k-means, largest first."""
     means, nearest = neighbours.kmeans(codes, count, seed=seed)
     members = [np.flatnonzero(nearest == number) for number in range(len(means))]
     members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))

@@ -1,4 +1,4 @@
-"""Weighted sums of codes: what lies at ``a + 0.5 b - c``, or some way along a direction."""
+"""Weighted sums of codes and directions, such as ``a + 0.5 b - c``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from retrieval.arrays import Floats
 from retrieval.models.model import standardize
 
-WEIGHT_MOST = 1e15  # far from where float32 ends, even as a square
-CANCELLED = 1e-4  # of the deviation that the summands have together
+WEIGHT_MOST = 1e15  # far below the largest float32, even squared
+CANCELLED = 1e-4  # of the sum of the summands' standard deviations
 
 
 def weighted_sum(vectors: Floats, weights: Sequence[float], standardized: bool) -> Floats:
-    """The weighted sum float32 (d,) of vectors (n, d); where codes are ``standardized``, N(.) of it.
+    """The weighted sum float32 (d,) of vectors (n, d); if codes are ``standardized``, N(.) of it.
 
     Raises:
-        ValueError: a weight is too large or no number; or nothing is left that could be standardized.
+        ValueError: a weight is too large or NaN, or the vectors cancel out.
     """
     if not all(abs(weight) <= WEIGHT_MOST for weight in weights):
         raise ValueError("the weights are too large to add up")

@@ -1,6 +1,6 @@
-"""Codes as a table for other programs: a row for each picture of an index, written as it is read.
+"""Codes as a table for other programs: one row per picture of an index.
 
-Nothing is held in memory but a batch, and the file stands at its place only when it is whole.
+The table is written batch by batch, so it is never in memory as a whole. The file appears only when it is complete.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SUFFIXES = (".parquet", ".csv", ".npz")
 
 @dataclass(frozen=True)
 class Facts:
-    """What a row says beside the code: ``path`` absolute, ``hash`` of the content (XXH3, 128 bit, hex)."""
+    """The columns of a row beside the code. ``path`` is absolute, ``hash`` is of the content (XXH3, 128 bits, hex)."""
 
     path: str
     hash: str
@@ -40,21 +40,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class FeatureBatch:
-    """Some pictures: their facts, and their codes float32 (n, d)."""
+    """Facts and codes float32 (n, d) of some pictures."""
 
     facts: list[Facts]
     codes: Floats
 
 
 def write_features(retriever: Searcher, target: str | os.PathLike[str], *, report: OnProgress | None = None) -> int:
-    """Write facts and codes of every picture that can be found, in the order in which they were indexed.
+    """Write facts and codes of every picture that can be found, in the order of their ids. Returns their number.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
-    then ``code_0`` ...) or .npz (an array of each column of ``Facts``, and ``codes`` float32 (n, d)). Returns how many.
+    then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and ``codes`` float32 (n, d)).
 
     Raises:
-        PathError: another suffix, or a place that cannot be written.
-        MissingExtra: Parquet, and pyarrow is not installed.
+        PathError: ``target`` has another suffix, or cannot be written.
+        MissingExtra: the suffix is .parquet, and pyarrow is not installed.
     """
     path = check_target(target)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}[path.suffix.lower()]
@@ -66,11 +66,11 @@ def write_features(retriever: Searcher, target: str | os.PathLike[str], *, repor
 
 
 def check_target(target: str | os.PathLike[str]) -> Path:
-    """Where features can be written.
+    """Check the suffix of ``target`` and return it as a path.
 
     Raises:
-        PathError: another suffix than .parquet, .csv or .npz.
-        MissingExtra: Parquet, and pyarrow is not installed.
+        PathError: the suffix is not .parquet, .csv or .npz.
+        MissingExtra: the suffix is .parquet, and pyarrow is not installed.
     """
     path = Path(target)
     if path.suffix.lower() not in SUFFIXES:
@@ -81,7 +81,7 @@ def check_target(target: str | os.PathLike[str]) -> Path:
 
 
 def rows_of(retriever: Searcher) -> Iterator[FeatureBatch]:
-    """All pictures that can be found, with their codes, some thousand at a time."""
+    """Yield facts and codes of all pictures that can be found, some thousand at a time."""
     for found, codes in retriever.found():
         facts = [
             Facts(one.path, one.content_hash.hex(), one.width_px, one.height_px, one.realism, one.spread)
@@ -134,12 +134,12 @@ def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searc
 
 
 def _as_text(path: str) -> str:
-    """Names that are no UTF-8 with their bytes escaped: Parquet's text is UTF-8."""
+    """Escape the bytes of a name that is not UTF-8: text in Parquet must be."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
-    """Codes go into the archive as they come; the facts are small and follow."""
+    """Write codes into the archive batch by batch. The facts are small and follow at the end."""
     facts: list[Facts] = []
     expected = len(retriever)
     with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
@@ -160,7 +160,7 @@ def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher)
 
 @contextmanager
 def _array_file(archive: zipfile.ZipFile, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[Any]:
-    """A member of an .npz, whose header is written at once and whose numbers follow."""
+    """Open a member of an .npz for its values, after writing its header."""
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
         header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_2_0(file, header)

@@ -1,1 +1,1 @@
-"""Sheets and pages: what was found, rendered to bytes or text. Whoever calls writes them."""
+"""Sheets and pages, rendered to bytes or text. The caller writes them."""

@@ -1,6 +1,6 @@
-"""Heat maps: where pictures differ from one of them.
+"""Heat maps: where pictures differ from one picture.
 
-The generator decodes what a code keeps, so a difference of decoded pictures is a difference of codes, seen.
+The generator decodes what a code holds, so a difference of decoded pictures shows a difference of codes.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from PIL import Image, ImageOps
 
 from retrieval.arrays import Pixels
 
-LEAST = 64.0  # grey levels of 255 that are drawn as white at least: a faint difference is to look faint
+LEAST = 64.0  # smallest difference, of 255 grey levels, shown as white: a faint difference must look faint
 
 
 def heat_maps(query: Pixels, hits: Pixels) -> list[Pixels]:
     """Where each of ``hits`` uint8 (n, s, s, 3) differs from ``query`` (s, s, 3): black nowhere, white most.
 
-    The root mean square over the colours; all hits on one scale, so that they can be compared.
+    The difference is the root mean square over the colours. All hits share one scale, so they can be compared.
     """
     apart = np.sqrt(np.square(hits.astype(np.float32) - query).mean(-1))
     levels = np.rint(apart * (255 / max(LEAST, float(apart.max(initial=0.0))))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A plane of pictures, drawn: as one PNG, or as one HTML page to zoom and move in."""
+"""The map of a collection, as one PNG, or as one HTML page that zooms and moves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retrieval.text import printable
 if TYPE_CHECKING:
     from retrieval.explore.plane import Cluster, Plane
 
-CELLS = 32  # of the PNG's map in a row
+CELLS = 32  # in a row of the PNG's map
 MAP_PX = CELLS * THUMB_PX
 LABEL_PX = 22
 PER_LINE = MAP_PX // (CELL_PX + GAP_PX)  # clusters below the map
@@ -27,9 +27,10 @@ LINE_PX = CELL_PX + LABEL_PX + GAP_PX
 
 
 def map_png(plane: Plane, thumbs: Sequence[Pixels | None]) -> tuple[bytes, int]:
-    """A map of cells, in each the picture nearest to its middle, and the clusters' paintings in a row below, as a PNG.
+    """The map as a PNG, and the number of pictures on it.
 
-    Clusters carry a number there and on the map. With it, how many pictures found a place.
+    Each cell shows the picture nearest to its centre. The clusters' decoded pictures are below the map, with the
+    numbers that mark them on it.
     """
     places = nearest_to_cells(plane.positions, [thumb is not None for thumb in thumbs])
     below = math.ceil(len(plane.clusters) / PER_LINE) * LINE_PX
@@ -56,7 +57,7 @@ def _draw_cluster(sheet: Image.Image, number: int, cluster: Cluster) -> None:
 
 
 def nearest_to_cells(positions: Floats, drawable: Sequence[bool]) -> dict[tuple[int, int], int]:
-    """For each cell (column, line) with a drawable one of points (n, 2), the number of that nearest to its middle."""
+    """For each cell (column, line) with a drawable one of points (n, 2): the number of that nearest to its centre."""
     cells = np.minimum((positions * CELLS).astype(int), CELLS - 1)
     away = np.abs(positions * CELLS - cells - 0.5).max(1)
     places: dict[tuple[int, int], int] = {}
@@ -67,7 +68,7 @@ def nearest_to_cells(positions: Floats, drawable: Sequence[bool]) -> dict[tuple[
 
 
 def map_html(plane: Plane, thumbs: Sequence[Pixels | None]) -> str:
-    """One self-contained page: thumbnails come out as one zooms in, and a click opens the picture's file."""
+    """The map as one self-contained page. Zooming shows the thumbnails, and a click opens the picture's file."""
     from retrieval.pages.render import render
 
     side = math.ceil(math.sqrt(max(1, len(thumbs))))

@@ -1,4 +1,4 @@
-"""A plan for copies as a page to look through: what is kept, each copy beside it, and where they differ."""
+"""A plan for copies as a page: each kept picture, its copies beside it, and where they differ."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ABOUT = (
 
 
 def plan_html(plan: Plan, thumbnails: Mapping[str, Pixels], prototypes: Mapping[str, Pixels]) -> str:
-    """Every group of ``plan`` as one self-contained page.
+    """All groups of ``plan`` as one self-contained page.
 
     Args:
-        thumbnails: by path, uint8 (s, s, 3), of all files of the plan.
-        prototypes: by the path of the kept one, what the generator paints for its group; groups may lack one.
+        thumbnails: uint8 (s, s, 3) of all files of the plan, by path.
+        prototypes: the decoded average code of each group, by the path of the kept file; groups may have none.
     """
     return sheet_html([_row(group, thumbnails, prototypes) for group in plan.groups], "latent dedup", ABOUT)
 

@@ -1,4 +1,4 @@
-"""Pixels as the bytes of a file."""
+"""Encode pixels as PNG, JPEG and data URI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from retrieval.arrays import Pixels
 
 
 def png(picture: Pixels | Image.Image) -> bytes:
-    """uint8 (h, w, 3), or what was drawn already, as a PNG."""
+    """uint8 (h, w, 3), or an image, as a PNG."""
     buffer = BytesIO()
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     image.save(buffer, "PNG")
@@ -26,5 +26,5 @@ def jpeg(pixels: Pixels, quality: int = 90) -> bytes:
 
 
 def data_uri(pixels: Pixels) -> str:
-    """uint8 (h, w, 3) as an address that holds the JPEG itself, so that a page needs no other file."""
+    """uint8 (h, w, 3) as a data URI that holds the JPEG, so that a page needs no other file."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg(pixels)).decode("ascii")

@@ -1,4 +1,4 @@
-"""Pages of HTML from the templates beside this file."""
+"""Render HTML pages from the templates beside this file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from retrieval.text import printable
 
 
 def render(template: str, **values: object) -> str:
-    """The page that ``template`` makes of ``values``; whatever they hold is escaped, and a name without value raises.
+    """Render ``template`` with ``values``. All values are escaped, and an undefined name raises.
 
-    In a template ``| printable`` makes a name from elsewhere fit for a page, and ``| data_uri`` pixels a picture.
+    In a template, ``| printable`` makes a foreign name safe to show, and ``| data_uri`` turns pixels into a picture.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -1,4 +1,4 @@
-"""Contact sheets: queries, hits, and what G paints for each, as one PNG or one self-contained HTML page."""
+"""Contact sheets: queries, hits and their decoded pictures, as one PNG or one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CELL_PX = SIDE_PX
 GAP_PX = 8
 CAPTION_PX = 34
 PER_LINE = 10
-LINES_MOST = 400  # of a PNG: some hundred megabytes in memory
+LINES_MOST = 400  # in a PNG: some hundred megabytes of memory
 ABOUT = "Top: the picture. Below it: what the generator decodes from its code, which is how the index sees it."
 ABOUT_HEAT = (
     " Below that: where this differs from the decoded query; black: nowhere, white: most. "
@@ -28,7 +28,7 @@ INK, PAPER, FAINT = "#1c1c1e", "#ffffff", "#77777c"
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, what is shown under it (what G paints for it, where there is a generator), up to two lines of text."""
+    """A picture, the pictures under it (decoded from its code, if a generator exists), and up to two lines of text."""
 
     picture: Pixels
     under: Sequence[Pixels]
@@ -45,10 +45,10 @@ class SheetRow:
 
 
 def sheet_png(rows: Sequence[SheetRow]) -> bytes:
-    """Each query on the left, its hits in lines of ten beside it, and under each picture what belongs there, as a PNG.
+    """A PNG with each query on the left and its hits in lines of ten beside it, each above its ``under`` pictures.
 
     Raises:
-        LatentError: more lines than one sheet takes.
+        LatentError: there are more lines than one sheet can hold.
     """
     lines = [
         (row.query if start == 0 else None, row.hits[start : start + PER_LINE])
@@ -83,7 +83,7 @@ def _draw_cell(sheet: Image.Image, cell: Cell, left: int, top: int, deep: int) -
 
 
 def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """Shorten from the left, where paths are least telling."""
+    """Shorten ``text`` from the left, where paths differ least."""
     if font.getlength(text) <= CELL_PX:
         return text
     while text and font.getlength("..." + text) > CELL_PX:
@@ -92,7 +92,7 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> s
 
 
 def strip_png(groups: Sequence[Sequence[Pixels] | Pixels]) -> bytes:
-    """Pictures side by side, with a gap between one group and the next, as a PNG."""
+    """A PNG with pictures side by side, and a gap between groups."""
     shown = [group for group in groups if len(group)]
     width = sum(map(len, shown)) * CELL_PX + (len(shown) + 1) * GAP_PX
     strip = Image.new("RGB", (width, CELL_PX + 2 * GAP_PX), PAPER)
@@ -106,7 +106,7 @@ def strip_png(groups: Sequence[Sequence[Pixels] | Pixels]) -> bytes:
 
 
 def sheet_html(rows: Sequence[SheetRow], title: str = "latent query", about: str = ABOUT) -> str:
-    """One page with every picture inside it, that can be mailed or kept."""
+    """One self-contained HTML page with all pictures inside."""
     from retrieval.pages.render import render
 
     return render("sheet.html", rows=rows, title=title, about=about)
