@@ -1,7 +1,7 @@
-"""One way to write a file: whole under a name of its own beside the place, then moved over it.
+"""Atomic writing of a file: write it to a temporary file beside the target, then move it into place.
 
-Whoever reads finds the old file or the new one, never a half; whoever is killed leaves ``NAME.RANDOM.part`` and nothing
-else. The data is on the disk before the name points to it, and the name before ``replacing`` returns.
+A reader finds the old file or the new one, never a part. A killed writer leaves ``NAME.RANDOM.part`` and nothing else.
+The data is on disk before the name points to it, and the name before ``replacing`` returns.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
-NAME_KEPT = 50  # letters: with what is added, a name must fit into 255 bytes
+NAME_KEPT = 50  # characters: with the random part, a name must fit into 255 bytes
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the path of a new, empty file beside ``path``, for whatever writes it; then it takes ``path``'s place.
+    """Yield the path of a new, empty file beside ``path``. After the body it replaces ``path``.
 
-    Where the body raises, the new file is deleted and ``path`` is as it was. A device or a pipe, which nothing can take
-    the place of, is yielded itself.
+    If the body raises, the new file is deleted and ``path`` is unchanged. A device or a pipe cannot be replaced, so its
+    own path is yielded.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; it names ``path``.
+        OSError: the folder cannot be written, or the disk is full. The error names ``path``.
     """
     target = Path(path)
     if _is_stream(target):
@@ -47,21 +47,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether this is a device, a pipe, or a name of an open file, as /dev/stdout is."""
+    """Whether this is a device, a pipe, or a name of an open file, such as /dev/stdout."""
     if path.is_symlink() and os.fspath(path.readlink()).startswith("/proc/"):
         return True
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def _is_about(error: OSError, part: Path) -> bool:
-    """Whether an error tells of the new file: by its name, or as full disks do without any."""
+    """Whether an error concerns the new file: it has its name, or no name, as errors of full disks."""
     if error.filename is None:
         return bool(error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
     return bool(os.fspath(error.filename) == os.fspath(part))
 
 
 def write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Have the file at ``path`` hold ``content``; text as UTF-8, bytes of names that are no text as they were.
+    """Write ``content`` to ``path``, text as UTF-8; escaped bytes of file names are written as the original bytes.
 
     Raises:
         OSError: as ``replacing``.
@@ -77,7 +77,7 @@ def _flush(path: Path) -> None:
 
 
 def flush_folder(folder: str | os.PathLike[str]) -> None:
-    """Have the names in a folder on the disk, where the system can be asked for that."""
+    """Flush the names in a folder to disk, on systems that can."""
     with contextlib.suppress(OSError):  # Windows opens no folders, and some network drives flush none
         handle = os.open(folder, os.O_RDONLY)
         try:

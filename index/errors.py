@@ -1,13 +1,13 @@
-"""What can go wrong with an index. The whole tree is drawn in ``retrieval.errors``."""
+"""Errors of an index. ``retrieval.errors`` shows the whole tree."""
 
 from __future__ import annotations
 
 
 class LatentError(Exception):
-    """The root of every error that this program raises on purpose.
+    """The base of all errors that this program raises on purpose.
 
-    The text is a sentence that fits wherever it is read. ``code`` names the case for programs, and for whoever adds
-    words of his own to it, as the command line adds the option that helps; ``facts`` are what the text was made from.
+    The message is a sentence that fits wherever it is shown. ``code`` names the case for programs, and for a caller
+    that adds a hint, as the command line adds the option that helps. ``facts`` are the values in the message.
     """
 
     code = "error"
@@ -26,7 +26,7 @@ class NoIndex(LatentError):
 
 
 class IndexMismatch(LatentError):
-    """The index holds vectors of another model, another schema or another version of this program."""
+    """The index holds codes of another model, or has a schema of another version of this program."""
 
     code = "index_mismatch"
 
@@ -38,7 +38,7 @@ class IndexBusy(LatentError):
 
 
 class IndexDamaged(LatentError):
-    """The catalog itself, which is the truth, cannot be read."""
+    """The catalog, which is the truth, cannot be read."""
 
     code = "index_damaged"
 
@@ -50,18 +50,18 @@ class IndexUnwritable(LatentError):
 
 
 class JoinTooWide(LatentError):
-    """A distance so large that nearly every pair of codes lies within it."""
+    """The distance is so large that nearly every pair of codes is within it."""
 
     code = "join_too_wide"
 
 
 class MissingExtra(LatentError):
-    """An optional package is needed; the text holds the exact pip line."""
+    """An optional package is needed. The message holds the exact pip line."""
 
     code = "missing_extra"
 
 
 class AddressUnknown(LatentError):
-    """An address of an index that is of no kind that this program knows."""
+    """The address of an index is of an unknown kind."""
 
     code = "address_unknown"

@@ -1,8 +1,8 @@
-"""A folder that is replaced as a whole, as an index's copy of its model is.
+"""Replace a folder as a whole, such as an index's copy of its model.
 
-Renaming a folder onto another one cannot be done in one step. So the new one is written beside (``NAME.new``), the
-old one steps aside (``NAME.old``), and the new one takes its name. Where ``NAME.old`` is there, ``NAME.new`` is whole:
-wherever a process is killed, one of the two is found, and the next writer finishes the step.
+A folder cannot be renamed onto another one in one step. So the new one is written as ``NAME.new``, the old one is
+renamed to ``NAME.old``, and the new one gets the name. If ``NAME.old`` exists, ``NAME.new`` is complete: whenever a
+process is killed, one of the two is found, and the next writer finishes the step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NEW, OLD = ".new", ".old"
 
 
 def place_of(folder: Path) -> Path:
-    """Where a kept folder is to be read now, whatever instant its last writer was killed at."""
+    """The folder to read now, even if the last writer was killed at any moment."""
     new, old = _aside(folder)
     if folder.exists() or not old.exists():
         return folder
@@ -26,7 +26,7 @@ def place_of(folder: Path) -> Path:
 
 
 def recover(folder: Path) -> None:
-    """Finish what a killed writer left half done."""
+    """Finish the work of a killed writer."""
     new, old = _aside(folder)
     place = place_of(folder)
     if place != folder:
@@ -37,10 +37,10 @@ def recover(folder: Path) -> None:
 
 
 def replace(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Have ``fill`` write into a new folder, and that take the place of ``folder``.
+    """Replace ``folder`` with a new one that ``fill`` writes.
 
     Raises:
-        OSError: it cannot be written; ``folder`` is as it was.
+        OSError: it cannot be written; ``folder`` is unchanged.
     """
     recover(folder)
     new, old = _aside(folder)

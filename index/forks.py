@@ -1,8 +1,8 @@
-"""What must not be carried into a forked process: threads end there, and with them all that waits for one.
+"""What must not be used after a fork: threads, and all that waits for them.
 
-A child has the thread that called ``os.fork`` and no other. Locks that others held stay locked, thread pools (OpenMP's
-in FAISS, ONNX Runtime's) wait for ever, and SQLite's connections are not to be used on both sides. Whoever holds such
-things is told in the child, and opens them anew when they are next needed.
+A child has only the thread that called ``os.fork``. Locks that other threads held stay locked, thread pools (OpenMP's
+in FAISS, ONNX Runtime's) wait for ever, and SQLite's connections must not be used on both sides. Objects that hold
+such things are notified in the child, and open them again on next use.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Protocol
 
 class Forked(Protocol):
     def after_fork(self) -> None:
-        """In the child: let go of locks, threads and connections, without a word to the parent."""
+        """Called in the child: abandon locks, threads and connections, without affecting the parent."""
 
 
 _watched: weakref.WeakSet[Forked] = weakref.WeakSet()
 
 
 def watch(holder: Forked) -> None:
-    """Have ``holder.after_fork`` called in every child from now on."""
+    """Call ``holder.after_fork`` in every child from now on."""
     _watched.add(holder)
 
 
 def abandon(thing: object) -> None:
-    """Never destroy ``thing`` in this process: its destructor would wait for threads that the child does not have."""
+    """Never destroy ``thing`` in this process: its destructor would wait for threads that a child does not have."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

@@ -11,10 +11,10 @@ from index.errors import JoinTooWide
 from index.neighbours import import_faiss
 from index.records import Floats, Ids
 
-BLOCK = 4096  # rows that are held against all others at once
-PAIRS_MOST = 20_000_000  # found for one block: a quarter of a gigabyte
-TRIED = 16  # rows of a block that tell how many pairs it will give
-MARGIN = 1e-3  # of squared distances, for what float32 blurs; what is found is measured again in float64
+BLOCK = 4096  # rows that are compared with all others at once
+PAIRS_MOST = 20_000_000  # for one block: a quarter of a gigabyte
+TRIED = 16  # rows of a block to estimate its number of pairs from
+MARGIN = 1e-3  # of squared distances, for errors of float32; distances are computed again in float64
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Pairs:
         return len(self.a)
 
     def rows(self) -> list[tuple[int, int]]:
-        """As plain numbers."""
+        """Pairs of Python ints."""
         return list(zip(self.a.tolist(), self.b.tolist(), strict=True))
 
 
 def close_pairs(codes: Floats, within: float, block: int = BLOCK) -> Iterator[Pairs]:
-    """Every pair of different rows of ``codes`` (n, d) no farther apart than ``within``, a < b; one yield a block of a.
+    """Yield all pairs of rows a < b of ``codes`` (n, d) with a distance of at most ``within``, block by block of a.
 
     Raises:
-        JoinTooWide: ``within`` is so large that nearly everything is near.
+        JoinTooWide: ``within`` is so large that nearly all pairs are within it.
     """
     for start in range(0, len(codes), block):
         _see_that_it_is_narrow(codes[start : start + block], codes[start:], within)
@@ -47,7 +47,10 @@ def close_pairs(codes: Floats, within: float, block: int = BLOCK) -> Iterator[Pa
 
 
 def cross_pairs(xq: Floats, xb: Floats, within: float, block: int = BLOCK) -> Iterator[Pairs]:
-    """Every row of ``xq`` (n, d) with each row of ``xb`` (m, d) no farther away than ``within``; raises as above."""
+    """Yield all pairs of a row of ``xq`` (n, d) and a row of ``xb`` (m, d) with a distance of at most ``within``.
+
+    Raises as ``close_pairs``.
+    """
     for start in range(0, len(xq), block):
         _see_that_it_is_narrow(xq[start : start + block], xb, within)
         pairs = _near(xq[start : start + block], xb, within)
@@ -55,7 +58,7 @@ def cross_pairs(xq: Floats, xb: Floats, within: float, block: int = BLOCK) -> It
 
 
 def _see_that_it_is_narrow(xq: Floats, xb: Floats, within: float) -> None:
-    """By some rows of a block, before all of them fill the memory with pairs."""
+    """Estimate the pairs of a block from some of its rows, before all of them fill the memory."""
     expected = len(_near(xq[:: max(1, len(xq) // TRIED)][:TRIED], xb, within)) * len(xq) / min(len(xq), TRIED)
     if expected > PAIRS_MOST:
         raise JoinTooWide(
@@ -81,7 +84,7 @@ def _near(xq: Floats, xb: Floats, within: float) -> Pairs:
 
 
 def _distances(xq: Floats, xb: Floats, a: Ids, b: Ids) -> np.ndarray:
-    """In float64, some hundred thousand at a time."""
+    """Euclidean distances in float64, 100,000 pairs at a time."""
     parts = [slice(start, start + 100_000) for start in range(0, len(a), 100_000)]
     found = [np.linalg.norm(xq[a[part]].astype(np.float64) - xb[b[part]], axis=1) for part in parts]
     return np.concatenate([np.empty(0), *found])

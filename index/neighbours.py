@@ -1,4 +1,4 @@
-"""FAISS on plain arrays: nearest neighbours, joins, k-means, principal components. Imported where it is needed."""
+"""FAISS on plain arrays: nearest neighbours, k-means, principal components. FAISS is imported on first use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
 
 
 def kmeans(xb: Floats, k: int, iterations: int = 25, seed: int = 0) -> tuple[Floats, Ids]:
-    """Centroids float32 (k, d) of codes (n, d), k at most n, and the number of each code's own, int64 (n,)."""
+    """Centroids float32 (k, d) of codes (n, d), k at most n, and the nearest centroid of each code, int64 (n,)."""
     xb = np.ascontiguousarray(xb)
     means = import_faiss().Kmeans(xb.shape[1], min(k, len(xb)), niter=iterations, seed=seed, min_points_per_centroid=1)
     means.train(xb)
@@ -32,7 +32,7 @@ def kmeans(xb: Floats, k: int, iterations: int = 25, seed: int = 0) -> tuple[Flo
 
 
 def pca(xb: Floats, dims: int) -> Floats:
-    """Codes (n, d) along their ``dims`` principal components: float32 (n, dims)."""
+    """Project codes (n, d) on their first ``dims`` principal components: float32 (n, dims)."""
     xb = np.ascontiguousarray(xb)
     matrix = import_faiss().PCAMatrix(xb.shape[1], dims)
     matrix.train(xb)
@@ -40,13 +40,13 @@ def pca(xb: Floats, dims: int) -> Floats:
 
 
 def unit(codes: Floats) -> Floats:
-    """Rows scaled to length 1; for standardized codes, whose length is sqrt(d), this is N/sqrt(d)."""
+    """Scale rows to length 1. For standardized codes, whose length is sqrt(d), this is N/sqrt(d)."""
     norms = np.linalg.norm(codes, axis=1, keepdims=True)
     return np.asarray(codes / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 class _Threads:
-    """OpenMP's threads end with a fork, and FAISS would wait for them: a child searches with the thread that it has."""
+    """OpenMP's threads do not survive a fork, and FAISS would wait for them: a child searches with one thread."""
 
     def after_fork(self) -> None:
         if "faiss" in sys.modules:
@@ -58,10 +58,10 @@ watch(_threads)
 
 
 def import_faiss() -> Any:
-    """The faiss module, which costs its import only where it is needed.
+    """Import and return the faiss module.
 
     Raises:
-        MissingExtra: it is not installed.
+        MissingExtra: FAISS is not installed.
     """
     try:
         import faiss
@@ -71,10 +71,10 @@ def import_faiss() -> Any:
 
 
 def check_faiss() -> None:
-    """See that FAISS is there, before any work is done for it.
+    """Check that FAISS is installed, before any work is done for it.
 
     Raises:
-        MissingExtra: neither of its packages is installed, or both: they overwrite each other's files.
+        MissingExtra: neither of its packages is installed, or both are: they overwrite each other's files.
     """
     if find_spec("faiss") is None:
         raise MissingExtra(FAISS_LINE)
@@ -87,10 +87,10 @@ def check_faiss() -> None:
 
 
 def check_gpu() -> None:
-    """See that FAISS can search on a GPU here.
+    """Check that FAISS can search on a GPU.
 
     Raises:
-        MissingExtra: it is the package for CPUs, or there is no GPU that it can see.
+        MissingExtra: FAISS is the package for CPUs, or sees no GPU.
     """
     faiss = import_faiss()
     if not hasattr(faiss, "GpuMultipleClonerOptions"):

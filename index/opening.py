@@ -1,4 +1,4 @@
-"""An index by its address: a folder today; the kinds of addresses are told apart here alone."""
+"""Open an index by its address. Today this is a folder; only this module distinguishes kinds of addresses."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Address = str | os.PathLike[str]
 
 
 def open_index(address: Address, on_gpu: bool = False) -> Index:
-    """Open an index for reading; ``on_gpu`` all GPUs search it, exactly.
+    """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly.
 
     Raises:
-        AddressUnknown: an address of a kind that does not exist.
+        AddressUnknown: the address is of an unknown kind.
         NoIndex: there is none.
-        IndexMismatch, IndexDamaged: it cannot be used.
+        IndexMismatch: it has a newer schema.
+        IndexDamaged: the catalog cannot be read.
     """
     from index.local.store import Store
 
@@ -31,13 +32,13 @@ def open_index(address: Address, on_gpu: bool = False) -> Index:
 
 
 def write_index(address: Address, create: Meta | None = None) -> AbstractContextManager[IndexWriter]:
-    """Open an index for writing, alone; with ``create``, make it where there is none.
+    """Open an index for writing by this process alone. With ``create``, a missing index is created.
 
     Raises:
-        AddressUnknown: an address of a kind that does not exist.
+        AddressUnknown: the address is of an unknown kind.
         IndexBusy: another process is writing.
-        IndexUnwritable: it cannot be written, or holds other files and no index.
-        NoIndex: there is none, and ``create`` was not given.
+        IndexUnwritable: the folder cannot be written, or holds other files and no index.
+        NoIndex: there is none, and ``create`` is None.
     """
     from index.local.store import Store
 
@@ -50,7 +51,7 @@ def exists(address: Address) -> bool:
 
 
 def nearest_index(start: Address) -> Path:
-    """The index in ``start`` or in the nearest folder above; where there is none, the place of one in ``start``."""
+    """The index in ``start`` or in the nearest folder above; if there is none, the path of a new one in ``start``."""
     here = Path(os.path.realpath(start))
     for folder in (here, *here.parents):
         if exists(folder / INDEX_NAME):
@@ -62,7 +63,7 @@ def folder_of(address: Address) -> Path:
     """The folder of an index.
 
     Raises:
-        AddressUnknown: an address of a kind that does not exist.
+        AddressUnknown: the address is of an unknown kind.
     """
     scheme = SCHEME.match(os.fspath(address))
     if scheme:

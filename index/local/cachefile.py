@@ -1,8 +1,8 @@
-"""A cache file: FAISS's own bytes, then a trailer that says of which state of the catalog they are, and a hash of all.
+"""A cache file: the bytes of FAISS's index, a trailer that names the state of the catalog, and a hash of all before it.
 
-The trailer's fields are written one by one and in this order, whatever the records they come from look like: magic
-(8 bytes), generation, stamp (16), whether codes are quantized, lists, probes, candidates, measured at, recall; then
-XXH3 of everything before it. Little-endian.
+The trailer has these fields in this order, independent of the records that they come from: magic (8 bytes), generation,
+stamp (16), whether codes are quantized, lists, probes, candidates, measured at, recall; then XXH3 of everything before
+it. Little-endian.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ READ_BYTES = 1 << 22
 
 
 class CacheUnusable(Exception):
-    """A cache file is missing, cut off or damaged. It is rebuilt; nobody outside this package sees this."""
+    """A cache file is missing, cut off or damaged. It is rebuilt; this never leaves the package."""
 
 
 class Trailer(NamedTuple):
-    """Of which state of the catalog a cache is, and how it answers."""
+    """The state of the catalog that a cache holds, its structure, and its quality."""
 
     generation: int
     stamp: bytes
@@ -53,7 +53,7 @@ class Trailer(NamedTuple):
 
 
 def write_cache(path: Path, faiss_index: Any, trailer: Trailer) -> None:
-    """Write a cache file in one piece.
+    """Write a cache file atomically.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -61,7 +61,7 @@ def write_cache(path: Path, faiss_index: Any, trailer: Trailer) -> None:
     with replacing(path) as part:
         try:
             import_faiss().write_index(faiss_index, str(part))
-        except RuntimeError as error:  # FAISS wraps the system's error in its own
+        except RuntimeError as error:  # FAISS wraps the system's error
             raise OSError(f"{path} cannot be written: {error}") from error
         with open(part, "r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -72,10 +72,10 @@ def write_cache(path: Path, faiss_index: Any, trailer: Trailer) -> None:
 
 
 def read_cache(path: Path, dim: int) -> tuple[Any, Trailer]:
-    """FAISS's index of codes of ``dim`` dimensions and the trailer, checked to the last byte.
+    """Read FAISS's index of codes of ``dim`` dimensions and the trailer, and check all bytes.
 
     Raises:
-        CacheUnusable: it is missing, cut off, damaged, or of another shape.
+        CacheUnusable: the file is missing, cut off or damaged, or its codes have other dimensions.
     """
     try:
         with open(path, "rb") as file:
@@ -93,7 +93,7 @@ def read_cache(path: Path, dim: int) -> tuple[Any, Trailer]:
 
 
 def trailer_of(path: Path) -> Trailer | None:
-    """The trailer of a cache file, by its last bytes alone; None where there is no whole one."""
+    """Read only the trailer, from the last bytes of a cache file. None if there is no complete one."""
     try:
         with open(path, "rb") as file:
             return _read_trailer(file)
@@ -102,7 +102,7 @@ def trailer_of(path: Path) -> Trailer | None:
 
 
 def _read_trailer(file: BinaryIO) -> Trailer:
-    """Leaves the file positioned before the hash."""
+    """Read the trailer and leave the file positioned before the hash."""
     size = os.fstat(file.fileno()).st_size - TAIL
     if size < 0:
         raise CacheUnusable(f"{Path(file.name).name}: cut off")
@@ -116,7 +116,7 @@ def _read_trailer(file: BinaryIO) -> Trailer:
 
 
 def _hash(file: BinaryIO, size: int) -> int:
-    """XXH3 of the first ``size`` bytes; leaves the file positioned behind them."""
+    """XXH3 of the next ``size`` bytes. Leaves the file positioned behind them."""
     digest, left = xxhash.xxh3_64(), size
     while left:
         block = file.read(min(left, READ_BYTES))

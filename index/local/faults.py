@@ -1,4 +1,4 @@
-"""What is wrong with a catalog and its caches, in words; read in pages, so that nobody waits for it."""
+"""Faults of a catalog and its caches, in words. Codes are read in pages, so that no writer waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from index.local.tables import codes, pictures
 
 
 def catalog_faults(rows: Catalog) -> list[str]:
-    """What is wrong inside the catalog itself; empty where all is well."""
+    """Faults inside the catalog; empty if there are none."""
     found: list[str] = []
     with rows.transaction() as connection:
         checked = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
@@ -33,7 +33,7 @@ def catalog_faults(rows: Catalog) -> list[str]:
 
 
 def cache_faults(rows: Catalog, paths: dict[str, Path]) -> list[str]:
-    """What is wrong with the cache files, named by their kinds. One that is merely behind is no fault."""
+    """Faults of the cache files, which are given by kind. A cache that is only behind is not a fault."""
     return [fault for kind, path in paths.items() if path.exists() for fault in _faults_of(rows, kind, path)]
 
 
@@ -47,7 +47,7 @@ def _faults_of(rows: Catalog, kind: str, path: Path) -> Iterator[str]:
     if (cache.generation, cache.stamp) != (facts.generation, facts.stamp):
         return
     agrees = _agrees(cache, rows)
-    if not agrees and rows.meta() == facts:  # and not written to while it was read
+    if not agrees and rows.meta() == facts:  # and no writer changed the catalog meanwhile
         yield f"cache: {path.name} does not hold the catalog's codes"
 
 

@@ -1,4 +1,4 @@
-"""Filters in SQLite's dialect. Values are bound, never part of the text."""
+"""Filters in SQLite's dialect. Values are bound parameters, never part of the SQL text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
 
 
 def clause(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
-    """The condition on ``pictures``; ``roots`` are those of the catalog, absolute."""
+    """The condition on ``pictures``. ``roots`` are the roots of the catalog, as absolute paths."""
     match where:
         case Compare(fact, sign, value):
             return SIGNS[sign](pictures.c[fact], value)
@@ -38,7 +38,7 @@ def clause(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
 
 
 def _below(root_id: int, root: str, folder: str) -> ColumnElement[bool]:
-    """What lies below ``folder`` of what lies below a root. Bytes are compared, so that indexes serve."""
+    """Pictures of a root that are below ``folder``. Bytes are compared, so that SQLite can use its index."""
     mine = pictures.c.root_id == root_id
     if root == folder or root.startswith(os.path.join(folder, "")):
         return mine

@@ -1,7 +1,7 @@
-"""From the schema of an older version to today's, one step a number.
+"""Migrate a catalog from an older schema to the current one, one numbered step at a time.
 
-A step is a function on a connection of the standard library, inside one transaction; it never asks for tables as they
-are defined today, which later steps will change.
+A step is a function on a connection of the standard library, inside one transaction. It never uses today's table
+definitions, since later steps will change them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Step = Callable[[sqlite3.Connection], None]
 
 
 def _to_2(connection: sqlite3.Connection) -> None:
-    """Ids that are never used twice, files known by their change time too, and notes in every index."""
+    """Ids that are never reused, change times of files, and notes in every index."""
     connection.execute("ALTER TABLE meta ADD COLUMN next_id INTEGER NOT NULL DEFAULT '1'")
     connection.execute("UPDATE meta SET next_id = 1 + (SELECT coalesce(max(id), 0) FROM pictures)")
     connection.execute("ALTER TABLE pictures ADD COLUMN ctime_ns BIGINT")
@@ -35,16 +35,16 @@ def _to_2(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: dict[int, Step] = {1: _to_2}  # from this schema to the next
+STEPS: dict[int, Step] = {1: _to_2}  # schema -> the step to the next one
 
 
 def schema_of(path: Path) -> int:
-    """The schema of the catalog at ``path``, which is read and not written.
+    """The schema of the catalog at ``path``, which is only read.
 
     Raises:
-        IndexMismatch: it is a newer one than this version knows.
-        IndexDamaged: it has lost its head row.
-        sqlite3.Error: it is no database, or cannot be opened.
+        IndexMismatch: the schema is newer than this version knows.
+        IndexDamaged: the row of ``meta`` is missing.
+        sqlite3.Error: the file is not a database, or cannot be opened.
     """
     with closing(connected(path, mode_for_reading(path))) as connection:
         row = connection.execute("SELECT schema FROM meta").fetchone()
@@ -61,9 +61,9 @@ def schema_of(path: Path) -> int:
 
 
 def migrate(path: Path) -> None:
-    """Bring a catalog to today's schema, after a copy of it was set aside; whoever calls holds the writer's lock.
+    """Migrate a catalog to the current schema, after setting a copy aside. The caller holds the writer's lock.
 
-    Killed at any instant, it has the old schema or the new one.
+    If the process is killed at any moment, the catalog has the old schema or the new one.
     """
     old = schema_of(path)
     if old == SCHEMA:
@@ -77,7 +77,7 @@ def migrate(path: Path) -> None:
 
 
 def migrated_copy(path: Path) -> Path:
-    """A private copy of a catalog that may not be written, brought to today's schema; the caller deletes it."""
+    """A private, migrated copy of a catalog that cannot be written. The caller deletes it."""
     handle, name = tempfile.mkstemp(prefix="latent-", suffix=".db")
     os.close(handle)
     copy = Path(name)

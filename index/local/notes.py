@@ -1,4 +1,4 @@
-"""What a person told an index, beside what it saw: pairs that are no copies, and directions with a name."""
+"""What the user told an index: pairs that are not copies, and named directions."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from index.records import Direction
 
 
 class Notes:
-    """Notes in a catalog, read."""
+    """The notes of a catalog, for reading."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def kept_apart(self) -> set[frozenset[bytes]]:
-        """Pairs of contents that are no copies of one another."""
+        """Pairs of content hashes that the user marked as not copies."""
         with self._catalog.transaction() as connection:
             return {frozenset(row) for row in connection.execute(select(distinct))}
 
     def directions(self) -> dict[str, Direction]:
-        """All directions by name.
+        """All directions, by name.
 
         Raises:
-            IndexDamaged: one is not as long as a code.
+            IndexDamaged: a direction has not the dimensions of a code.
         """
         with self._catalog.transaction() as connection:
             dim = self._catalog.meta().latent_dim
@@ -42,17 +42,17 @@ class Notes:
 
 
 class NotesWriter(Notes):
-    """Notes in a catalog, written."""
+    """The notes of a catalog, for writing."""
 
     def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
-        """Remember that the pictures of these contents are no copies of one another."""
+        """Mark pairs of contents as not copies of each other."""
         rows = sorted({(min(pair), max(pair)) for pair in pairs})
         with self._catalog.transaction() as connection:
             for a, b in rows:
                 connection.execute(insert(distinct).values(hash_a=a, hash_b=b).on_conflict_do_nothing())
 
     def keep_direction(self, direction: Direction) -> None:
-        """Remember a direction, in place of one of the same name."""
+        """Store a direction. It replaces one of the same name."""
         values = {**vars(direction), "vector": np.ascontiguousarray(direction.vector, "<f4").tobytes()}
         new = insert(directions).values(values)
         with self._catalog.transaction() as connection:
