@@ -1,6 +1,6 @@
-"""A cache of the catalog's codes while it is made: loaded, built, caught up, saved.
+"""A cache of the catalog's codes that can be changed: loaded, built, updated, saved.
 
-It has one owner and is not searched. What is searched is the ``Snapshot`` that it is frozen to.
+It has one owner and is never searched. ``frozen`` makes the ``Snapshot`` that is searched.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from index.records import Floats, Ids, Metric
 
 LADDER = (100, 200, 500, 1000, 2000, 5000)  # numbers of candidates to try
 WANTED_RECALL = 0.99
-MOST_LOST = 0.5  # of the codes' variance, where quantization loses a tenth and another code's place would lose twice it
+MOST_LOST = 0.5  # of the codes' variance; quantization loses a tenth, codes in a wrong order lose twice the variance
 
 
 @dataclass
 class VectorCache:
-    """Codes in FAISS under the catalog's ids, as they stood at ``generation`` of the history that ``stamp`` names."""
+    """Codes in FAISS under the catalog's ids, at ``generation`` of the history that ``stamp`` identifies."""
 
     metric: Metric
     faiss_index: Any
@@ -44,7 +44,7 @@ class VectorCache:
         structure: Structure = EXACT,
         sample: Floats | None = None,
     ) -> VectorCache:
-        """A cache without codes; one that is not exact learns its tables from ``sample`` (n, d)."""
+        """Make a cache without codes. A quantized one learns its tables from ``sample`` (n, d)."""
         faiss = import_faiss()
         kind = faiss.METRIC_L2 if metric == "euclidean" else faiss.METRIC_INNER_PRODUCT
         inner = faiss.index_factory(dim, structure.factory(dim), kind)
@@ -56,26 +56,26 @@ class VectorCache:
 
     @classmethod
     def load(cls, path: Path, metric: Metric, dim: int) -> VectorCache:
-        """Read a cache file and check it to the last byte.
+        """Read a cache file and check all its bytes.
 
         Raises:
-            CacheUnusable: it is missing, cut off, damaged, or of another shape.
+            CacheUnusable: the file is missing, cut off or damaged, or its codes have other dimensions.
         """
         faiss_index, (generation, stamp, structure, quality) = read_cache(path, dim)
         return cls(metric, faiss_index, generation, stamp, structure, quality)
 
     @classmethod
     def thawed(cls, snapshot: Snapshot) -> VectorCache:
-        """A copy of what is searched, to be changed while searches go on."""
+        """A copy of a snapshot, to change while searches continue."""
         one, copy = snapshot, import_faiss().clone_index(snapshot.faiss_index)
         return cls(one.metric, copy, one.generation, one.stamp, one.structure, one.quality)
 
     def frozen(self) -> Snapshot:
-        """What is searched from now on; this cache must not be changed any more."""
+        """The snapshot of this cache, which must not be changed any more."""
         return Snapshot.of(self.metric, self.faiss_index, self.generation, self.stamp, self.structure, self.quality)
 
     def save(self, path: Path) -> None:
-        """Write it in one piece.
+        """Write the cache file atomically.
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
@@ -91,15 +91,15 @@ class VectorCache:
             self.faiss_index.add_with_ids(stored_form(codes, self.metric), ids)
 
     def remove(self, ids: Iterable[int]) -> None:
-        """Remove those of ``ids`` that are there."""
+        """Remove those ``ids`` that the cache holds."""
         wanted = np.fromiter(ids, dtype=np.int64)
         if len(wanted) and len(self):
             if self.structure.lists:
-                self._map_ids(False)  # or FAISS refuses
+                self._map_ids(False)  # FAISS refuses removals while a hash table maps ids
             self.faiss_index.remove_ids(wanted)
 
     def measure(self, xq: Floats, nearest: Ids) -> None:
-        """Find how many candidates it takes to have ``nearest`` (n, k), the true answers to ``xq`` (n, d)."""
+        """Find how many candidates are needed to contain ``nearest`` (n, k), the exact answers to ``xq`` (n, d)."""
         searched = self.frozen()
         for candidates in LADDER:
             proposed = searched.search(xq, candidates)
@@ -109,7 +109,7 @@ class VectorCache:
                 return
 
     def ids(self) -> Ids:
-        """Ids (n,) of everything in the cache, ascending."""
+        """All ids (n,) in the cache, ascending."""
         faiss, inner = import_faiss(), inner_of(self.faiss_index)
         if not isinstance(inner, faiss.IndexIVF):
             return np.sort(np.array(faiss.vector_to_array(self.faiss_index.id_map), dtype=np.int64))
@@ -118,7 +118,7 @@ class VectorCache:
         return np.sort(np.concatenate([np.empty(0, np.int64), *lists]))
 
     def holds(self, ids: Ids, codes: Floats) -> bool:
-        """Whether what is stored under ``ids`` is ``codes`` (n, d), as nearly as the structure can have it."""
+        """Whether the cache holds ``codes`` (n, d) under ``ids`` (n,), as precisely as its structure allows."""
         if self.structure.lists:
             self._map_ids(True)
         kept, wanted = self.faiss_index.reconstruct_batch(ids), stored_form(codes, self.metric)
@@ -127,14 +127,14 @@ class VectorCache:
         return bool(((kept - wanted) ** 2).sum() < MOST_LOST * ((wanted - wanted.mean(0)) ** 2).sum() + 1e-6)
 
     def _map_ids(self, wanted: bool) -> None:
-        """Have a table that leads from ids to places in the lists, or none."""
+        """Add or remove the hash table from ids to places in the lists."""
         kind = import_faiss().DirectMap
         if wanted != (self.faiss_index.direct_map.type == kind.Hashtable):
             self.faiss_index.set_direct_map_type(kind.Hashtable if wanted else kind.NoMap)
 
 
 class Truth:
-    """The codes truly nearest to some of them, gathered while all are added."""
+    """The exact nearest codes to some queries among them, collected while all codes are added."""
 
     def __init__(self, metric: Metric, xq: Floats) -> None:
         self.xq, self._metric = xq, metric
@@ -155,5 +155,5 @@ class Truth:
 
     @property
     def ids(self) -> Ids:
-        """The ten nearest to each, best first; itself is not among them."""
+        """Ids of the ten nearest codes to each query, best first, without the query itself."""
         return self._ids[:, 1:]

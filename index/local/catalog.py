@@ -1,7 +1,7 @@
-"""The catalog, read: one SQLite file, through SQLAlchemy, that holds the truth about an index.
+"""The catalog, for reading: one SQLite file, read through SQLAlchemy, that holds the truth about an index.
 
-Paths are stored as bytes, as the file system has them, relative to their photo root. A root is stored relative
-to the folder that holds the index where it lies inside it, so that both can be moved together.
+Paths are stored as bytes, as in the file system, relative to their photo root. A root inside the folder that holds the
+index is stored relative to that folder, so that both can be moved together.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from index.where import Where
 T = TypeVar("T")
 
 FILE_NAME = "catalog.db"
-PAGE = 10_000  # codes read at once: no reader holds a writer up for longer
+PAGE = 10_000  # codes per transaction: a writer never waits longer for a reader
 VARIABLES = 500  # hashes in one IN (...): JSON knows no bytes
 ROW = [pictures.c[name] for name in Row._fields]
 FOUND = [pictures.c.root_id, *(pictures.c[name] for name in Found._fields)]
-NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # as many ids as there are
+NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # for any number of ids
 FOUND_OF = select(*FOUND).where(pictures.c.id.in_(NAMED), pictures.c.status == "found")
 LOOKS_OF = select(pictures.c.realism, pictures.c.spread).where(
     pictures.c.id.in_(NAMED), pictures.c.status == "found", pictures.c.realism.is_not(None)
@@ -43,12 +43,12 @@ CODED = select(pictures.c.id, codes.c.code).join(codes).where(pictures.c.status 
 
 
 class Catalog:
-    """One catalog file, opened for reading. Any thread may ask it; each transaction is one state."""
+    """One catalog file, opened for reading. Any thread may read it. Each transaction sees one state."""
 
     writing = False
 
     def __init__(self, folder: Path, path: Path | None = None) -> None:
-        """``path`` where the file is not the folder's own but a copy of it."""
+        """``path``: a copy of the catalog to read in place of the folder's own."""
         self.path = path or folder / FILE_NAME
         self.anchor = Path(os.path.realpath(folder)).parent
         self._begin()
@@ -57,7 +57,7 @@ class Catalog:
     def _begin(self) -> None:
         self._engine = open_engine(self.path, self.writing)
         self._turnstile = None if self.writing else turnstile_of(self.path)
-        self._here = threading.local()  # this thread's connection, and what was read through it
+        self._here = threading.local()  # this thread's connection, and the facts read through it
 
     def after_fork(self) -> None:
         abandon(self._engine)
@@ -68,7 +68,7 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Everything inside lands together or not at all; reads inside see one state. An inner one is the outer one."""
+        """Writes inside are committed together or not at all; reads see one state. Nested ones join the outer one."""
         outer: Connection | None = getattr(self._here, "connection", None)
         if outer is not None:
             yield outer
@@ -83,17 +83,17 @@ class Catalog:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether this thread is in one."""
+        """Whether this thread is in a transaction."""
         return hasattr(self._here, "connection")
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Whatever this thread reads inside is one state."""
+        """All reads of this thread inside see one state."""
         with self.transaction():
             yield
 
     def _known(self, connection: Connection) -> dict[str, object]:
-        """What this connection has read of the index as a whole, which holds until another one has written."""
+        """Facts that this connection has read, which are valid until another connection writes."""
         if self.writing:
             return {}
         version = connection.exec_driver_sql("PRAGMA data_version").scalar()
@@ -103,7 +103,7 @@ class Catalog:
         return known
 
     def _once(self, name: str, read: Callable[[Connection], T]) -> T:
-        """What ``read`` gives, remembered under ``name`` until another process has written."""
+        """The result of ``read``, cached under ``name`` until another connection writes."""
         with self.transaction() as connection:
             if self.writing:
                 return read(connection)
@@ -112,7 +112,7 @@ class Catalog:
             return self._here.known[name]  # type: ignore[no-any-return]
 
     def meta(self) -> Meta:
-        """The index as a whole."""
+        """Facts about the index as a whole."""
         return self._once("meta", self._read_meta)
 
     def _read_meta(self, connection: Connection) -> Meta:
@@ -122,12 +122,12 @@ class Catalog:
         return Meta(**{key: row[key] for key in Meta.__dataclass_fields__})
 
     def stamp_of(self, generation: int) -> bytes | None:
-        """The stamp that a generation of this very history has; None where it never came to that."""
+        """The stamp of a generation in the history of this catalog; None if it has no such generation."""
         query = select(generations.c.stamp).where(generations.c.generation == generation)
         return self._once(f"stamp of {generation}", lambda connection: connection.scalar(query))
 
     def roots(self) -> dict[int, str]:
-        """Each root's id and its absolute path on this machine."""
+        """Id of each photo root -> its absolute path on this machine."""
         return dict(self._once("roots", self._read_roots))
 
     def _read_roots(self, connection: Connection) -> dict[int, str]:
@@ -149,22 +149,22 @@ class Catalog:
         return None if row is None else Row._make(row)
 
     def found(self, ids: Sequence[int]) -> dict[int, Found]:
-        """Those of ``ids`` that can be found."""
+        """The pictures among ``ids`` that can be found."""
         with self.transaction() as connection:
             places = self.roots()
             rows = connection.execute(FOUND_OF, naming(ids)).all()
         return {row.id: _found(row, places) for row in rows}
 
     def found_ids(self, where: Where) -> Ids:
-        """Ids (n,) of what can be found and ``where`` lets pass, ascending."""
+        """Ids (n,) of the pictures that can be found and match ``where``, ascending."""
         with self.transaction() as connection:
             query = select(pictures.c.id).where(pictures.c.status == "found", clause(where, self.roots()))
             return np.array(connection.scalars(query.order_by(pictures.c.id)).all(), np.int64)
 
     def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
-        """The next ``count`` pictures that can be found, by id, behind the id ``after``; and their codes (n, d).
+        """The next ``count`` pictures that can be found, with ids above ``after``, by id; and their codes (n, d).
 
-        A page is a state of its own, so that who takes long with it keeps no writer waiting.
+        Each page is read in its own transaction, so a slow caller blocks no writer.
         """
         query = select(*FOUND, codes.c.code).select_from(pictures).join(codes).order_by(pictures.c.id).limit(count)
         query = query.where(pictures.c.status == "found", pictures.c.id > after)
@@ -174,7 +174,7 @@ class Catalog:
         return [_found(row[:-1], places) for row in rows], matrix([(row.id, row.code) for row in rows], dim)[1]
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
-        """Content hashes of the coded pictures that have one of these sizes: candidates for a rename or a copy."""
+        """Content hashes of the encoded files of these sizes in bytes: candidates for a rename or a copy."""
         wanted, by_size = set(sizes), dict[int, set[bytes]]()
         if not wanted:
             return {}
@@ -187,7 +187,7 @@ class Catalog:
         return {size: frozenset(hashes) for size, hashes in by_size.items()}
 
     def coded_by_hash(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[Row, Floats]]:
-        """For each of these contents that is coded, the row with the lowest id, and its code."""
+        """For each of these contents that has a code: the row with the lowest id, and its code (d,)."""
         known: dict[bytes, tuple[Row, Floats]] = {}
         with self.transaction() as connection:
             wanted = sorted(set(hashes))
@@ -202,7 +202,7 @@ class Catalog:
         return known
 
     def counts(self) -> dict[str, int]:
-        """How many rows have each state."""
+        """Number of rows in each state."""
         with self.transaction() as connection:
             query = select(pictures.c.status, func.count()).group_by(pictures.c.status)
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
@@ -218,13 +218,13 @@ class Catalog:
         return dict(zip(*self.codes_of(ids), strict=True))
 
     def codes_of(self, ids: Sequence[int]) -> tuple[Ids, Floats]:
-        """As ``codes``, as arrays: ids (n,) ascending and codes (n, d)."""
+        """As ``codes``, but as arrays: ids (n,), ascending, and codes (n, d)."""
         with self.transaction() as connection:
             rows = connection.execute(CODES_OF, naming(ids)).all()
             return matrix(sorted(map(tuple, rows)), self.meta().latent_dim)
 
     def code_pages(self) -> Iterator[tuple[Ids, Floats]]:
-        """Ids (b,) and codes (b, d) of all that can be found, in the order of the ids; each page is one state."""
+        """Yield ids (b,) and codes (b, d) of all pictures that can be found, by id. Each page sees one state."""
         last, dim = 0, self.meta().latent_dim
         while True:
             with self.transaction() as connection:
@@ -235,7 +235,7 @@ class Catalog:
             last = rows[-1].id
 
     def changed_since(self, generation: int) -> tuple[Ids, Ids, Floats]:
-        """Ids whose code changed, came or went after ``generation``; and ids and codes of those to be found now."""
+        """Ids that changed after ``generation``; and ids and codes of those that can be found now."""
         later = select(pictures.c.id).where(pictures.c.generation > generation).order_by(pictures.c.id)
         with self.transaction() as connection:
             touched = np.array(connection.scalars(later).all(), dtype=np.int64)
@@ -243,7 +243,7 @@ class Catalog:
             return touched, *matrix([(row.id, row.code) for row in rows], self.meta().latent_dim)
 
     def some_codes(self, count: int) -> Floats:
-        """About ``count`` codes (n, d) of what can be found, or all; drawn at random, and always the same."""
+        """About ``count`` codes (n, d) of pictures that can be found, drawn at random with a fixed seed."""
         query = CODES_OF.join(pictures).where(pictures.c.status == "found")
         with self.transaction() as connection:
             rows = connection.execute(query, naming(self._drawn_ids(connection, count))).all()
@@ -251,13 +251,13 @@ class Catalog:
         return drawn[np.random.default_rng(0).permutation(len(drawn))[:count]]
 
     def some_looks(self, count: int) -> Floats:
-        """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found, always the same ones."""
+        """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found; the same on every call."""
         with self.transaction() as connection:
             rows = connection.execute(LOOKS_OF, naming(self._drawn_ids(connection, count))).all()
         return np.array([tuple(row) for row in rows], np.float32).reshape(-1, 2)
 
     def _drawn_ids(self, connection: Connection, count: int) -> list[int]:
-        """So many ids that about ``count`` of them can be found."""
+        """Draw enough ids that about ``count`` of them can be found."""
         last, found = connection.scalar(select(func.max(pictures.c.id))) or 0, self.meta().found
         wanted = min(last, count * math.ceil(last / max(1, found)))
         return (np.random.default_rng(0).choice(last, wanted, replace=False) + 1).tolist() if last else []
@@ -269,7 +269,11 @@ def _found(row: Sequence[object], places: dict[int, str]) -> Found:
 
 
 def matrix(rows: list[tuple[int, bytes]], dim: int) -> tuple[Ids, Floats]:
-    """Rows of ids and stored codes as arrays: ids (n,) and codes (n, d)."""
+    """Convert rows of id and stored code to arrays: ids (n,) and codes (n, d).
+
+    Raises:
+        IndexDamaged: a code has not ``dim`` dimensions.
+    """
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     blob = b"".join(row[1] for row in rows)
     if len(blob) != len(rows) * dim * 4:
@@ -278,5 +282,5 @@ def matrix(rows: list[tuple[int, bytes]], dim: int) -> tuple[Ids, Floats]:
 
 
 def naming(ids: Sequence[int]) -> dict[str, str]:
-    """The parameter that ``NAMED`` stands for."""
+    """The parameters that give ``NAMED`` these ids."""
     return {"ids": json.dumps(list(ids))}

@@ -1,10 +1,10 @@
-"""SQLite as the catalog needs it: one file, durable, fair to writers, and with our own errors.
+"""SQLite for the catalog: one file, durable, fair to writers, with our own errors.
 
-Why a rollback journal and no write-ahead log: an index is one file that can be copied, it is read from folders that
-cannot be written, and it may lie on a network drive, where a write-ahead log cannot be. Its price is that a reader
-holds a shared lock, which a writer must see released once. SQLite keeps new readers of *other* processes back while a
-writer waits, but threads of one process share one lock, and it would let them in past the writer for ever. So
-here they go in by turns (``Turnstile``).
+The catalog has a rollback journal and no write-ahead log, because an index is one file that can be copied, can be read
+in a folder that cannot be written, and may be on a network drive, where a write-ahead log does not work. The price: a
+reader holds a shared lock, and a writer needs a moment without one. SQLite keeps new readers of *other* processes back
+while a writer waits, but threads of one process share one lock, and SQLite would let them in for ever. So the threads
+take turns (``Turnstile``).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, 
 from index.forks import watch
 
 BUSY_TIMEOUT_S = 30.0
-TURN_S = 0.1  # readers follow one another in without a gap for so long at most
-CONNECTIONS = 32  # threads of one process that read at once; more wait
+TURN_S = 0.1  # longest time that readers may join each other without a gap
+CONNECTIONS = 32  # threads of one process that can read at once; others wait
 
 
 def open_engine(path: Path, writing: bool) -> Engine:
@@ -45,7 +45,7 @@ def open_engine(path: Path, writing: bool) -> Engine:
 
 
 def connected(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection that begins its transactions itself: "ro", "rw", or "rwc", which makes the file."""
+    """A connection without implicit transactions. ``mode`` is "ro", "rw", or "rwc", which creates the file."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA foreign_keys = ON")
@@ -54,17 +54,17 @@ def connected(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def mode_for_reading(path: Path) -> str:
-    """Readers too open a catalog for writing where they may: after a killed writer the first to come must roll back."""
+    """The mode ``rw`` if the file can be written, else ``ro``: after a killed writer, the next reader rolls back."""
     may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
     return "rw" if may_write else "ro"
 
 
 class Turnstile:
-    """Lets the readers of this process in together, but sees to it that all of them are out now and then.
+    """Lets readers of this process in together, but ensures that from time to time no reader is inside.
 
-    Whoever comes while others are inside joins them, unless the first of them came more than ``TURN_S`` ago: then he
-    waits until they are out. A writer that waits in another process takes the lock in that gap, and SQLite holds
-    the next readers back until it is done.
+    A new reader joins those inside, unless the first of them entered more than ``TURN_S`` ago; then it waits until all
+    are out. A writer that waits in another process takes the lock in that gap, and SQLite keeps new readers back until
+    it is done.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ _turnstiles: WeakValueDictionary[str, Turnstile] = WeakValueDictionary()
 
 
 def turnstile_of(path: Path) -> Turnstile:
-    """The one turnstile of a catalog in this process, however often it is opened."""
+    """The turnstile of a catalog: one per process, shared by all that open the catalog."""
     fresh = Turnstile()
     shared = _turnstiles.setdefault(os.path.realpath(path), fresh)
     if shared is fresh:
@@ -104,7 +104,7 @@ def turnstile_of(path: Path) -> Turnstile:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn the database's complaints into ours, whether they come through SQLAlchemy or not."""
+    """Convert errors of SQLAlchemy and SQLite to our own."""
     try:
         yield
     except (DatabaseError, sqlite3.Error) as error:

@@ -1,4 +1,4 @@
-"""FAISS proposes, the catalog's codes decide: the exact order, in float64."""
+"""Exact ranking: FAISS proposes candidates, and the catalog's codes order them in float64."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from index.local.snapshot import Snapshot
 from index.records import Floats, Ids, Metric
 
 Ranked = list[tuple[int, float, float]]
-"""Ids with Euclidean distance and cosine similarity, nearest first, equals by ascending id."""
+"""(id, Euclidean distance, cosine similarity), nearest first, ties by ascending id."""
 CodesOf = Callable[[Sequence[int]], tuple[Ids, Floats]]
 
 QUERIES_AT_ONCE = 1024
-CODES_AT_ONCE = 200_000  # candidates of all these queries together
-NOTHING = -2  # an id that neither a picture has nor FAISS proposes
+CODES_AT_ONCE = 200_000  # candidates of all these queries
+NOTHING = -2  # an id that no picture has and FAISS never proposes
 SPARE = 8  # candidates beyond k that FAISS proposes
-FEW = 2000  # pictures that a filter lets pass: all of them are ranked, and FAISS is not asked
+FEW = 2000  # if a filter passes at most so many pictures, all are ranked, without FAISS
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: where candidates come from, what is asked, and which of them may be found.
+    """One search: the source of candidates, ``k``, the metric, and the ids that may be found.
 
-    ``unwanted`` names for each query ids that must not be; ``allowed``, ascending, those that may, None for all.
+    ``allowed`` is ascending; None allows all. In the methods, ``unwanted`` holds for each query the ids to exclude.
     """
 
     snapshot: Snapshot
@@ -36,7 +36,7 @@ class Search:
     allowed: Ids | None = None
 
     def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
-        """The ``k`` nearest to each query (n, d), nearest first, equals by ascending id."""
+        """The ``k`` nearest to each query (n, d), nearest first, ties by ascending id."""
         if self.allowed is not None and len(self.allowed) <= FEW:
             ids, codes = self.codes_of(self.allowed.tolist())
             return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]
@@ -45,7 +45,7 @@ class Search:
         return [hits for part in parts for hits in self._part(xq[part], unwanted[part])]
 
     def _first_proposals(self, unwanted: Sequence[set[int]]) -> int:
-        """So many that ``k`` of them stand, as a rule: few pass a narrow filter."""
+        """Number of candidates of which ``k`` usually remain: few pass a narrow filter."""
         most = self.k + max(map(len, unwanted), default=0) + SPARE
         share = 1.0 if self.allowed is None else len(self.allowed) / max(1, len(self.snapshot))
         return math.ceil(self.snapshot.proposals_for(most) / min(1.0, max(share, 1e-9)))
@@ -74,14 +74,14 @@ class Search:
         return ids if self.allowed is None else ids[np.isin(ids, self.allowed)]
 
     def _best(self, query: Floats, ids: Ids, codes: Floats, unwanted: set[int]) -> Ranked:
-        """The best of candidates (n,) with ``codes`` (n, d), in their exact order; some beyond ``k``, to see ties."""
+        """The best of candidates (n,) with ``codes`` (n, d), in exact order; some more than ``k``, to see ties."""
         if unwanted:
             stays = ~np.isin(ids, list(unwanted))
             ids, codes = ids[stays], codes[stays]
         return _ranked(query, ids, codes, self.metric, self.k + SPARE)
 
     def _with_ties(self, query: Floats, best: Ranked, unwanted: set[int]) -> Ranked:
-        """The best of all that tie with ``best``, which one look over the codes gives, however many there are."""
+        """The best of all codes that tie with ``best``. One scan of the codes finds them, however many there are."""
         tied = self._allowed_of(np.unique(self.snapshot.ties(query, np.array([one for one, _, _ in best]))))
         tied = self.snapshot.lowest_of_equals(tied[~np.isin(tied, list(unwanted))], self.k)
         ids, codes = self.codes_of(tied.tolist())
@@ -89,7 +89,7 @@ class Search:
 
 
 def _ranked(query: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -> Ranked:
-    """The best ``most`` of candidates (n,) with ``codes`` (n, d), in their exact order."""
+    """The best ``most`` of candidates (n,) with ``codes`` (n, d), in exact order."""
     xb, xq = codes.astype(np.float64), query.astype(np.float64)
     distances = np.linalg.norm(xb - xq, axis=1)
     norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(xq)
@@ -99,7 +99,7 @@ def _ranked(query: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -
 
 
 def _is_tied(found: Ranked, k: int) -> bool:
-    """Whether the last candidate ties with the k-th, as far as float32 can tell, so that others like it may be left."""
+    """Whether the last candidate ties with the k-th in float32, so that more ties may be missing."""
     if len(found) <= k:
         return False
     (_, far, alike), (_, farthest, least) = found[k - 1], found[-1]

@@ -1,4 +1,4 @@
-"""What a search reads: one immutable state of the codes. Any number of threads may search it at once."""
+"""The immutable state of the codes that a search reads. Any number of threads may search it at once."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from index.local.structures import Quality, Structure
 from index.neighbours import check_gpu, import_faiss, unit
 from index.records import Floats, Ids, Metric
 
-NEAREST = 10  # what recall is measured by
-BLUR = 1e-5  # of scores, below which float32 may have told two codes apart wrongly
+NEAREST = 10  # neighbours that recall is measured on
+BLUR = 1e-5  # differences of scores below this may be errors of float32
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Codes in FAISS as they stood at ``generation`` of the history that ``stamp`` names; nothing in it ever changes.
+    """Codes in FAISS at ``generation`` of the history that ``stamp`` identifies. Nothing in it ever changes.
 
-    ``faiss_index`` is how they are kept. ``_searched`` is how they are scanned, where that differs (packed for vector
-    registers, or on GPUs), and ``_ids`` are then whose they are.
+    ``faiss_index`` holds the codes. ``_searched`` is the index that searches scan; it may differ (packed for vector
+    registers, or on GPUs), and ``_ids`` then maps its positions to ids.
     """
 
     metric: Metric
@@ -39,10 +39,10 @@ class Snapshot:
     def of(
         cls, metric: Metric, faiss_index: Any, generation: int, stamp: bytes, structure: Structure, quality: Quality
     ) -> Snapshot:
-        """Quantized codes are packed here, once.
+        """Make a snapshot. Quantized codes are packed here, once.
 
-        FAISS could keep them so, but forgets itself when packed codes are removed and others added (1.15: additions
-        are spoilt, an emptied index is read behind its end).
+        FAISS could store packed codes, but fails when some are removed and others added (1.15: added codes are wrong,
+        and an emptied index is read behind its end).
         """
         faiss, searched, ids = import_faiss(), faiss_index, None
         if structure.lists and faiss_index.ntotal:
@@ -53,10 +53,10 @@ class Snapshot:
         return cls(metric, faiss_index, generation, stamp, structure, quality, searched, ids)
 
     def on_gpu(self) -> Snapshot:
-        """The same codes, which must be exact, searched by all GPUs, each of which takes a part of them.
+        """The same codes, which must be exact, sharded over all GPUs.
 
         Raises:
-            MissingExtra: this FAISS knows no GPU, or sees none.
+            MissingExtra: FAISS is the package for CPUs, or sees no GPU.
         """
         check_gpu()
         faiss, options = import_faiss(), import_faiss().GpuMultipleClonerOptions()
@@ -70,7 +70,7 @@ class Snapshot:
         return int(self.faiss_index.ntotal)
 
     def search(self, xq: Floats, k: int) -> Ids:
-        """Ids (n, min(k, len)) of the nearest codes, best first, for queries (n, d); -1 where too few were seen."""
+        """Return ids (n, min(k, len)) of the codes nearest to queries (n, d), best first; -1 if FAISS saw too few."""
         k = min(k, len(self))
         if k == 0 or len(xq) == 0:
             return np.empty((len(xq), 0), dtype=np.int64)
@@ -84,20 +84,20 @@ class Snapshot:
         return np.where(found < 0, -1, self._ids[found])
 
     def proposals_for(self, k: int) -> int:
-        """How many candidates to rank for the ``k`` nearest."""
+        """Number of candidates to rank for the ``k`` nearest."""
         return max(k, math.ceil(self.quality.candidates * math.sqrt(max(1.0, k / NEAREST))))
 
     def is_outgrown(self, count: int, wanted: Structure) -> bool:
-        """Whether ``count`` codes are better searched by ``wanted``, or by tables learnt anew."""
+        """Whether ``count`` codes need the structure ``wanted``, or newly learned tables."""
         mine = self.structure
         if (mine.quantized, mine.share) != (wanted.quantized, wanted.share):
             return True
         return mine.quantized and count > 2 * self.quality.measured_at
 
     def ties(self, query: Floats, ids: Ids) -> Ids:
-        """All ids whose codes are as far from ``query`` (d,) as those of ``ids`` (n,), or nearer, as float32 sees it.
+        """All ids whose codes are at most as far from ``query`` (d,) as those of ``ids`` (n,), in float32.
 
-        Where codes are quantized, those that have the very codes of ``ids``.
+        If codes are quantized: all ids whose quantized codes equal one of ``ids``.
         """
         if self.structure.quantized:
             return self._same_codes(ids)
@@ -112,10 +112,10 @@ class Snapshot:
         return np.asarray(found, dtype=np.int64)
 
     def lowest_of_equals(self, ids: Ids, k: int) -> Ids:
-        """Of ``ids`` (n,), ascending, the lowest ``k`` of each code: of equal ones no others can be among the nearest.
+        """The lowest ``k`` of ``ids`` (n,), ascending, of each code: others of equal codes cannot be among the nearest.
 
-        Blank frames by the thousand are counted here, where that costs a look at memory. Quantized codes are not: they
-        are equal where the catalog's differ.
+        Thousands of blank frames are counted here, since their codes are in memory. Quantized codes are not counted:
+        they may be equal where the catalog's codes differ.
         """
         if self.structure.quantized or len(ids) <= k:
             return ids
@@ -135,7 +135,7 @@ class Snapshot:
         return np.concatenate([ids, *same])
 
     def _stretches(self) -> Iterator[tuple[Ids, np.ndarray]]:
-        """Ids (n,) and quantized codes uint8 (n, bytes), as FAISS keeps them, list by list where there are lists."""
+        """Yield ids (n,) and quantized codes uint8 (n, bytes) as FAISS stores them, list by list if there are lists."""
         faiss, inner = import_faiss(), inner_of(self.faiss_index)
         if not self.structure.lists:
             codes = faiss.rev_swig_ptr(inner.codes.data(), inner.ntotal * inner.code_size)
@@ -150,13 +150,13 @@ class Snapshot:
 
 
 def stored_form(codes: Floats, metric: Metric) -> Floats:
-    """Codes as they are for Euclid; scaled to length 1 for cosine, where the inner product is the cosine."""
+    """Codes unchanged for Euclidean distance; scaled to length 1 for cosine: then the inner product is the cosine."""
     codes = np.ascontiguousarray(codes, dtype=np.float32)
     return codes if metric == "euclidean" else unit(codes)
 
 
 def inner_of(faiss_index: Any) -> Any:
-    """FAISS's index below the one that knows ids."""
+    """FAISS's index inside the one that maps ids."""
     faiss = import_faiss()
     outer = faiss.downcast_index(faiss_index)
     return faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer

@@ -1,4 +1,4 @@
-"""The snapshots of an index: each is loaded, caught up or built aside, and put in the last one's place under a lock."""
+"""The snapshots of an index: a new one is loaded, updated or built separately, and swapped in under a lock."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from index.local.structures import EXACT, Structure
 from index.records import Meta, Metric
 
 KINDS: tuple[Metric, ...] = ("cosine", "euclidean")
-QUESTIONS = 200  # codes that a new cache is tried on
-TRIES = 3  # of keeping up with a writer by pages, before it is made to wait
+QUESTIONS = 200  # queries that a new cache is measured on
+TRIES = 3  # of reading in pages beside a writer, before the writer has to wait
 
 
 def cache_kind(metric: Metric, facts: Meta) -> Metric:
-    """Standardized codes all have length sqrt(d): one cache of inner products ranks for both metrics.
+    """The cache for a metric. Standardized codes have length sqrt(d), so one cache of inner products serves both.
 
-    |N(a) - N(b)|^2 = 2d (1 - cos). Other codes need a cache for each.
+    |N(a) - N(b)|^2 = 2d (1 - cos). Other codes need a cache for each metric.
     """
     return "cosine" if facts.standardized else metric
 
 
 class Snapshots:
-    """The latest snapshot for each metric. Any thread may ask; one at a time makes a new one."""
+    """The latest snapshot for each metric. Any thread may ask for it; one thread at a time makes a new one."""
 
     def __init__(self, folder: Path, rows: Catalog, wanted: Callable[[Meta], Structure], on_gpu: bool = False) -> None:
-        """``wanted`` names the structure for an index of so many codes."""
+        """``wanted`` chooses the structure for an index."""
         self._folder, self._rows, self._wanted, self._on_gpu = folder, rows, wanted, on_gpu
         self._latest: dict[Metric, Snapshot] = {}
         self._making = threading.Lock()
@@ -49,21 +49,21 @@ class Snapshots:
         return self._folder / f"{kind}.faiss"
 
     def latest(self, metric: Metric) -> Snapshot | None:
-        """The snapshot that was made last, if it is of the catalog's present state."""
+        """The last snapshot, if it has the current state of the catalog; else None."""
         facts = self._rows.meta()
         latest = self._latest.get(cache_kind(metric, facts))
         return latest if latest is not None and is_of(latest, facts) else None
 
     def current(self, metric: Metric, must_save: bool = False) -> Snapshot:
-        """The snapshot of the catalog's present state; inside a transaction, of that state.
+        """The snapshot of the catalog's current state; inside a transaction, of the state that it sees.
 
         Raises:
             IndexUnwritable: with ``must_save``, it cannot be saved.
-            MissingExtra: it is to be searched on a GPU, and there is none.
+            MissingExtra: GPUs were asked for, and FAISS can use none.
         """
         if (latest := self.latest(metric)) is not None:
             return latest
-        # Inside a transaction nobody is waited for: whoever makes one may be waiting for this reader to be done.
+        # Do not wait inside a transaction: the thread that makes a snapshot may be waiting for this reader.
         with nullcontext() if self._rows.in_transaction else self._making:
             if (latest := self.latest(metric)) is not None:
                 return latest  # another thread has made it meanwhile
@@ -77,7 +77,7 @@ class Snapshots:
         return self._built(kind, EXACT).frozen().on_gpu()
 
     def _made(self, kind: Metric, latest: Snapshot | None, must_save: bool) -> Snapshot:
-        """What is searched or saved already, caught up; or all of it anew."""
+        """Update the latest snapshot or the cache file, or build a new cache."""
         cache = VectorCache.thawed(latest) if latest is not None else self._loaded(kind)
         if cache is not None:
             before = (cache.generation, cache.stamp)
@@ -96,11 +96,11 @@ class Snapshots:
             return None
 
     def _catch_up(self, cache: VectorCache) -> bool:
-        """Bring a cache to the catalog's state; False where it is of another history, or cannot be."""
+        """Update a cache to the catalog's state. False if it has another history, or cannot be updated."""
         with self._rows.transaction():
             facts = self._rows.meta()
             if self._rows.stamp_of(cache.generation) != cache.stamp or cache.generation < facts.rebuild_from:
-                return False  # the catalog was made anew, or came back from a backup; or a root went
+                return False  # a new or restored catalog, or a root was removed
             if cache.generation != facts.generation:
                 touched, ids, codes = self._rows.changed_since(cache.generation)
                 cache.remove(touched)
@@ -109,10 +109,10 @@ class Snapshots:
             return len(cache) == facts.found
 
     def _built(self, kind: Metric, structure: Structure) -> VectorCache:
-        """A new cache of everything that can be found, read in pages, so that no writer waits for it.
+        """Build a cache of all codes that can be found, read in pages, so that no writer waits.
 
-        What was written meanwhile is caught up at the end. Where that cannot be, since a root went, it begins again,
-        and keeps writers out in the end.
+        Changes that were written meanwhile are added at the end. If that is impossible, because a root was removed, it
+        starts again; after ``TRIES`` times it keeps writers out.
         """
         for _ in range(TRIES):
             cache = self._filled(kind, structure)
@@ -123,7 +123,7 @@ class Snapshots:
         return cache
 
     def _filled(self, kind: Metric, structure: Structure) -> VectorCache:
-        """A cache filled from the catalog; one that is not exact is tried on some of it."""
+        """Fill a cache from the catalog. The recall of a quantized one is measured on a sample."""
         facts = self._rows.meta()
         sample = self._rows.some_codes(structure.learns_from) if structure.quantized else None
         cache = VectorCache.empty(kind, facts.latent_dim, facts.generation, facts.stamp, structure, sample)
@@ -139,7 +139,7 @@ class Snapshots:
     def _save(self, cache: VectorCache, kind: Metric, must_save: bool) -> None:
         try:
             cache.save(self.path(kind))
-        except OSError as error:  # a folder that cannot be written is searched all the same
+        except OSError as error:  # an index in a read-only folder can still be searched
             if must_save:
                 raise IndexUnwritable(
                     f"{self.path(kind)} cannot be written ({error}). Everything is in the catalog; run again"
@@ -147,5 +147,5 @@ class Snapshots:
 
 
 def is_of(snapshot: Snapshot, facts: Meta) -> bool:
-    """Whether a snapshot is of the very state that ``facts`` are of."""
+    """Whether a snapshot has the state that ``facts`` describe."""
     return (snapshot.generation, snapshot.stamp) == (facts.generation, facts.stamp)

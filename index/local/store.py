@@ -1,4 +1,4 @@
-"""An index in a folder: the one writer of catalog and caches, and the one place where both are read together."""
+"""An index in a folder. Only this module writes catalog and caches, and reads both together."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from index.where import Where
 
 LOCK_NAME = "lock"
 MODEL_NAME = "model"
-PATIENCE_S = 5.0  # with a writer of another version that holds an older catalog
+PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
 class Store:
-    """An index folder, read: ``catalog.db``, ``*.faiss``, the model's copy. Any thread may ask it (``index.door``)."""
+    """An index folder, for reading (``index.door.Index``): catalog, caches, the model's copy. Any thread may use it."""
 
     def __init__(self, folder: Path, rows: Catalog, on_gpu: bool = False, private: Path | None = None) -> None:
-        """``private`` is a copy of the catalog that goes when this is closed."""
+        """``private`` is a copy of the catalog, which ``close`` deletes."""
         self.folder, self.rows, self.on_gpu, self._private = folder, rows, on_gpu, private
         self.notes = Notes(rows)
         self.budget = read_budget(folder)
@@ -44,13 +44,14 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path, on_gpu: bool = False) -> Store:
-        """Open an index for reading; ``on_gpu`` it is searched exactly, by all GPUs together.
+        """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly.
 
-        One of an older schema is migrated first, and where it may not be written, a copy of its catalog is.
+        A catalog of an older schema is migrated first; if it cannot be written, a private copy is.
 
         Raises:
             NoIndex: there is none.
-            IndexMismatch, IndexDamaged: it cannot be used.
+            IndexMismatch: it has a newer schema.
+            IndexDamaged: the catalog cannot be read.
         """
         path = folder / FILE_NAME
         _check_it_is_there(path)
@@ -62,12 +63,12 @@ class Store:
     @classmethod
     @contextmanager
     def writing(cls, folder: Path, create: Meta | None = None) -> Iterator[StoreWriter]:
-        """Open an index for writing, alone; with ``create``, make it where there is none.
+        """Open an index for writing by this process alone. With ``create``, a missing index is created.
 
         Raises:
             IndexBusy: another process is writing.
             IndexUnwritable: the folder cannot be written, or holds other files and no index.
-            NoIndex: there is none, and ``create`` was not given.
+            NoIndex: there is none, and ``create`` is None.
         """
         path = folder / FILE_NAME
         if create is None:
@@ -112,11 +113,11 @@ class Store:
         left_out: Sequence[Collection[int]] | None = None,
         where: Where | None = None,
     ) -> list[list[Neighbour]]:
-        """The ``k`` nearest pictures to each query (n, d), nearest first, equals by ascending id.
+        """Return the ``k`` nearest pictures to each query (n, d), nearest first, ties by ascending id.
 
-        FAISS proposes candidates; their order is decided in float64 on the catalog's codes. What is found is one state
-        of the index, whoever writes to it meanwhile. ``left_out`` names for each query the ids that must not be found,
-        ``where`` what may be found at all.
+        FAISS proposes candidates; the catalog's codes order them in float64. The answer is of one state of the index,
+        even if a writer changes it meanwhile. ``left_out`` holds for each query the ids to exclude; another length
+        raises a ValueError. ``where`` filters the pictures that may be found.
         """
         unwanted = [set(out) for out in left_out or [()] * len(xq)]
         if len(unwanted) != len(xq):
@@ -131,7 +132,7 @@ class Store:
                 if (snapshot := self._snapshots.latest(metric)) is not None:
                     return answer(snapshot)
             self._snapshots.current(metric)
-        with self.rows.transaction():  # a writer that commits faster than a snapshot is made has to wait once
+        with self.rows.transaction():  # a writer that commits faster than snapshots are made must wait once
             return answer(self._snapshots.current(metric))
 
     def _neighbours(self, ranked: list[Ranked]) -> list[list[Neighbour]]:
@@ -139,22 +140,22 @@ class Store:
         return [[Neighbour(pictures[one], far, alike) for one, far, alike in hits] for hits in ranked]
 
     def cache(self, metric: Metric) -> Snapshot:
-        """What searches read now."""
+        """The snapshot that searches read now."""
         return self._snapshots.current(metric)
 
     def cache_path(self, kind: Metric) -> Path:
         return self._snapshots.path(kind)
 
     def cache_faults(self) -> list[str]:
-        """What is wrong with the cache files, in words. One that is merely behind is no fault."""
+        """Faults of the cache files, in words. A cache that is only behind is not a fault."""
         return cache_faults(self.rows, {kind: self.cache_path(kind) for kind in KINDS})
 
     def faults(self) -> list[str]:
-        """What is wrong with catalog and caches, in words; empty where all is well."""
+        """Faults of catalog and caches, in words; empty if there are none."""
         return catalog_faults(self.rows) + self.cache_faults()
 
     def layout(self) -> Layout:
-        """How the first cache is laid out, and how well it answers; what it will be where there is none yet."""
+        """The layout of the first cache, its cost and its recall. If there is no cache yet: the layout it will have."""
         facts = self.rows.meta()
         trailer = trailer_of(self.cache_path(cache_kind("euclidean", facts)))
         structure, quality = (trailer.structure, trailer.quality) if trailer else (self._structure(facts), Quality())
@@ -163,7 +164,7 @@ class Store:
         return Layout(str(structure), memory, latency, quality.recall, fits(memory, latency, self.budget))
 
     def sizes(self) -> dict[str, int]:
-        """Bytes on the disk: of catalog, caches and model."""
+        """Bytes on disk of catalog, caches and model."""
         return {
             "catalog": self.rows.path.stat().st_size,
             "caches": sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
@@ -171,7 +172,7 @@ class Store:
         }
 
     def model_folder(self) -> Path:
-        """Where the index's copy of its model is to be read."""
+        """The folder to read the index's copy of its model from."""
         return folders.place_of(self.folder / MODEL_NAME)
 
     def _structure(self, facts: Meta) -> Structure:
@@ -179,7 +180,7 @@ class Store:
 
 
 class StoreWriter(Store):
-    """An index folder, written, by one process at a time (``index.door``)."""
+    """An index folder, for writing by one process at a time (``index.door.IndexWriter``)."""
 
     rows: CatalogWriter
 
@@ -188,10 +189,10 @@ class StoreWriter(Store):
         self.notes: NotesWriter = NotesWriter(rows)
 
     def refresh_caches(self) -> None:
-        """Bring the cache files that exist, and the first that will be asked for, up to the catalog's generation.
+        """Update existing cache files, and the default one, to the catalog's generation.
 
         Raises:
-            IndexUnwritable: they cannot be written; the catalog is whole all the same.
+            IndexUnwritable: they cannot be written. The catalog is complete nevertheless.
         """
         for kind in KINDS:
             for leftover in self.folder.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
@@ -205,28 +206,28 @@ class StoreWriter(Store):
                 self._snapshots.current(metric, must_save=True)
 
     def drop_caches(self) -> None:
-        """Delete every cache file; they are rebuilt when next asked for."""
+        """Delete all cache files. They are rebuilt on next use."""
         self._snapshots.forget()
         for kind in KINDS:
             self.cache_path(kind).unlink(missing_ok=True)
 
     def repair(self) -> None:
-        """Make anew what is derived: counts and caches. Pictures whose code was lost are read again by an update."""
+        """Rebuild what is derived: counts and caches. Pictures whose code was lost are read again by an update."""
         self.rows.forget_lost_codes()
         self.rows.recount()
         self.drop_caches()
         self.refresh_caches()
 
     def keep_budget(self, budget: Budget) -> None:
-        """Have caches built within ``budget`` from now on."""
+        """Store ``budget``. Caches are built within it from now on."""
         self.budget = budget
         write_budget(self.folder, budget)
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
-        """Have ``fill`` write a model into an empty folder, and that take the place of the index's copy.
+        """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder.
 
         Raises:
-            IndexUnwritable: it cannot be written; the copy is as it was.
+            IndexUnwritable: it cannot be written. The old copy is unchanged.
         """
         try:
             folders.replace(self.folder / MODEL_NAME, fill)
@@ -244,14 +245,14 @@ def _check_it_is_there(path: Path) -> None:
 
 
 def _migrated(folder: Path, path: Path) -> Path | None:
-    """Bring an older catalog to today's schema; a private copy of it where it cannot be written now, or here."""
+    """Migrate an older catalog. If it cannot be written, migrate a private copy and return its path."""
     deadline = time.monotonic() + PATIENCE_S
     with translated(path):
         while migrations.schema_of(path) < SCHEMA:
             try:
                 with _locked(folder):
                     migrations.migrate(path)
-            except IndexBusy:  # whoever writes has most likely begun with this very step
+            except IndexBusy:  # the other writer most likely migrates right now
                 if time.monotonic() > deadline:
                     return migrations.migrated_copy(path)
                 time.sleep(0.05)
@@ -261,7 +262,7 @@ def _migrated(folder: Path, path: Path) -> Path | None:
 
 
 def _check_it_is_ours(folder: Path) -> None:
-    """A new index wants a folder of its own: what lies in one is the index's to replace and to delete."""
+    """Refuse a folder with foreign files: an index replaces and deletes the files of its folder."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
     own = {LOCK_NAME, BUDGET_NAME, *(f"{kind}.faiss" for kind in KINDS), MODEL_NAME}
@@ -277,7 +278,7 @@ def _check_it_is_ours(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # searching starts sooner without it
+    from filelock import FileLock, Timeout  # not imported for searching, which starts sooner
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
-"""Which FAISS structure answers: chosen by what searching may cost, not by its name.
+"""Choose the FAISS structure by the cost of a search, not by its name.
 
-* exact: every code in float32, all of them looked at;
-* quantized: four bits for each pair of numbers (product quantization, Jegou et al., TPAMI 2011), all of them looked at
+* exact: every code in float32, all of them scanned;
+* quantized: four bits for each pair of dimensions (product quantization, Jegou et al., TPAMI 2011), all of them scanned
   by table lookups in vector registers (Andre et al., VLDB 2015), and the best candidates ranked by their codes in the
-  catalog: an eighth of the memory, a tenth of the time and less;
-* inverted: quantized, and only the codes in the lists nearest to the query are looked at.
+  catalog: an eighth of the memory, at most a tenth of the time;
+* inverted: quantized, and only the codes in the lists nearest to the query are scanned.
 
-Codes of pictures have an effective dimension of 80 and more, where lists alone miss much: with a tenth of the codes
-looked at they find .78 to .91 of the ten nearest, quantization with 500 candidates .997 of a million (docs/scale.md).
-So lists come last, where even a scan of the quantized codes takes too long.
+Codes of pictures have an effective dimension of 80 and more, where lists miss much: with a tenth of the codes scanned
+they find .78 to .91 of the ten nearest, quantization with 500 candidates .997 of a million (docs/scale.md). So lists
+are the last choice, for when even a scan of the quantized codes takes too long.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from index.atomic import write
 from index.records import Budget
 
 BUDGET_NAME = "budget.json"
-EXACT_MOST = 300_000  # codes; more are searched exactly only where a budget has room for it
-FEWEST = 1000  # codes that tables can be learnt from; fewer are always searched exactly
-PATIENCE_S = 0.1  # for one query, where no other latency was asked for
+EXACT_MOST = 300_000  # codes; more are searched exactly only if a budget allows it
+FEWEST = 1000  # codes that tables can be learned from; fewer are always searched exactly
+PATIENCE_S = 0.1  # latency of one query, if the budget has none
 SCAN_BYTES_PER_S = 8e9  # one core reading codes: a cautious figure, see docs/performance.md
 RANKING_S = 0.004  # ranking candidates by their codes in the catalog
-SHARES = (0.5, 0.25, 0.125, 0.0625)  # of the lists, looked at for one query
+SHARES = (0.5, 0.25, 0.125, 0.0625)  # of the lists, scanned for one query
 LISTS_MOST = 8192
 ID_BYTES = 8
 
 
 def read_budget(folder: Path) -> Budget:
-    """The budget of an index, which has none where nothing was said; caches alone depend on it."""
+    """The budget of an index; ``Budget()`` if none can be read, since only caches depend on it."""
     try:
         kept = json.loads((folder / BUDGET_NAME).read_text())
         return Budget(kept["memory_bytes"], kept["latency_s"])
@@ -47,14 +47,14 @@ def write_budget(folder: Path, budget: Budget) -> None:
 
 @dataclass(frozen=True)
 class Structure:
-    """A way to lay out codes. Of ``lists``, where there are any, ``probes`` are looked at for a query."""
+    """A way to lay out codes. If there are ``lists``, a query scans ``probes`` of them."""
 
     quantized: bool = False
     lists: int = 0
     probes: int = 0
 
     def factory(self, dim: int) -> str:
-        """FAISS's own name for it; the quantized ones are packed for vector registers when they are searched."""
+        """FAISS's factory string. Quantized codes are packed for vector registers later, in a ``Snapshot``."""
         if not self.quantized:
             return "Flat"
         product = f"PQ{pairs(dim)}x4"
@@ -62,21 +62,21 @@ class Structure:
 
     @property
     def learns_from(self) -> int:
-        """Codes that its tables are learnt from."""
+        """Number of codes that its tables are learned from."""
         return max(65_536, 40 * self.lists) if self.quantized else 0
 
     @property
     def share(self) -> float:
-        """Of the codes, looked at for one query."""
+        """Share of the codes that one query scans."""
         return self.probes / self.lists if self.lists else 1.0
 
     def memory_bytes(self, count: int, dim: int) -> int:
-        """What ``count`` codes of ``dim`` numbers take."""
-        each = 2 * ((pairs(dim) + 1) // 2) if self.quantized else 4 * dim  # twice: as they are kept, and packed
+        """Memory of ``count`` codes of ``dim`` dimensions."""
+        each = 2 * ((pairs(dim) + 1) // 2) if self.quantized else 4 * dim  # twice: stored, and packed
         return count * (each + ID_BYTES) + self.lists * 4 * dim
 
     def latency_s(self, count: int, dim: int) -> float:
-        """What one query is expected to take on one core, once the index is in memory."""
+        """Expected time of one query on one core, when the index is in memory."""
         scanned = self.share * count * (pairs(dim) / 2 if self.quantized else 4 * dim) + self.lists * 4 * dim
         return scanned / SCAN_BYTES_PER_S + (RANKING_S if self.quantized else 0.0)
 
@@ -91,8 +91,8 @@ class Structure:
 
 @dataclass(frozen=True)
 class Quality:
-    """How a cache answers: with ``candidates`` ranked exactly it found ``recall`` of the ten nearest of a sample, when
-    it held ``measured_at`` codes. No candidates are needed where every code is looked at in float32.
+    """Quality of a cache: with ``candidates`` ranked exactly, it found ``recall`` of the ten nearest of a sample when
+    it held ``measured_at`` codes. An exact cache needs no candidates.
     """
 
     candidates: int = 0
@@ -105,14 +105,14 @@ EXACT, QUANTIZED = Structure(), Structure(quantized=True)
 
 
 def fits(memory_bytes: float, latency_s: float, budget: Budget) -> bool:
-    """Whether so much is within ``budget``."""
+    """Whether memory and latency are within ``budget``."""
     patience = PATIENCE_S if budget.latency_s is None else budget.latency_s
     memory = math.inf if budget.memory_bytes is None else budget.memory_bytes
     return memory_bytes <= memory and latency_s <= patience
 
 
 def choose(count: int, dim: int, budget: Budget) -> Structure:
-    """The structure that loses least among those within ``budget``; where none is, the nearest to it."""
+    """The structure within ``budget`` that loses least recall; if there is none, the one nearest to the budget."""
     if count < FEWEST:
         return EXACT
     exact = [EXACT] if budget != Budget() or count <= EXACT_MOST else []
@@ -123,7 +123,7 @@ def choose(count: int, dim: int, budget: Budget) -> Structure:
 
 
 def _nearest_miss(count: int, dim: int, budget: Budget, options: list[Structure]) -> Structure:
-    """The quickest that the memory has room for, or the smallest."""
+    """The quickest structure that fits into the memory, else the smallest."""
     in_memory = [one for one in options if one.memory_bytes(count, dim) <= (budget.memory_bytes or math.inf)]
     if in_memory:
         return min(in_memory, key=lambda one: one.latency_s(count, dim))
@@ -131,5 +131,5 @@ def _nearest_miss(count: int, dim: int, budget: Budget, options: list[Structure]
 
 
 def pairs(dim: int) -> int:
-    """Parts that a code is quantized in: pairs of numbers where it divides into them."""
+    """Number of parts of a quantized code: pairs of dimensions if ``dim`` is even, else single ones."""
     return dim // 2 if dim % 2 == 0 else dim

@@ -17,7 +17,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 2  # what index.local.migrations leads to
+SCHEMA = 2  # the result of index.local.migrations
 
 tables = MetaData()
 
@@ -30,11 +30,11 @@ meta = Table(
     Column("model_digest", Text, nullable=False),
     Column("latent_dim", Integer, nullable=False),
     Column("standardized", Boolean, nullable=False),
-    Column("generation", Integer, nullable=False, default=0),  # grows with each change of what can be found
-    Column("stamp", LargeBinary, nullable=False),  # hash of all changes so far: the same history, the same stamp
-    Column("found", Integer, nullable=False, default=0),  # pictures that can be found, so that nothing counts them
-    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be caught up
-    Column("next_id", Integer, nullable=False, server_default="1"),  # of a picture: none is ever used twice
+    Column("generation", Integer, nullable=False, default=0),  # grows with each change
+    Column("stamp", LargeBinary, nullable=False),  # chained hash of all changes: equal histories have equal stamps
+    Column("found", Integer, nullable=False, default=0),  # pictures that can be found: no query counts them
+    Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be updated
+    Column("next_id", Integer, nullable=False, server_default="1"),  # of a picture: ids are never reused
 )
 
 generations = Table(
@@ -80,14 +80,14 @@ codes = Table(
 )
 
 
-distinct = Table(  # contents that a person said are no copies of one another
+distinct = Table(  # pairs of contents that the user marked as not copies
     "distinct_contents",
     tables,
     Column("hash_a", LargeBinary, primary_key=True),  # the smaller one
     Column("hash_b", LargeBinary, primary_key=True),
 )
 
-directions = Table(  # ways through the space of codes that a person named
+directions = Table(  # directions in the latent space, by name
     "directions",
     tables,
     Column("name", Text, primary_key=True),

@@ -1,4 +1,4 @@
-"""The catalog, written: whatever changes it is one transaction, and one generation of what can be found."""
+"""The catalog, for writing: each change is one transaction and one generation."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from index.records import READ_AGAIN, Change, Meta, State
 
 
 class CatalogWriter(Catalog):
-    """A catalog opened for writing; ``index.local.store`` sees to it that only one process does."""
+    """A catalog opened for writing. ``index.local.store`` ensures that only one process does so."""
 
     writing = True
 
     @classmethod
     def create(cls, folder: Path, facts: Meta) -> CatalogWriter:
-        """Make a new catalog; a half-made one never stands at the final path."""
+        """Create a new catalog. It appears at its path only when it is complete."""
         part = folder / (FILE_NAME + ".part")
-        for leftover in (part, part.with_name(part.name + "-journal")):  # of a process that was killed in its first act
+        for leftover in (part, part.with_name(part.name + "-journal")):  # of a killed process
             with suppress(FileNotFoundError):
                 leftover.unlink()
         facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
@@ -44,7 +44,7 @@ class CatalogWriter(Catalog):
         return cls(folder)
 
     def add_root(self, path: str) -> int:
-        """The id of the root at the absolute ``path``, new or known."""
+        """Return the id of the root at the absolute ``path``; add the root if it is new."""
         stored = self._portable(path)
         with self.transaction() as connection:
             known = connection.scalar(select(roots.c.id).where(roots.c.path == stored))
@@ -55,7 +55,7 @@ class CatalogWriter(Catalog):
             return int(made[0])
 
     def drop_root(self, root_id: int) -> int:
-        """Forget a root with all its rows and codes; returns how many rows went."""
+        """Delete a root with all its rows and codes. Return the number of deleted rows."""
         with self.transaction() as connection:
             mine = select(pictures.c.id).where(pictures.c.root_id == root_id)
             ids = connection.scalars(mine).all()
@@ -71,7 +71,7 @@ class CatalogWriter(Catalog):
         return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write rows and codes in one transaction. A row whose code is None loses the code it had."""
+        """Write rows and codes in one transaction. If the code of a change is None, the row's old code is deleted."""
         if not changes:
             return
         with self.transaction() as connection:
@@ -81,7 +81,7 @@ class CatalogWriter(Catalog):
             self._finish(connection, digest, after - before)
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
-        """Give these rows another status; with ``forget_codes`` nothing of what was seen in them stays."""
+        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
         if not ids:
             return
         with self.transaction() as connection:
@@ -95,21 +95,21 @@ class CatalogWriter(Catalog):
             self._finish(connection, digest, (len(ids) if status == "found" else 0) - before)
 
     def forget_lost_codes(self) -> None:
-        """Have pictures read again that can be found but have no code, which no run of this program leaves behind."""
+        """Mark found pictures without a code to be read again. No run of this program leaves such rows behind."""
         with self.transaction() as connection:
             lost = (pictures.c.status == "found") & pictures.c.id.not_in(select(codes.c.picture_id))
             values = {"status": "skipped", "reason": "its code was lost", "realism": None, "mtime_ns": READ_AGAIN}
             connection.execute(update(pictures).where(lost).values(values))
 
     def recount(self) -> None:
-        """Count again what is counted along, and have every cache rebuilt."""
+        """Count again the pictures that can be found, and have all caches rebuilt."""
         with self.transaction() as connection:
             findable = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
             counted = connection.scalar(findable) or 0
             self._finish(connection, b"recount", counted - self.meta().found, rebuild=True)
 
     def _write(self, connection: Connection, changes: Sequence[Change]) -> bytes:
-        """Insert the rows that have no id yet, overwrite the others, their codes beside them; a digest of it all."""
+        """Insert rows that have no id yet, overwrite the others, and write their codes. Return a digest of all."""
         digest, facts = xxhash.xxh3_128(), self.meta()
         new: list[dict[str, Any]] = []
         old: list[dict[str, Any]] = []
@@ -136,7 +136,7 @@ class CatalogWriter(Catalog):
         return digest.digest()
 
     def _finish(self, connection: Connection, change: bytes, found_more: int, rebuild: bool = False) -> None:
-        """Close a change: the next generation, its stamp, and how many more pictures can be found."""
+        """Finish a change: write the next generation, its stamp, and the new number of pictures that can be found."""
         facts = self.meta()
         generation, stamp = facts.generation + 1, xxhash.xxh3_128(facts.stamp + change).digest()
         values: dict[str, Any] = {"generation": generation, "stamp": stamp, "found": facts.found + found_more}
