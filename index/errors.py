@@ -20,7 +20,7 @@ class LatentError(Exception):
 
 
 class NoIndex(LatentError):
-    """There is no index where one was looked for."""
+    """There is no index at this address."""
 
     code = "no_index"
 

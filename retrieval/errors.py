@@ -11,7 +11,7 @@
     │   └── Diverged        a loss became NaN or infinite
     ├── NoDirection         a direction that is not stored in the index
     ├── AddressUnknown      an address of an unknown kind
-    ├── NoIndex             no index where one was looked for
+    ├── NoIndex             no index at an address
     ├── IndexMismatch       an index of another model or schema
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read

@@ -14,7 +14,7 @@ from typing import Any
 
 
 class _Text(threading.local):
-    """Takes the place of a pattern in a filter. It matches any text in a thread that set ``match``, else none.
+    """Takes the place of a pattern in a filter. It matches any text in a thread that set ``match``, and none in others.
 
     Both functions are in C: no Python code runs while the filters are walked, so no other thread can change them then.
     """

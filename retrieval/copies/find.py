@@ -34,7 +34,7 @@ RULES: dict[str, Callable[[Member], Any]] = {
     "path": lambda one: os.fsencode(one.path),
 }
 BLOCK = 1024  # rows of a join at once: the pictures decoded for them are held in memory
-FARTHEST = 1e6  # a distance larger than any of codes, whose square is still finite
+FARTHEST = 1e6  # larger than any distance of codes, with a finite square
 
 
 class Member(NamedTuple):  # there may be millions

@@ -1,6 +1,6 @@
 """A collection on a plane, similar pictures near each other, with the decoded average code of each cluster.
 
-Two axes cannot hold what 128 dimensions say. PCA keeps the two directions in which the collection varies most; it is
+Two axes cannot show all of 128 dimensions. PCA keeps the two directions in which the collection varies most; it is
 quick and deterministic. UMAP (McInnes et al., 2018) keeps neighbourhoods, but its distances between far pictures mean
 nothing.
 """

@@ -38,7 +38,7 @@ class Committer:
     """Writes the outcomes of a survey's files. A killed process loses only its current batch."""
 
     def __init__(self, rows: RowsWriter, survey: Survey, again: Callable[[str], Outcome]) -> None:
-        """``again`` reads a file anew whose content was known when it was read, and is not any more."""
+        """``again`` reads a file again, if its content was known when it was read but is not any more."""
         self._rows, self._survey, self._again = rows, survey, again
         self._missing = _Missing(survey.gone, survey.away)
         self.summary = Summary(

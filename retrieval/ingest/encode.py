@@ -59,7 +59,7 @@ class Encoder:
             yield self._encoded(batch, coded)
 
     def again(self, path: str) -> Outcome:
-        """Read and encode a file whose content was known, and is not any more."""
+        """Read and encode a file whose content was known but is not any more."""
         return self._encoded(list(self._pool.map([Task(path, force=True)])), lambda hashes: ())[0]
 
     def _encoded(self, batch: list[Decoded], coded: Coded) -> list[Outcome]:

@@ -47,7 +47,7 @@ CHUNK = 8  # files sent to a worker process at once: it does not wait for the pa
 CHUNKS_AHEAD = 64  # worker processes continue to decode while the caller encodes a batch
 READ_BYTES = 1 << 20
 READY = b"ready"
-KEEPING_MEMORY = {  # else glibc returns large blocks at once and gets fresh pages: half of the time of a WebP
+KEEPING_MEMORY = {  # by default glibc returns large blocks and gets fresh pages: half of the time of a WebP
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
 }
@@ -272,8 +272,8 @@ class _Worker:
 def _search_path() -> list[str]:
     """The module search path of a worker process: that of this process, so that it imports this copy of the package.
 
-    The folder of this copy is put in front only if another copy, or none, would be found else: other files beside an
-    installed package must not hide modules of the standard library.
+    The folder of this copy is put in front only if another copy, or none, would be found without it: other files beside
+    an installed package must not hide modules of the standard library.
     """
     places = [os.path.join(STARTED_IN, place) if place else STARTED_IN for place in sys.path]
     first = next((place for place in places if Path(place, "retrieval", "__init__.py").exists()), None)
