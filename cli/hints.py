@@ -25,11 +25,11 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "comparison_differs": "choose another -o",
     "labels_again": "name them again with --labels",
     "labels_several": "choose one with --labels",
-    "labels_refused": "see --labels",
-    "labels_table": "--labels takes folder, filename:REGEX or a CSV file",
+    "labels_refused": "--labels takes folder, filename:REGEX or a CSV file with a column path",
     "label_is_no_number": "leave out --numeric {label}",
     "no_such_label": "--numeric takes a label that the pictures have",
     "needs_labels": "give them with --labels",
+    "diverged": "set a lower --learning-rate",
     "diverged_resumable": "continue with --resume and a lower --learning-rate",
     "no_classes": "train one that does with: latent train --method cvae-gan --labels folder PHOTOS -o RUN",
 }
