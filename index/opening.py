@@ -67,5 +67,5 @@ def folder_of(address: Address) -> Path:
     """
     scheme = SCHEME.match(os.fspath(address))
     if scheme:
-        raise AddressUnknown(f"an index lies in a folder; {scheme[1]}:// is no address of one", scheme=scheme[1])
+        raise AddressUnknown(f"an index is a folder; addresses of the kind {scheme[1]}:// are not supported", scheme=scheme[1])
     return Path(os.path.realpath(address))

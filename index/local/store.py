@@ -270,7 +270,7 @@ def _check_it_is_ours(folder: Path) -> None:
     strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:
         raise IndexUnwritable(
-            f"{folder} is no index and holds other files, such as {strange[0]}; an index wants a folder of its own",
+            f"{folder} is no index and holds other files, such as {strange[0]}; an index needs a folder of its own",
             code="not_an_index",
             suggestion=str(folder / "photos.latent"),
         )

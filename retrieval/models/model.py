@@ -236,7 +236,7 @@ class Model:
             ModelError: there is no such class.
         """
         if not self.classes:
-            raise ModelError(f"model {self.name} knows no classes: it learnt from no labels", code="no_classes")
+            raise ModelError(f"model {self.name} knows no classes: it was trained without labels", code="no_classes")
         if name not in self.classes:
             known = ", ".join(self.classes[:12]) + (", ..." if len(self.classes) > 12 else "")
             raise ModelError(f"model {self.name} knows no class {name!r}; it knows {known}")
