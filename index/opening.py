@@ -67,5 +67,6 @@ def folder_of(address: Address) -> Path:
     """
     scheme = SCHEME.match(os.fspath(address))
     if scheme:
-        raise AddressUnknown(f"an index is a folder; addresses of the kind {scheme[1]}:// are not supported", scheme=scheme[1])
+        kind = scheme[1]
+        raise AddressUnknown(f"an index is a folder; addresses with {kind}:// are not supported", scheme=kind)
     return Path(os.path.realpath(address))
