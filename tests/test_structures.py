@@ -11,7 +11,7 @@ import pytest
 
 from index.errors import MissingExtra
 from index.local.cachefile import TAIL, CacheUnusable, trailer_of
-from index.local.caches import VectorCache
+from index.local.caches import Truth, VectorCache
 from index.local.snapshots import cache_kind
 from index.local.store import Store
 from index.local.structures import EXACT, QUANTIZED, Quality, Structure, choose, read_budget, write_budget
@@ -42,6 +42,8 @@ def test_what_is_lost_grows_with_the_collection_and_shrinks_with_the_budget() ->
         for budget in (Budget(memory_bytes=800 * MB), Budget(latency_s=0.02), Budget(900 * MB, 0.05)):
             assert choose(count, 128, budget).fits(count, 128, budget)
     assert choose(7, 128, Budget(memory_bytes=1000)) == EXACT  # tables cannot be learnt from so few
+    tight = Budget(memory_bytes=1000)
+    assert choose(999, 128, tight) == EXACT != choose(1000, 128, tight)
     impossible = choose(10_000_000, 128, Budget(memory_bytes=1000))
     assert impossible == QUANTIZED and not impossible.fits(10_000_000, 128, Budget(memory_bytes=1000))
 
@@ -59,6 +61,27 @@ def test_memory_is_what_faiss_takes(dim: int, structure: Structure) -> None:
         taken += taken - 6400 * 8
     said = structure.memory_bytes(6400, dim) - structure.memory_bytes(0, dim)
     assert 0.9 * said <= taken <= 1.1 * said, (taken, said)
+
+
+@pytest.mark.parametrize("dim", [7, 24])
+def test_centroids_take_memory_too(dim: int) -> None:
+    codes = np.random.default_rng(0).standard_normal((2000, dim)).astype(np.float32)
+    structure = Structure(True, 16, 4)
+    lists = VectorCache.empty("euclidean", dim, 0, b"", structure, codes).faiss_index
+    centroids = faiss.downcast_index(lists.quantizer)
+    assert structure.memory_bytes(0, dim) == centroids.ntotal * centroids.code_size == 16 * 4 * dim
+    assert EXACT.memory_bytes(0, dim) == QUANTIZED.memory_bytes(0, dim) == 0
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_the_truth_that_recall_is_measured_by_is_that_of_brute_force(metric: str) -> None:
+    """However the codes come in: in pages of any size, the first of them smaller than ten."""
+    codes = spread_codes(700, 4) * np.linspace(0.5, 2, 700, dtype=np.float32)[:, None]
+    truth = Truth(metric, codes[100:130])  # type: ignore[arg-type]
+    for start, end in ((0, 3), (3, 250), (250, 251), (251, 700)):
+        truth.add(np.arange(start + 1, end + 1), codes[start:end])
+    right = [brute_force(codes, code, 10, metric, {number + 101}) for number, code in enumerate(codes[100:130])]
+    assert truth.ids.tolist() == right
 
 
 def laid_out(store: Store) -> tuple[Structure, Quality]:

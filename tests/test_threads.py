@@ -250,16 +250,19 @@ def test_eight_threads_ask_one_searcher_by_pictures(tmp_path: Path, tiny_bundle:
     assert found == right * 4
 
 
-def test_many_equal_codes_cost_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("standardized", "metric"), [(True, "cosine"), (False, "cosine"), (False, "euclidean")])
+def test_many_equal_codes_cost_one_look(
+    tmp_path: Path, standardized: bool, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Blank frames by the thousand: the lowest ids are found without fetching all of them fourfold."""
-    codes = random_codes(4000, 5, True)
+    codes = random_codes(4000, 5, standardized)
     codes[500:3900] = codes[7]
-    make_store(tmp_path / "i", codes, True)
+    make_store(tmp_path / "i", codes, standardized)
     with Store.open(tmp_path / "i") as store:
         calls: list[int] = []
         codes_of = store.rows.codes_of
         monkeypatch.setattr(store.rows, "codes_of", lambda ids: calls.append(len(ids)) or codes_of(ids))
         for left_out in (set(), {8, 501, 503}):
-            (hits,) = store.search(codes[7][None], 10, "cosine", [left_out])
-            assert [one.id for one in hits] == brute_force(codes, codes[7], 10, "cosine", left_out)
+            (hits,) = store.search(codes[7][None], 10, metric, [left_out])  # type: ignore[arg-type]
+            assert [one.id for one in hits] == brute_force(codes, codes[7], 10, metric, left_out)
         assert len(calls) == 4 and max(calls) < 100
