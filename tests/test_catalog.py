@@ -263,7 +263,7 @@ def test_filters_that_let_hardly_any_pass(tmp_path: Path, few: int, monkeypatch:
 
 def test_lists_are_as_many_as_four_roots_of_the_codes() -> None:
     """To the nearest power of two, as FAISS's guidelines have it at least; not so many that none is filled."""
-    for count in (10 ** np.random.default_rng(0).uniform(3, 9, 60)).astype(int).tolist():
+    for count in (10 ** np.random.default_rng(0).uniform(5, 9, 60)).astype(int).tolist():
         lists = choose(count, 128, Budget(memory_bytes=10**15, latency_s=1e-9)).lists
         assert lists & (lists - 1) == 0 and 16 <= lists <= LISTS_MOST == 8192
         assert lists == LISTS_MOST or abs(np.log2(lists / (4 * count**0.5))) <= 0.5
