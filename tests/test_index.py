@@ -76,6 +76,7 @@ def test_both_numbers_of_a_neighbour_are_exact(tmp_path: Path) -> None:
     make_store(tmp_path / "i", xb, False)
     with Store.open(tmp_path / "i") as store:
         (hits,) = store.search(xb[:1], 50, "cosine")
+    assert len(hits) == 50
     for one in hits:
         a, b = xb[0].astype(np.float64), xb[one.id - 1].astype(np.float64)
         assert one.distance == pytest.approx(np.linalg.norm(a - b), abs=1e-12)

@@ -227,7 +227,7 @@ def test_an_index_moves_with_its_photos(shape_folder: Path, tmp_path: Path, tiny
     shape_folder.rename(moved)
     with Retriever.open(moved / ".latent") as retriever:
         hits = retriever.query(moved / "shape-0-001.png", k=3)
-        assert all(Path(hit.path).is_file() for hit in hits)
+        assert len(hits) == 3 and all(Path(hit.path).is_file() for hit in hits)
         retriever.update(workers=2)
         assert numbers(retriever) == {"unchanged": 24}
 
