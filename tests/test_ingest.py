@@ -141,3 +141,19 @@ def test_one_model_encodes_in_a_pickled_copy(tiny_bundle: Path) -> None:
     pictures = draw_shapes(3)[0]
     assert np.array_equal(pickle.loads(pickle.dumps(model)).encode(pictures), model.encode(pictures))
     assert encode_here(model, []) == []
+
+
+def test_progress_is_told_from_nothing_to_all(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shapes(tmp_path / "photos", 11)
+    monkeypatch.setattr("retrieval.ingest.encode.BATCH_FILES", 4)
+    told: list[tuple[int, int]] = []
+    with Retriever.build(
+        tmp_path / "photos", tmp_path / "i", model=tiny_bundle, report=lambda done, total: told.append((done, total))
+    ) as retriever:
+        assert told == [(0, 11), (4, 11), (8, 11), (11, 11)]
+        told.clear()
+        write_shapes(tmp_path / "photos", 2, seed=1)
+        retriever.update(report=lambda done, total: told.append((done, total)))
+    assert told == [(0, 2), (2, 2)]

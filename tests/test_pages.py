@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from retrieval.copies.find import Evidence, Group, Plan
 from retrieval.errors import LatentError
@@ -23,7 +23,17 @@ from retrieval.pages.plan import plan_html
 from retrieval.pages.raster import jpeg, png
 from retrieval.pages.render import render
 from retrieval.pages.report import report_html
-from retrieval.pages.sheet import CELL_PX, GAP_PX, LINES_MOST, Cell, SheetRow, sheet_html, sheet_png, strip_png
+from retrieval.pages.sheet import (
+    CELL_PX,
+    GAP_PX,
+    LINES_MOST,
+    Cell,
+    SheetRow,
+    _fitting,
+    sheet_html,
+    sheet_png,
+    strip_png,
+)
 from retrieval.pictures.thumbnail import THUMB_PX, UNREADABLE, letterbox, thumbnail
 from retrieval.text import printable
 
@@ -184,6 +194,31 @@ def test_a_sheet_shows_queries_hits_and_what_is_under_them_in_their_places() -> 
         expected = np.concatenate([letterbox(cell.picture), letterbox(cell.under[0])])
         assert np.array_equal(sheet[top : top + 2 * CELL_PX, left : left + CELL_PX], expected)
     assert (sheet[line_px : 2 * line_px, GAP_PX : GAP_PX + CELL_PX] == 255).all()  # a query is not repeated
+
+
+def test_captions_are_shortened_from_the_left_until_they_fit() -> None:
+    font, rng = ImageFont.load_default(11), np.random.default_rng(8)
+    for length in rng.integers(0, 60, 40):
+        text = "".join(rng.choice(list("abcdefghiWM .-_/"), length))
+        fitting = _fitting(text, font)
+        kept = fitting.removeprefix("...")
+        assert font.getlength(fitting) <= CELL_PX and text.endswith(kept)
+        if font.getlength(text) > CELL_PX:  # as much as there is room for
+            assert fitting == "..." + kept and font.getlength("..." + text[-len(kept) - 1 :]) > CELL_PX
+        else:
+            assert fitting == text
+
+
+def test_the_second_line_of_a_caption_is_fainter() -> None:
+    black = np.zeros((8, 8, 3), np.uint8)
+    words = [("MMMM", ""), ("", "MMMM"), ("MMMM", "MMMM"), ()]
+    sheet = pixels_of(sheet_png([SheetRow(Cell(black, [], caption), []) for caption in words]))
+    line_px = CELL_PX + 34 + 2 * GAP_PX
+    below = [sheet[start : start + 34] for start in (GAP_PX + CELL_PX + line_px * np.arange(4)).tolist()]
+    darkest = [int(one.min()) for one in below]
+    assert darkest[0] == darkest[2] == 0x1C and darkest[1] == 0x77 and darkest[3] == 0xFF
+    upper, lower = below[0] < 255, below[1] < 255
+    assert not (upper & lower).any() and np.array_equal(below[2] < 255, upper | lower)
 
 
 def test_a_strip_parts_groups_by_a_gap() -> None:

@@ -245,6 +245,9 @@ def test_folders_inside_one_another_are_one(shape_folder: Path, tmp_path: Path, 
     with build(shape_folder / "more", index, tiny_bundle) as retriever:  # looks at that part alone
         assert numbers(retriever)["added"] == 3 and len(retriever) == 27
         assert len(retriever.status().roots) == 2
+    write_shapes(shape_folder / "inner", 2, seed=3)
+    with build(shape_folder / "inner", index, tiny_bundle) as retriever:  # the root inside is reached by its own name
+        assert numbers(retriever) == {"added": 2, "unchanged": 8, "encoded": 2} and len(retriever) == 29
 
 
 def test_overlapping_folders_on_one_command_line(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
