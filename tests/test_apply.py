@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from types import FrameType
 import pytest
 
 from retrieval import PlanError, Retriever, apply_plan, find_copies, load_plan, undo
-from retrieval.copies.apply import Act
+from retrieval.copies.apply import Act, _carry
 from retrieval.copies.plan import FileFacts, Group, Plan
 from retrieval.defaults import ACTIONS, Action
 from tests.conftest import Run, write_shapes
@@ -110,6 +111,36 @@ def test_undo_brings_everything_back_to_the_last_byte_and_date(planned: Path, ac
     assert tree(planned / "photos") == before
     assert not any(act.left for act in undo(planned / "plan.json.journal"))  # once more: all is there already
     assert tree(planned / "photos") == before
+
+
+@pytest.mark.parametrize("trouble", [errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_move_to_another_disk_or_one_without_hard_links(
+    planned: Path, trouble: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There files are copied whole, with their dates, before the old ones go."""
+    before, gone = tree(planned / "photos"), going(planned)
+    refused: list[object] = []
+
+    def refuses(source: object, *words: object, **more: object) -> None:
+        refused.append(source)
+        raise OSError(trouble, os.strerror(trouble))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refuses)
+        acts = run(planned, "move")
+        assert refused == [act.path for act in acts] == gone and not any(act.left for act in acts), acts[:3]
+        assert {act.path: tree(planned)[act.to] for act in acts} == {path: before[path] for path in gone}
+        assert not any(os.path.lexists(path) for path in gone) and not list(planned.rglob("*.latent-part"))
+        assert not any(act.left for act in undo(planned / "plan.json.journal"))
+    assert tree(planned / "photos") == before
+
+
+def test_a_file_that_appears_at_the_place_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"mine")
+    (tmp_path / "target").write_bytes(b"another's")
+    with pytest.raises(FileExistsError):
+        _carry(str(tmp_path / "source"), str(tmp_path / "target"))
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == {"source": b"mine", "target": b"another's"}
 
 
 @pytest.mark.parametrize("action", ["hardlink", "symlink", "delete"])

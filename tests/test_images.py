@@ -249,6 +249,44 @@ def test_every_mode_becomes_rgb(name: str) -> None:
     np.testing.assert_allclose(picture.pixels, expected, atol=tolerance)
 
 
+def eight_bits(values: Array, low: float, high: float) -> Array:
+    return np.repeat(np.rint((values.astype(np.float64) - low) * 255 / (high - low))[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_deep_grey_keeps_its_brightness_where_its_range_is_known_and_is_stretched_elsewhere(seed: int) -> None:
+    """Drawn so that neither end is that of the range itself."""
+    rng = np.random.default_rng(seed)
+
+    def read(low: float, high: float, kind: type) -> tuple[Array, Array]:
+        values = rng.uniform(low, high, (20, 20)).astype(kind)
+        values[0, :2] = low, high
+        return values, read_image(saved(values, "TIFF")).pixels
+
+    for low, high in ((300, 60_000), (1, 256), (0, 65_535), (0, 40_000)):
+        values, pixels = read(low, high, np.int32)
+        np.testing.assert_allclose(pixels, eight_bits(values, 0, 65_535), atol=1)
+    values, pixels = read(7, 255, np.int32)
+    np.testing.assert_allclose(pixels, eight_bits(values, 0, 255), atol=1)
+    for low, high in ((300, 65_536), (5, 10**6), (-300, 60_000), (-1, 200)):
+        values, pixels = read(low, high, np.int32)
+        np.testing.assert_allclose(pixels, eight_bits(values, low, high), atol=1)
+    for low, high, black, white in ((0.2, 0.7, 0, 1), (0.2, 1.5, 0, 255), (3, 255, 0, 255), (-0.5, 0.7, -0.5, 0.7)):
+        values, pixels = read(low, high, np.float32)
+        np.testing.assert_allclose(pixels, eight_bits(values, black, white), atol=1)
+    values, pixels = read(-4, 300, np.float32)
+    np.testing.assert_allclose(pixels, eight_bits(values, -4, 300), atol=1)
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_black(hole: float) -> None:
+    values = np.full((20, 20), 0.5, np.float32)
+    values[3, 4] = hole
+    expected = np.full((20, 20, 3), 128)
+    expected[3, 4] = 0
+    np.testing.assert_allclose(read_image(saved(values, "TIFF")).pixels, expected, atol=1)
+
+
 # More than one frame: the first, or what the file declares to be its picture.
 
 
