@@ -353,3 +353,11 @@ def test_the_command_asks_for_the_opposite(shape_folder: Path, tmp_path: Path, t
     listed = latent("query", "-", "--format", "jsonl", "-k", 1, stdin=None, input=odd.name)
     assert json.loads(listed.stdout)["query"] == odd.name
     assert latent("query", "-", stdin=None, input=f"2*{name}", code=1).stderr.startswith(f"Error: 2*{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("share", "is_novel"), [(None, False), (0.0, False), (0.99, False), (0.9901, True), (1.0, True)]
+)
+def test_an_answer_is_novel_beyond_a_hundredth(share: float | None, is_novel: bool) -> None:
+    question = Question((Term(1.0, "a.jpg"),))
+    assert Answer(question, np.zeros(4, np.float32), [], novelty=share).is_novel is is_novel
