@@ -65,3 +65,9 @@ class AddressUnknown(LatentError):
     """The address of an index is of an unknown kind."""
 
     code = "address_unknown"
+
+
+class ForkUnsafe(LatentError):
+    """This process was forked from one whose other threads held locks of libraries; it cannot use them."""
+
+    code = "fork_unsafe"

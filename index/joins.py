@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.errors import JoinTooWide
+from index.forks import held
 from index.neighbours import import_faiss
 from index.records import Floats, Ids
 
@@ -66,6 +67,7 @@ def _see_that_it_is_narrow(xq: Floats, xb: Floats, within: float) -> None:
         )
 
 
+@held()
 def _near(xq: Floats, xb: Floats, within: float) -> Pairs:
     faiss = import_faiss()
     xq, xb = np.ascontiguousarray(xq), np.ascontiguousarray(xb)

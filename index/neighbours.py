@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 
 from index.errors import MissingExtra
-from index.forks import watch
+from index.forks import held, watch
 from index.records import Floats, Ids
 
 FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
 
 
+@held()
 def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
     """Euclidean distances float32 (n, k) and rows of ``xb`` (m, d), int64 (n, k), nearest first, to ``xq`` (n, d)."""
     squares, rows = import_faiss().knn(np.ascontiguousarray(xq), np.ascontiguousarray(xb), min(k, len(xb)))
     return np.sqrt(np.maximum(squares, 0)), rows
 
 
+@held()
 def kmeans(xb: Floats, k: int, iterations: int = 25, seed: int = 0) -> tuple[Floats, Ids]:
     """Centroids float32 (k, d) of codes (n, d), k at most n, and the nearest centroid of each code, int64 (n,)."""
     xb = np.ascontiguousarray(xb)
@@ -31,6 +33,7 @@ def kmeans(xb: Floats, k: int, iterations: int = 25, seed: int = 0) -> tuple[Flo
     return np.asarray(means.centroids, np.float32), np.asarray(nearest[:, 0], np.int64)
 
 
+@held()
 def pca(xb: Floats, dims: int) -> Floats:
     """Project codes (n, d) on their first ``dims`` principal components: float32 (n, dims)."""
     xb = np.ascontiguousarray(xb)

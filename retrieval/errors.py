@@ -17,6 +17,7 @@
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnwritable     a read-only folder, a full disk
     ├── JoinTooWide         a distance so large that nearly all pairs are within it
+    ├── ForkUnsafe          a child forked in the midst of other threads' work
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from index.errors import (
     AddressUnknown,
+    ForkUnsafe,
     IndexBusy,
     IndexDamaged,
     IndexMismatch,
@@ -37,6 +39,7 @@ from index.errors import (
 __all__ = [
     "AddressUnknown",
     "Diverged",
+    "ForkUnsafe",
     "IndexBusy",
     "IndexDamaged",
     "IndexMismatch",

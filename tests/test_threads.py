@@ -232,6 +232,53 @@ def test_after_a_fork_a_child_answers_and_so_does_its_parent(tmp_path: Path, tin
 
 
 @pytest.mark.usefixtures("watchdog")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_waits_for_threads_in_libraries_and_keeps_new_ones_out(tmp_path: Path) -> None:
+    make_store(tmp_path / "i", random_codes(20, 4, True), True)
+    with Store.open(tmp_path / "i") as store, ThreadPoolExecutor(2) as pool:
+        inside, leave = threading.Event(), threading.Event()
+
+        def read() -> int:
+            with store.rows.transaction():
+                inside.set()
+                assert leave.wait(20)
+                return store.rows.meta().found
+
+        reading = pool.submit(read)
+        assert inside.wait(20)
+        threading.Timer(0.5, leave.set).start()
+        begun = time.monotonic()
+        assert in_child(lambda: store.rows.meta().found) == b"20"
+        assert time.monotonic() - begun > 0.3 and reading.result(20) == 20
+        assert pool.submit(lambda: store.rows.meta().found).result(20) == 20  # threads may enter again
+
+
+@pytest.mark.usefixtures("watchdog")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_could_not_go_on_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that stays in SQLite, and one that forks there itself."""
+    monkeypatch.setattr("index.forks.PATIENCE_S", 0.2)
+    make_store(tmp_path / "i", random_codes(20, 4, True), True)
+    with Store.open(tmp_path / "i") as store, ThreadPoolExecutor(1) as pool:
+        inside, leave = threading.Event(), threading.Event()
+
+        def read() -> int:
+            with store.rows.transaction():
+                inside.set()
+                assert leave.wait(20)
+                return store.rows.meta().found
+
+        reading = pool.submit(read)
+        assert inside.wait(20)
+        told = in_child(lambda: store.rows.meta().found)
+        leave.set()
+        assert told.startswith(b"ForkUnsafe: this process was forked while another thread") and reading.result(20) == 20
+        with store.rows.transaction():
+            assert in_child(lambda: store.rows.meta().found) == b"20"
+        assert store.rows.meta().found == 20
+
+
+@pytest.mark.usefixtures("watchdog")
 def test_eight_threads_ask_one_searcher_by_pictures(tmp_path: Path, tiny_bundle: Path) -> None:
     write_shapes(tmp_path / "photos", 24)
     Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle).close()

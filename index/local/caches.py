@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from index.forks import held
 from index.local.cachefile import Trailer, read_cache, write_cache
 from index.local.snapshot import NEAREST, Snapshot, inner_of, stored_form
 from index.local.structures import EXACT, UNMEASURED, Quality, Structure
@@ -35,6 +36,7 @@ class VectorCache:
     quality: Quality = UNMEASURED
 
     @classmethod
+    @held()
     def empty(
         cls,
         metric: Metric,
@@ -98,6 +100,7 @@ class VectorCache:
                 self._map_ids(False)  # FAISS refuses removals while a hash table maps ids
             self.faiss_index.remove_ids(wanted)
 
+    @held()
     def measure(self, xq: Floats, nearest: Ids) -> None:
         """Find how many candidates are needed to contain ``nearest`` (n, k), the exact answers to ``xq`` (n, d)."""
         searched = self.frozen()
@@ -142,6 +145,7 @@ class Truth:
         self._ids = np.empty((len(xq), 0), np.int64)
         self._scores = np.empty((len(xq), 0), np.float32)
 
+    @held()
     def add(self, ids: Ids, codes: Floats) -> None:
         """Take codes (n, d) into account."""
         faiss, k = import_faiss(), min(len(ids), NEAREST + 1)

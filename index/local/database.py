@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, NoIndex
-from index.forks import watch
+from index.forks import held, watch
 
 BUSY_TIMEOUT_S = 30.0
 TURN_S = 0.1  # longest time that readers may join each other without a gap
@@ -104,9 +104,10 @@ def turnstile_of(path: Path) -> Turnstile:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Convert errors of SQLAlchemy and SQLite to our own."""
+    """Convert errors of SQLAlchemy and SQLite to our own. Forks wait."""
     try:
-        yield
+        with held():
+            yield
     except (DatabaseError, sqlite3.Error) as error:
         cause = error.orig if isinstance(error, DatabaseError) else error
         raise _ours(path, cause) from error

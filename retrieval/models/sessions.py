@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from index.forks import held
 from retrieval.defaults import Device
 from retrieval.errors import ModelError
 
 
+@held()
 def open_session(path: Path, graph: bytes, device: Device) -> Any:
     """Open a session for ``graph``, the bytes of the file at ``path``. Any number of threads may run it.
 
