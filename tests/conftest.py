@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="latent-tests-")  # the user's own key and notes stay as they are
+atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)
 
 SHAPES = ("disc", "square", "triangle", "cross")
 
