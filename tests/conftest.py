@@ -68,6 +68,10 @@ def write_shapes(folder: Path, count: int, seed: int = 0, side: int = 64) -> Non
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained O-GAN of 32 px and 16 numbers, exported: a second model, quick to run."""
+    return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
+
+
+def make_bundle(folder: Path) -> Path:
     import torch
 
     from train import checkpoint
@@ -76,7 +80,6 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from train.recipe import Recipe
 
     recipe = Recipe(image_size=32, latent_dim=16, width=8, max_width=32, batch_size=16)
-    folder = tmp_path_factory.mktemp("tiny") / "bundle"
     cpu = torch.device("cpu")
     state = checkpoint.new_state(recipe, cpu, "float32")
     export(state, CachedPictures(draw_shapes(64)[0]), folder, {"name": "tiny"}, cpu)
