@@ -39,11 +39,14 @@ def _one_fault(data: bytes, rng: random.Random) -> bytes:
 
 
 def mutated_json(data: bytes, rng: random.Random) -> bytes:
-    """JSON with one to three values, or keys, that are odd, missing or nested deeply."""
-    facts = json.loads(data)
+    """JSON, or lines of JSON, with one to three values or keys that are odd, missing or nested deeply."""
+    try:
+        parts = [json.loads(data)]
+    except ValueError:
+        parts = [json.loads(line) for line in data.splitlines()]
     for _ in range(rng.randint(1, 3)):
-        _spoil(facts, rng)
-    text = json.dumps(facts)
+        _spoil(rng.choice(parts), rng)
+    text = "".join(json.dumps(part) + "\n" for part in parts)
     if rng.random() < 0.03:
         text = "[" * 100_000 + text
     return text.encode("utf-8", "surrogatepass")
