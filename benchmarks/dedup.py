@@ -13,26 +13,23 @@ Each runs in its own process, so each has its own memory peak; latent's decoders
 from __future__ import annotations
 
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from beside import Line, arguments_of, tell
+from hashes import HASHES, Pairs, installed
 from PIL import Image
 
 from retrieval import Plan, Retriever, find_copies, load_model
 from train.copies import ALTERATIONS
 
 MODEL = "photos-64"
-Pairs = set[frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -70,52 +67,10 @@ def latent(folder: Path, invariant: Sequence[str]) -> Pairs:
         return pairs_of(find_copies(retriever, invariant=invariant))
 
 
-def image_hash(folder: Path, method: str, most_bits: int) -> Pairs:
-    import imagehash
-
-    return _hashed(folder, lambda path: getattr(imagehash, method)(Image.open(path)).hash.ravel(), most_bits)
-
-
-def image_dedup(folder: Path, most_bits: int) -> Pairs:
-    from imagededup.methods import PHash
-
-    hasher = PHash(verbose=False)
-    return _hashed(
-        folder,
-        lambda path: np.array([int(bit) for bit in f"{int(hasher.encode_image(str(path)), 16):064b}"]),
-        most_bits,
-    )
-
-
-def czkawka(folder: Path, most_bits: int) -> Pairs:
-    from czkawka import ImageSimilarity
-
-    with tempfile.TemporaryDirectory() as scratch:
-        os.environ["XDG_CACHE_HOME"] = scratch  # else it would read the hashes of an earlier run
-        finder = ImageSimilarity()
-        finder.set_directories([folder])
-        finder.set_similarity(most_bits)
-        groups = finder.find_similar()
-    return {frozenset(map(str, pair)) for group in groups for pair in itertools.combinations(group, 2)}
-
-
-def _hashed(folder: Path, hash_of: Callable[[Path], np.ndarray], most_bits: int) -> Pairs:
-    """Pairs of pictures whose hashes differ in at most ``most_bits`` bits."""
-    paths = sorted(folder.iterdir())
-    bits = np.stack([hash_of(path) for path in paths]).astype(np.float32)
-    signs = 2 * bits - 1
-    differing = (bits.shape[1] - signs @ signs.T) / 2
-    rows, columns = np.nonzero(np.triu(differing <= most_bits, 1))
-    return {frozenset((str(paths[a]), str(paths[b]))) for a, b in zip(rows, columns, strict=True)}
-
-
 PROGRAMS: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {
     "latent": ("retrieval", latent, ((),)),
     "latent, mirror": ("retrieval", latent, (("mirror",),)),
-    **{f"imagehash pHash, {most} bits": ("imagehash", image_hash, ("phash", most)) for most in (0, 4, 8)},
-    "imagehash dHash, 4 bits": ("imagehash", image_hash, ("dhash", 4)),
-    "imagededup PHash, 10 bits": ("imagededup.methods", image_dedup, (10,)),
-    **{f"czkawka, {most} bits": ("czkawka", czkawka, (most,)) for most in (0, 5, 10, 15)},
+    **HASHES,
 }
 
 
@@ -127,10 +82,8 @@ def own_peak_mb() -> float:
 
 def run(name: str, folder: Path) -> Result | None:
     """Run one program in its own process; None if it is not installed."""
-    module, find, settings = PROGRAMS[name]
-    try:
-        import_module(module)
-    except Exception:  # not installed, or without a matching torchvision
+    _, find, settings = PROGRAMS[name]
+    if name in HASHES and not installed(name):
         return None
     start = time.perf_counter()
     found = find(folder, *settings)
