@@ -22,7 +22,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks as checks
 
 from cli.features import _scratch
-from retrieval import CodeTransformer, PictureRefused, Retriever, load_model, write_features
+from retrieval import CodeTransformer, Model, PictureRefused, Retriever, load_model, write_features
+from retrieval.defaults import Device
 from retrieval.errors import PathError
 
 COLUMNS = ["path", "hash", "width", "height", "realism", "spread"]
@@ -193,6 +194,23 @@ def test_it_is_an_estimator_like_any_other(labelled: tuple[list[str], np.ndarray
 def test_scikit_learns_checks_that_ask_for_no_numbers(check: Callable[[str, object], None], tiny_bundle: Path) -> None:
     """``check_estimator`` passes over these for an input that is no matrix, though they need none."""
     check("CodeTransformer", CodeTransformer(workers=1))
+
+
+def test_a_model_is_opened_once_until_another_is_named(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def opening(model: str, device: Device) -> Model:
+        opened.append(model)
+        return load_model(model, device)
+
+    monkeypatch.setattr("retrieval.models.transformer.load_model", opening)
+    pixels = draw_shapes(3)[0]
+    transformer = CodeTransformer(str(tiny_bundle))
+    for _ in range(3):
+        assert transformer.fit_transform(pixels).shape == (3, 16)
+    assert opened == [str(tiny_bundle)]
+    assert transformer.set_params(model="faces-64").fit_transform(pixels).shape == (3, 128)
+    assert opened == [str(tiny_bundle), "faces-64"]
 
 
 def test_the_example_classifier(tmp_path: Path, tiny_bundle: Path) -> None:

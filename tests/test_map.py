@@ -55,6 +55,15 @@ def test_clusters_hold_everything_and_are_painted(indexed: Path) -> None:
         assert len(lay_out(retriever, clusters=1000).clusters) <= 60
 
 
+def test_clusters_of_one_size_come_in_the_order_of_their_first_pictures(tmp_path: Path, tiny_bundle: Path) -> None:
+    for number, kind in enumerate([0, 1, 2, 2, 1, 0]):  # their last pictures are in the opposite order
+        write_shapes(tmp_path / "photos" / f"{number}", 1, seed=kind)
+    with Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle, workers=1) as retriever:
+        plane = lay_out(retriever, clusters=3)
+    assert [cluster.count for cluster in plane.clusters] == [2, 2, 2]
+    np.testing.assert_allclose([cluster.position for cluster in plane.clusters], plane.positions[:3], atol=1e-6)
+
+
 def test_a_part_of_a_collection_is_drawn_at_random(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Retriever.open(indexed / ".latent") as retriever:
         whole, part, other = (lay_out(retriever, most=most, seed=seed) for most, seed in ((60, 0), (20, 0), (20, 1)))

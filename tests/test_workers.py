@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from PIL import Image
 import retrieval
 from retrieval import LatentError
 from retrieval.pictures.worker_process import Hashes
-from retrieval.pictures.workers import Decoded, DecoderPool, Task, decode
+from retrieval.pictures.workers import CHUNK, CHUNKS_AHEAD, Decoded, DecoderPool, Task, decode
 
 SIZE_PX = 32
 PACKAGES = Path(retrieval.__file__).parents[1]
@@ -137,6 +138,14 @@ def test_a_worker_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with DecoderPool(SIZE_PX, workers=1) as pool, pytest.raises(LatentError, match="could not start"):
         list(pool.map([Task(os.devnull)]))
+
+
+def test_the_pool_runs_ahead_so_far_and_no_farther() -> None:
+    """A list of tasks may be longer than memory holds: this one has no end."""
+    taken = itertools.count()
+    with DecoderPool(SIZE_PX, workers=7) as pool:
+        next(pool.map(Task(os.devnull) for _ in taken))
+        assert next(taken) == CHUNK * CHUNKS_AHEAD
 
 
 # Known contents
