@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations
 from typing import Self
 
@@ -151,12 +151,14 @@ class Library(Opened):
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
         """
-        gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(self.index.rows, path)]
-        ids = [row.id for row in gone if row.id is not None and row.status == "found"]
+        with self.noting_gone() as note:
+            return note(paths)
+
+    @contextmanager
+    def noting_gone(self) -> Iterator[Callable[[Sequence[str | os.PathLike[str]]], int]]:
+        """Hold the writer's lock, and yield a function that does as ``note_gone``. Raises as that."""
         with self._writing() as writer:
-            writer.rows.mark(ids, "vanished")
-            writer.refresh_caches()
-        return len(ids)
+            yield lambda paths: _note_gone(writer, paths)
 
     def keep_direction(self, direction: Direction) -> None:
         """Store a direction (``learn_direction``). It replaces one of the same name.
@@ -232,6 +234,14 @@ def _brought_up_to_date(
     summary = ingest(writer.rows, model, scopes, workers, report)
     writer.refresh_caches()
     return summary
+
+
+def _note_gone(writer: IndexWriter, paths: Sequence[str | os.PathLike[str]]) -> int:
+    gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(writer.rows, path)]
+    ids = [row.id for row in gone if row.id is not None and row.status == "found"]
+    writer.rows.mark(ids, "vanished")
+    writer.refresh_caches()
+    return len(ids)
 
 
 def _remove(writer: IndexWriter, root_id: int, rows: list[Row] | None) -> int:

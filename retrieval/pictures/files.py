@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+PART = ".latent-part"  # ends the names of files that are being moved or removed; a killed process may leave some
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or deleted after its folder was listed
 
 
@@ -86,4 +87,8 @@ def _listing(folder: str, unreadable: Callable[[str], None]) -> Iterator[os.DirE
     except OSError:
         unreadable(folder)
         entries = []
-    return (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in JUNK_NAMES)
+    return (entry for entry in entries if not _is_junk(entry.name))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.endswith(PART) or name.lower() in JUNK_NAMES
