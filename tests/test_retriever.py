@@ -423,6 +423,29 @@ def test_remove_is_remembered_until_it_is_taken_back(shape_folder: Path, tmp_pat
         assert retriever.status().roots == [] and len(retriever) == 0
 
 
+def test_the_status_counts_what_there_is(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    index, files = tmp_path / "i", sorted(shape_folder.rglob("*.png"))
+    with build(shape_folder, index, tiny_bundle) as retriever:
+        status = retriever.status()
+        assert (status.found, status.skipped, status.vanished, status.removed, status.reasons) == (24, 0, 0, 0, {})
+        random.Random(5).shuffle(files)
+        for path in files[:2]:
+            path.unlink()
+        for path in files[2:5]:
+            path.write_bytes(b"")
+        for path in files[5:9]:
+            path.write_text("no picture any more")
+        retriever.remove([files[9]])
+        retriever.update(workers=2)
+        retriever.query(files[-1], k=1)  # which writes a cache
+        status = retriever.status()
+        assert (status.found, status.skipped, status.vanished, status.removed) == (14, 7, 2, 1)
+        assert list(status.reasons.values()) == [4, 3] and list(status.reasons)[1] == "empty file"
+        assert status.catalog_bytes == (index / "catalog.db").stat().st_size
+        assert status.caches_bytes == (index / "cosine.faiss").stat().st_size > 0
+        assert status.model_bytes == sum(path.stat().st_size for path in (index / "model").iterdir())
+
+
 def test_an_index_refuses_another_model(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     build(shape_folder, tmp_path / "i", tiny_bundle).close()
     with pytest.raises(IndexMismatch, match="holds codes of tiny"):
