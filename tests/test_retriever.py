@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -503,11 +504,23 @@ def test_a_damaged_bundle_says_so(tmp_path: Path, tiny_bundle: Path) -> None:
         load_model(copy)
 
 
+@pytest.mark.parametrize("count", [1, 11, 12, 13, 15])
+def test_of_many_classes_the_message_names_twelve(tmp_path: Path, tiny_bundle: Path, count: int) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    facts = json.loads((bundle / "model.json").read_text())
+    names = [f"kind {number}" for number in random.Random(count).sample(range(1000), count)]
+    (bundle / "model.json").write_text(json.dumps({**facts, "classes": names}))
+    model = load_model(bundle)
+    assert [model.class_number(name) for name in names] == list(range(count))
+    with pytest.raises(ModelError, match="knows no class 'another'") as told:
+        model.class_number("another")
+    listed = str(told.value).rpartition("it knows ")[2].split(", ")
+    assert listed == (names if count <= 12 else [*names[:12], "..."])
+
+
 def test_a_model_without_generator_searches_but_does_not_paint(
     shape_folder: Path, tmp_path: Path, tiny_bundle: Path
 ) -> None:
-    import json
-
     bundle = tmp_path / "blind"
     shutil.copytree(tiny_bundle, bundle)
     (bundle / "generator.onnx").unlink()
