@@ -273,6 +273,18 @@ def test_a_folder_inside_that_is_away_or_hidden_keeps_its_pictures(
         assert numbers(retriever) == {"unchanged": 27}
 
 
+def test_a_link_to_another_root_is_followed(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+    """So what a folder holds does not depend on what else was indexed."""
+    write_shapes(tmp_path / "other", 3, seed=5)
+    (shape_folder / "link").symlink_to(tmp_path / "other")
+    with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+        assert len(retriever) == 24 + 3
+    with build(tmp_path / "other", tmp_path / "i", tiny_bundle) as retriever:
+        assert len(retriever) == 24 + 3 + 3
+        retriever.update(workers=2)
+        assert numbers(retriever) == {"unchanged": 30}
+
+
 def test_a_renamed_root_takes_its_pictures_along(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     build(shape_folder, tmp_path / "i", tiny_bundle).close()
     renamed = tmp_path / "pictures"
@@ -363,6 +375,19 @@ def test_a_damaged_model_copy_is_made_anew_by_a_build(shape_folder: Path, tmp_pa
         (tmp_path / "i" / "model" / damaged).write_bytes(b"")
         with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
             assert len(retriever.query(np.zeros((64, 64, 3), np.uint8), k=2)) == 2
+
+
+def test_an_index_whose_copy_of_the_default_model_is_lost_needs_no_name_for_it(
+    shape_folder: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    for name, model in (("default", None), ("another", tiny_bundle)):
+        Retriever.build(shape_folder, tmp_path / name, model=model, workers=2).close()
+        shutil.rmtree(tmp_path / name / "model")
+    write_shapes(shape_folder / "new", 2, seed=5)
+    with Retriever.build(shape_folder, tmp_path / "default", workers=2) as retriever:
+        assert numbers(retriever) == {"added": 2, "unchanged": 24, "encoded": 2} and retriever.verify() == []
+    with pytest.raises(IndexMismatch, match="holds codes of tiny"):
+        Retriever.build(shape_folder, tmp_path / "another", workers=2)
 
 
 def test_a_lost_code_is_repaired(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
