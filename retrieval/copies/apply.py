@@ -101,7 +101,8 @@ class _Run:
                 kept = stack.enter_context(_held(os.path.realpath(keep), "the kept one"))
                 copy = stack.enter_context(_held(path, "it"))
                 self._check(copy, path, kept, keep)
-                for beside in self._sidecars_of(path):
+                besides = [] if self._action in ("hardlink", "symlink") else self._sidecars.of(path)
+                for beside in self._going(besides):
                     one = stack.enter_context(_held(beside, f"{beside}, which belongs to it,"))
                     self._do(one, beside, digest(one.handle), None, "", done)
                 self._do(copy, path, self._plan.files[path].content_hash, kept, keep, done)
@@ -111,7 +112,7 @@ class _Run:
                     bring_back(entry, self.trash)
             yield Act(self._action, path, self._place(path), left.reason, failed=left.failed)
             return
-        stays = () if self._action in WITH_SIDECARS else tuple(self._stays(path))
+        stays = () if self._action in WITH_SIDECARS else tuple(besides)
         self._sidecars.gone(path)
         for entry, size_bytes in done:
             alone = entry.path == path
@@ -151,18 +152,16 @@ class _Run:
         if not os.access(copy.folder.path, os.W_OK):
             raise Left("its folder cannot be written", failed=True)
 
-    def _sidecars_of(self, path: str) -> list[str]:
-        return (
-            [one for one in self._stays(path) if one not in self._plan.files] if self._action in WITH_SIDECARS else []
-        )
-
-    def _stays(self, path: str) -> list[str]:
-        return [] if self._action in ("hardlink", "symlink") else self._sidecars.of(path)
+    def _going(self, besides: list[str]) -> list[str]:
+        """The sidecars that go with their picture."""
+        return [one for one in besides if self._action in WITH_SIDECARS and one not in self._plan.files]
 
     def _was_done(self, path: str) -> bool:
         entry = self._before.get(path)
-        if entry is None or os.path.lexists(path):
+        if entry is None:
             return False
+        if os.path.lexists(path):
+            return entry.action in ("hardlink", "symlink") and _is_linked(path, entry.keep)
         return entry.action != "move" or os.path.lexists(entry.to)
 
     def _place(self, path: str) -> str:
@@ -182,6 +181,13 @@ def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> st
         if path.startswith(os.path.join(target, "")):
             raise PlanError(f"{path} lies in {target} itself; name another folder")
     return target
+
+
+def _is_linked(path: str, keep: str) -> bool:
+    try:
+        return os.path.samefile(path, keep)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
