@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -137,18 +138,30 @@ def test_a_cut_off_last_line_is_forgiven_and_replaced(moved: Path, end: bytes) -
     assert [bool(act.left) for act in acts] == [True] + 6 * [False]
 
 
-@pytest.mark.parametrize("kind", ["link", "dangling link", "hard link", "another file", "pipe", "folder"])
+KINDS = [
+    "link",
+    "dangling link",
+    "link to nothing",
+    "hard link",
+    "hard link to nothing",
+    "another file",
+    "pipe",
+    "folder",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_name_of_a_journal_leads_nowhere_else(tmp_path: Path, kind: str) -> None:
     plan, precious = plan_for(write_pairs(tmp_path, 2)), tmp_path / "precious"
     if kind != "dangling link":
-        precious.write_bytes(b"no newline at its end")
+        precious.write_bytes(b"" if "nothing" in kind else b"no newline at its end")
     before = contents(tmp_path)
     journal = tmp_path / "journal"
-    if "dangling" in kind or kind == "link":
-        journal.symlink_to(precious)
-    elif kind == "hard link":
+    if kind.startswith("hard"):
         os.link(precious, journal)
-    elif kind == "another file":
+    elif "link" in kind:
+        journal.symlink_to(precious)
+    elif kind == "a text":
         journal.write_bytes(b"a text, and not of ours")
     elif kind == "pipe":
         os.mkfifo(journal)
@@ -215,7 +228,7 @@ def test_of_many_mutants_of_a_plan_each_is_a_plan_or_refused(tmp_path: Path) -> 
 
 def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "plan.json")
-    with pytest.raises(PlanError, match="is no plan"):
+    with pytest.raises(PlanError, match="regular file"):
         load_plan(tmp_path / "plan.json")
 
 
@@ -290,6 +303,32 @@ def test_a_copy_that_was_swapped_is_not_removed(tmp_path: Path, pair: tuple[str,
         with pytest.raises(Left, match="changed"):
             remove(held, "0")
     assert Path(pair[1]).read_bytes() == b"edited, and the only one"
+
+
+class Swapping(Folder):
+    """A folder in which somebody saves another file under a name, at the last moment before it is renamed."""
+
+    def rename(self, name: str, new: str) -> None:
+        if not new.endswith("png"):
+            os.replace(os.path.join(self.path, "..", "new"), os.path.join(self.path, name))
+        super().rename(name, new)
+
+
+@pytest.mark.parametrize("action", ["remove", "carry", "replace"])
+def test_a_copy_that_is_swapped_between_the_look_and_the_act_is_not_removed(
+    tmp_path: Path, pair: tuple[str, str], action: str
+) -> None:
+    with ExitStack() as stack:
+        folder, other = stack.enter_context(Swapping(str(tmp_path / "copies"))), Folder(str(tmp_path))
+        held, kept = stack.enter_context(folder.hold(Path(pair[1]).name)), stack.enter_context(hold(pair[0]))
+        with pytest.raises(Left, match="changed"), other:
+            if action == "remove":
+                remove(held, "0")
+            elif action == "carry":
+                carry(held, other, "moved", "0")
+            else:
+                replace(held, kept, "0", lambda folder, name: folder.symlink(pair[0], name))
+    assert Path(pair[1]).read_bytes() == b"edited, and the only one" and not list(tmp_path.rglob("*.latent-part"))
 
 
 @pytest.mark.parametrize("swapped", ["other bytes", "gone", "another file"])
