@@ -265,6 +265,19 @@ def test_names_that_a_killed_process_left_are_settled_by_the_next_run(tmp_path: 
     assert os.path.lexists(copy) == (action in ("hardlink", "symlink"))
 
 
+def test_a_move_that_was_killed_between_its_halves_is_finished_both_ways(tmp_path: Path) -> None:
+    """Both names lead to one file then, and what is done to one changes its date of change."""
+    pairs = write_pairs(tmp_path, 3)
+    plan, before = plan_for(pairs), names(tmp_path / "copies")
+    acts = apply(plan, "move", tmp_path)
+    os.link(acts[1].to, acts[1].path)
+    again = apply(plan, "move", tmp_path)
+    assert not any(act.left for act in again if not act.before) and not names(tmp_path / "copies")
+    os.link(acts[2].to, acts[2].path)
+    assert not any(act.left for act in undo(tmp_path / "journal"))
+    assert names(tmp_path / "copies") == before and not names(tmp_path / "aside")
+
+
 def _entries(folder: Path) -> list[str]:
     from retrieval.copies.journal import read_journal
 

@@ -224,7 +224,9 @@ def _move(entry: Entry, copy: Held, kept: Held | None, run: _Run) -> None:
         with folder.hold(name) as there:
             if not same_bytes(there.handle, copy.handle):
                 raise Left(f"{entry.to} is another file", failed=True)
-            remove(copy, entry.token, lambda: last_look(there))  # a move that was killed between its two halves
+            remove(
+                copy, entry.token, lambda: last_look(there, twin=True)
+            )  # a move that was killed between its two halves
 
 
 def _trash(entry: Entry, copy: Held, kept: Held | None, run: _Run) -> None:

@@ -57,7 +57,14 @@ def carry(held: Held, folder: Folder, name: str, token: str, last_look: Callable
         if not is_same(folder.facts(name), held.facts):
             folder.unlink(name)
             raise Left(CHANGED)
-    remove(held, token, last_look)
+    made = folder.facts(name)
+    try:
+        remove(held, token, last_look)
+    except BaseException:
+        if made is not None and held.is_still() and is_same(folder.facts(name), made):
+            with contextlib.suppress(OSError):
+                folder.unlink(name)  # the old name stays, so the new one goes
+        raise
 
 
 def replace(copy: Held, keep: Held, token: str, link: Callable[[Folder, str], None]) -> None:
@@ -86,12 +93,16 @@ def name_anew(folder: Folder, name: str, new: str) -> None:
         folder.unlink(name)
 
 
-def last_look(kept: Held | None) -> None:
-    """The kept file must be there to the last moment, and as it was compared."""
+def last_look(kept: Held | None, twin: bool = False) -> None:
+    """The kept file must be there to the last moment, and as it was compared.
+
+    ``twin``: it may be what goes under another name; then its change time is that of the act.
+    """
     if kept is None:
         return
     now = kept.folder.facts(kept.name)
-    if now is None or not is_unchanged(now, kept.facts) or now.st_ctime_ns != kept.facts.st_ctime_ns:
+    as_compared = now is not None and is_unchanged(now, kept.facts)
+    if now is None or not as_compared or not (twin or now.st_ctime_ns == kept.facts.st_ctime_ns):
         raise Left(KEPT_CHANGED)
 
 

@@ -85,7 +85,7 @@ def _return(entry: Entry, place: str, is_there: bool) -> None:
         above, name = os.path.split(entry.path)
         if is_there:  # killed between the two halves of a move
             kept = stack.enter_context(hold(entry.path))
-            remove(held, entry.token, lambda: last_look(kept))
+            remove(held, entry.token, lambda: last_look(kept, twin=True))
         else:
             carry(held, stack.enter_context(Folder(os.path.realpath(above), create=True)), name, entry.token)
 

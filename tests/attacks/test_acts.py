@@ -350,7 +350,7 @@ def test_at_the_last_moment_the_kept_file_is_looked_at(
     content = Path(pair[1]).read_bytes()
     with hold(pair[1]) as held, hold(pair[0]) as kept, Folder(str(tmp_path)) as folder, pytest.raises(Left):
         remove(held, "0", swap_and_look) if action == "remove" else carry(held, folder, "moved", "0", swap_and_look)
-    assert Path(pair[1]).read_bytes() == content
+    assert Path(pair[1]).read_bytes() == content and not (tmp_path / "moved").exists()
     assert not list(tmp_path.rglob("*.latent-part"))
 
 
