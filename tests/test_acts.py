@@ -245,8 +245,11 @@ def test_a_refusal_of_the_system_is_exit_code_1_and_a_changed_file_is_not(tmp_pa
 # After a kill
 
 
+@pytest.mark.parametrize("half", ["set aside", "and the act done"])
 @pytest.mark.parametrize("action", ["delete", "move", "hardlink", "symlink"])
-def test_names_that_a_killed_process_left_are_settled_by_the_next_run(tmp_path: Path, action: Action) -> None:
+def test_names_that_a_killed_process_left_are_settled_by_the_next_run(
+    tmp_path: Path, action: Action, half: str
+) -> None:
     """As if it was killed after the file was set aside; and in a copy to another disk."""
     pairs = write_pairs(tmp_path, 3)
     plan, before = plan_for(pairs), contents(tmp_path)
@@ -258,9 +261,13 @@ def test_names_that_a_killed_process_left_are_settled_by_the_next_run(tmp_path: 
     copy = Path(pairs[0][1])
     shutil.copy2(pairs[0][0], copy.with_name(aside(entry)))
     os.utime(copy.with_name(aside(entry)), ns=(0, plan.files[str(copy)].mtime_ns))
+    if half == "set aside":  # the act has to be done again
+        copy.unlink(missing_ok=True)
+        shutil.rmtree(tmp_path / "aside", ignore_errors=True)
     (copy.parent / unfinished(entry)).write_bytes(b"half of it")
     acts = apply(plan, action, tmp_path)
-    assert not any(act.left for act in acts if not act.before) and acts[0].before == (action != "delete")
+    assert not any(act.left for act in acts if not act.before) and len(acts) == 3
+    assert acts[0].before == (action != "delete" and half != "set aside")
     assert not list(tmp_path.rglob("*.latent-part")) and contents(tmp_path) >= before
     assert os.path.lexists(copy) == (action in ("hardlink", "symlink"))
 

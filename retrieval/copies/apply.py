@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from retrieval.copies.alone import acting
-from retrieval.copies.contents import digest, same_bytes
+from retrieval.copies.contents import digest, is_linked, same_bytes
 from retrieval.copies.held import Folder, Held, Left, hold, is_same
 from retrieval.copies.journal import Entry, Journal, journal_at
 from retrieval.copies.moving import carry, last_look, remove, replace
@@ -161,7 +161,7 @@ class _Run:
         if entry is None:
             return False
         if os.path.lexists(path):
-            return entry.action in ("hardlink", "symlink") and _is_linked(path, entry.keep)
+            return entry.action in ("hardlink", "symlink") and is_linked(path, entry.keep)
         return entry.action != "move" or os.path.lexists(entry.to)
 
     def _place(self, path: str) -> str:
@@ -181,13 +181,6 @@ def _target(plan: Plan, action: Action, to: str | os.PathLike[str] | None) -> st
         if path.startswith(os.path.join(target, "")):
             raise PlanError(f"{path} lies in {target} itself; name another folder")
     return target
-
-
-def _is_linked(path: str, keep: str) -> bool:
-    try:
-        return os.path.samefile(path, keep)
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -45,6 +45,14 @@ def holds(path: str, content_hash: str) -> bool:
         return False
 
 
+def is_linked(path: str, keep: str) -> bool:
+    """Whether two paths lead to one file; False if one leads nowhere."""
+    try:
+        return os.path.samefile(path, keep)
+    except OSError:
+        return False
+
+
 def facts_of(path: str, size_bytes: int, mtime_ns: int) -> FileFacts | None:
     """The facts of a file, for a plan; links are followed. None if it cannot be read, or has another size or date."""
     try:

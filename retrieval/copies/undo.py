@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from retrieval.copies.alone import acting
-from retrieval.copies.contents import digest, holds
+from retrieval.copies.contents import digest, holds, is_linked
 from retrieval.copies.held import Folder, Left, hold
 from retrieval.copies.journal import Entry, read_journal
 from retrieval.copies.moving import aside, carry, last_look, name_anew, remove, unfinished
@@ -117,5 +117,5 @@ def _settle(entry: Entry, here: str, there: str) -> None:
 def _is_done(entry: Entry, there: str) -> bool:
     """Whether nothing but the end of an act is missing: the file is where it should be, or the link is made."""
     if entry.action in ("hardlink", "symlink"):
-        return os.path.samefile(entry.path, entry.keep)
+        return is_linked(entry.path, entry.keep)
     return entry.action != "delete" and bool(there) and holds(there, entry.content_hash)
