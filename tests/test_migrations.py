@@ -92,8 +92,8 @@ from index.local.store import Store
 from tests.test_migrations import OLD, asked
 with Store.open(Path(sys.argv[1])) as store:
     print(asked(store) == OLD["hits"] or asked(store))
-    print(len(list(Path(tempfile.gettempdir()).glob("latent-*"))))
-print(len(list(Path(tempfile.gettempdir()).glob("latent-*"))))
+    print(len(list(Path(tempfile.gettempdir()).glob("latent-*.db"))))
+print(len(list(Path(tempfile.gettempdir()).glob("latent-*.db"))))
 """
 
 
