@@ -250,10 +250,14 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
 
 @index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")
 @index_option
-@click.option("--repair", is_flag=True, help="Rebuild caches, counts and the copy of a shipped model.")
+@click.option(
+    "--repair", is_flag=True, help="Rebuild caches, counts and the copy of a shipped model, and mark damaged pictures."
+)
 @click.pass_context
 def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
     """Check that catalog, caches, model and files agree.
+
+    Pictures that --repair marks are read again by the next latent index update.
 
     Exits with 1 if there are faults; with --repair, if faults remain.
     """

@@ -188,9 +188,11 @@ class Library(Opened):
     def verify(self, repair: bool = False) -> list[str]:
         """Compare catalog, caches, model and files with each other. Returns the faults in words; empty if none.
 
-        ``repair`` rebuilds what is derived: caches, counts, and the copy of a shipped model.
+        ``repair`` rebuilds what is derived: caches, counts, and the copy of a shipped model. Pictures whose row or code
+        is damaged are marked; the next ``update`` reads their files again.
 
         Raises:
+            IndexDamaged: with ``repair``, more is damaged than can be read again.
             IndexBusy: with ``repair``, another process is writing.
             IndexUnwritable: with ``repair``, the index cannot be written.
         """

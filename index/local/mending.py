@@ -15,7 +15,9 @@ from index.local.faults import LOST, damaged_code_ids, damaged_notes, damaged_ro
 from index.local.sanity import is_inside
 from index.local.tables import codes, pictures, roots
 from index.local.writing import ROWS_OF, CatalogWriter, delete_codes, overwrite
-from index.records import READ_AGAIN, Row
+from index.records import MENDED, READ_AGAIN, Row
+
+BAD_ROW, BAD_CODE, LOST_CODE = MENDED
 
 
 def mend(rows: CatalogWriter) -> None:
@@ -46,7 +48,7 @@ def _mend_rows(rows: CatalogWriter, connection: Connection) -> None:
         number, path = row.id or 0, row.path
         is_kept = 0 < number < facts.next_id and row.root_id in places and isinstance(path, bytes) and is_inside(path)
         if is_kept:
-            kept.append(_read_again(row, "its row was damaged", facts.generation + 1))
+            kept.append(_read_again(row, BAD_ROW, facts.generation + 1))
         else:
             gone.append(number)
     delete_codes(connection, [row.id for row in kept if row.id is not None])
@@ -61,7 +63,7 @@ def _mend_codes(rows: CatalogWriter, connection: Connection) -> None:
     damaged, lost = list(damaged_code_ids(rows)), list(connection.scalars(LOST).all())
     delete_codes(connection, damaged)
     generation = rows.meta().generation + 1
-    for ids, reason in ((damaged, "its code was damaged"), (lost, "its code was lost")):
+    for ids, reason in ((damaged, BAD_CODE), (lost, LOST_CODE)):
         records = connection.execute(ROWS_OF, naming(ids)).all()
         overwrite(connection, [_read_again(Row._make(one[: len(SUMMED) - 1]), reason, generation) for one in records])
 

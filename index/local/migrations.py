@@ -54,7 +54,7 @@ def _to_3(connection: sqlite3.Connection) -> None:
     _sum(connection, "roots", "id, path", sum_of)
     _sum(connection, "distinct_contents", "hash_a, hash_b", sum_of)
     _sum(connection, "directions", "name, vector, with_count, without_count, accuracy", sum_of)
-    names = "model_name, model_digest, latent_dim, standardized, generation, stamp, found, rebuild_from, next_id"
+    names = "model_name, model_digest, latent_dim, standardized, generation, stamp, rebuild_from, next_id"
     _sum(connection, "meta", names, sum_of)
 
 
