@@ -24,7 +24,7 @@ from retrieval import IndexBusy, Plan, Retriever, apply_plan, undo
 from retrieval.copies.moving import aside, unfinished
 from retrieval.copies.sidecars import Sidecars
 from retrieval.defaults import Action
-from tests.attacks.pairs import apply, contents, names, plan_for, write_pairs
+from tests.attacks.pairs import apply, contents, names, plan_for, use_trash, write_pairs
 from tests.conftest import Run, write_shapes
 
 NOBODY = 54321
@@ -32,12 +32,8 @@ NOBODY = 54321
 
 @pytest.fixture(autouse=True)
 def own_trash(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    data = tmp_path_factory.getbasetemp() / "trash"
-    data.mkdir(exist_ok=True)
-    monkeypatch.setenv("XDG_DATA_HOME", str(data))  # the library looks it up once
-    monkeypatch.setattr(plat_other, "XDG_DATA_HOME", os.fsencode(data))
-    monkeypatch.setattr(plat_other, "HOMETRASH_B", os.fsencode(data / "Trash"))
-    shutil.rmtree(data / "Trash", ignore_errors=True)
+    data = tmp_path_factory.mktemp("data")
+    use_trash(monkeypatch, data)
     return data / "Trash"
 
 

@@ -21,6 +21,7 @@ from retrieval.copies.held import Folder, hold
 from retrieval.copies.moving import carry
 from retrieval.copies.plan import FileFacts, Group, Plan
 from retrieval.defaults import ACTIONS, Action
+from tests.attacks.pairs import use_trash
 from tests.conftest import Run, write_shapes
 
 COPIES = 60
@@ -64,9 +65,8 @@ def going(folder: Path) -> list[str]:
 
 @pytest.fixture(autouse=True, scope="module")
 def own_trash(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Not the desktop's, which the library looks up when it is imported."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        use_trash(patch, tmp_path_factory.mktemp("data"))
         yield
 
 

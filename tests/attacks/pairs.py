@@ -6,12 +6,23 @@ import os
 import random
 from pathlib import Path
 
+import pytest
+
 from retrieval import Act, Plan, apply_plan
 from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import Evidence, Group
 from retrieval.defaults import Action
 
 SEED = 14
+
+
+def use_trash(patch: pytest.MonkeyPatch, data: Path) -> None:
+    """Have a trash in ``data``, not the desktop's, which the library looks up when it is imported."""
+    from send2trash import plat_other
+
+    patch.setenv("XDG_DATA_HOME", str(data))
+    patch.setattr(plat_other, "XDG_DATA_HOME", os.fsencode(data))
+    patch.setattr(plat_other, "HOMETRASH_B", os.fsencode(data / "Trash"))
 
 
 def write_pairs(folder: Path, count: int, size_bytes: int = 2000) -> list[tuple[str, str]]:

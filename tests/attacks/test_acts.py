@@ -22,7 +22,7 @@ from retrieval.copies.members import Archive, Known, Member, by_content
 from retrieval.copies.moving import carry, last_look, remove, replace
 from retrieval.copies.plan import FileFacts
 from retrieval.defaults import ACTIONS, Action
-from tests.attacks.pairs import SEED, apply, contents, names, plan_for, write_pairs
+from tests.attacks.pairs import SEED, apply, contents, names, plan_for, use_trash, write_pairs
 from tests.campaigns.mutate import mutated, mutated_json
 from tests.conftest import Run
 
@@ -31,7 +31,7 @@ DRAWS = 700
 
 @pytest.fixture(autouse=True)
 def own_trash(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp()))  # the library looks it up once
+    use_trash(monkeypatch, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
