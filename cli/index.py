@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrieval import Budget, Library, Status, Summary
 
 REASONS_SHOWN = 12
+LINKS_SHOWN = 3
 
 SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 TIMES = {"ms": 1e-3, "s": 1.0}
@@ -60,6 +61,9 @@ latency_option = click.option(
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if files were skipped.")
 retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
 reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
+follow_links_option = click.option(
+    "--follow-links", is_flag=True, help="Follow links that lead out of the folders, too."
+)
 
 
 @click.group()
@@ -81,6 +85,7 @@ def index() -> None:
 @device_option
 @retry_option
 @reread_option
+@follow_links_option
 @memory_option
 @latency_option
 @click.option("--no-generator", is_flag=True, help="Leave out the generator: the index cannot decode its codes.")
@@ -95,6 +100,7 @@ def build(
     device: Device,
     retry: bool,
     reread: bool,
+    follow_links: bool,
     memory: float | None,
     latency: float | None,
     no_generator: bool,
@@ -118,6 +124,7 @@ def build(
             report=report,
             retry=retry,
             reread=reread,
+            follow_links=follow_links,
             budget=_budget(memory, latency),
             generator=not no_generator,
         )
@@ -133,6 +140,7 @@ def build(
 @device_option
 @retry_option
 @reread_option
+@follow_links_option
 @memory_option
 @latency_option
 @strict_option
@@ -144,6 +152,7 @@ def update(
     device: Device,
     retry: bool,
     reread: bool,
+    follow_links: bool,
     memory: float | None,
     latency: float | None,
     strict: bool,
@@ -158,7 +167,9 @@ def update(
     with Library.open(index_folder, device=device) as library:
         with bar("file", "updating") as report:
             budget = _budget(memory, latency)
-            summary = library.update(workers, report, retry=retry, reread=reread, budget=budget)
+            summary = library.update(
+                workers, report, retry=retry, reread=reread, follow_links=follow_links, budget=budget
+            )
         _tell(library, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
 
@@ -195,6 +206,12 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
         say(f"Warning: {shown} is not there; its pictures are kept. To remove them: latent index remove {shown}")
     for folder in summary.unreadable_folders:
         say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")
+    if outside := summary.links_outside:
+        shown = ", ".join(shown_path(link) for link in outside[:LINKS_SHOWN]) + (
+            ", ..." if outside[LINKS_SHOWN:] else ""
+        )
+        say(f"Not followed, since they lead out of their folder: {counted(len(outside), 'link')} ({shown})")
+        say("To follow such links: --follow-links")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
     click.echo(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")

@@ -56,10 +56,10 @@ def write_csv(plan: Plan, path: str) -> None:
 def write_html(plan: Plan, retriever: Retriever, path: str) -> None:
     from retrieval.copies.prototypes import paint_prototypes
     from retrieval.pages.plan import plan_html
-    from retrieval.pictures.thumbnail import thumbnail
+    from retrieval.pictures.thumbnail import thumbnails
 
-    thumbnails = {path: thumbnail(path) for path in plan.files}
-    write(path, plan_html(plan, thumbnails, paint_prototypes(retriever, plan)))
+    shown = dict(zip(plan.files, thumbnails(list(plan.files)), strict=True))
+    write(path, plan_html(plan, shown, paint_prototypes(retriever, plan)))
 
 
 def print_act(act: Act) -> None:

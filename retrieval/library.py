@@ -15,7 +15,7 @@ from retrieval.defaults import Device
 from retrieval.errors import PathError
 from retrieval.ingest.commit import Summary
 from retrieval.ingest.local import ingest
-from retrieval.ingest.survey import Scope
+from retrieval.ingest.survey import Reading, Scope
 from retrieval.models.kept import check_model, model_for, provide_model
 from retrieval.models.model import Model
 from retrieval.opened import Opened
@@ -49,6 +49,7 @@ class Library(Opened):
         report: OnProgress | None = None,
         retry: bool = False,
         reread: bool = False,
+        follow_links: bool = False,
         budget: Budget | None = None,
         generator: bool = True,
     ) -> Self:
@@ -61,6 +62,8 @@ class Library(Opened):
             report: called with (files done, files to do).
             retry: read skipped files again.
             reread: read all files again, also those of unchanged size and dates.
+            follow_links: follow links that lead out of the folders too. Without it, what an earlier build found behind
+                them stays in the index as it is.
             budget: limits for a search; the index stores them. Without limits, or with ``Budget()``, search is exact
                 up to 300,000 pictures; above that, quantized codes propose candidates and exact codes rank them.
             generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
@@ -72,14 +75,14 @@ class Library(Opened):
             IndexUnwritable: the index cannot be written.
             ModelError: there is no such model.
         """
-        folders = _folders(photos)
+        folders, reading = _folders(photos), Reading(retry=retry, reread=reread, follow_links=follow_links)
         folder = locate_index(index)
         chosen = model_for(folder, model, device)
         facts = Meta(chosen.name, chosen.digest, chosen.latent_dim, chosen.standardized)
         with write_index(folder, create=facts) as writer:
             check_model(writer.rows.meta(), chosen)
             provide_model(chosen, writer, generator)
-            scopes = scopes_below(writer.rows, writer.address, folders, retry, reread)
+            scopes = scopes_below(writer.rows, writer.address, folders, reading)
             summary = _brought_up_to_date(writer, chosen, scopes, budget, workers, report)
         built = cls(folder, device=device)
         built.summary = summary
@@ -92,6 +95,7 @@ class Library(Opened):
         *,
         retry: bool = False,
         reread: bool = False,
+        follow_links: bool = False,
         budget: Budget | None = None,
     ) -> Summary:
         """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
@@ -102,9 +106,9 @@ class Library(Opened):
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
         """
-        model = self.model
+        model, reading = self.model, Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
-            scopes = all_scopes(writer.rows, writer.address, retry, reread)
+            scopes = all_scopes(writer.rows, writer.address, reading)
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
         return self.summary
 

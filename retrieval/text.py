@@ -7,3 +7,8 @@ def printable(text: str) -> str:
     """Escape characters of ``text`` that would break a line, a page or an encoder."""
     whole = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole)
+
+
+def short_line(text: str, most: int = 120) -> str:
+    """``text`` on one line of printable characters, cut after ``most``."""
+    return printable(" ".join(text[: 10 * most].split()))[:most]

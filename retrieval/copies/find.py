@@ -41,7 +41,7 @@ class Squares:
 
     def of(self, rows: Iterable[int], whole: bool = False) -> Iterator[Pixels | None]:
         """Pictures of these rows, in order: the central squares, or whole. None if one cannot be read now."""
-        for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
+        for decoded in self._pool.map(Task(self._paths[row], frame="squeezed" if whole else "square") for row in rows):
             yield decoded.pixels
 
     def likenesses(self, pairs: Sequence[tuple[int, int]], turn: Turn = np.asarray) -> list[float | None]:
