@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import (
-    FiniteRange,
-    OutputFile,
-    bar,
-    counted,
-    index_option,
-    say,
-    shown_path,
-    workers_option,
-)
+from cli.console import FiniteRange, OutputFile, bar, counted, give, index_option, say, shown_path, tell, workers_option
 from cli.plans import outcome, print_act, print_plan, write_csv, write_html
 from retrieval.defaults import ACTIONS, KEEP, Action
 
@@ -123,7 +114,7 @@ def find(
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
-        click.echo(plan.as_json()) if form == "json" else print_plan(plan)
+        give(plan.as_json() + "\n") if form == "json" else print_plan(plan)
         if output:
             plan.save(output)
         if csv_file:
@@ -184,7 +175,7 @@ def apply(
         for act in apply_plan(plan, action, journal, to=to, dry_run=not yes, library=library):
             acts.append(act)
             print_act(act)
-    click.echo(outcome(acts, "done" if yes else "could be done"))
+    tell(outcome(acts, "done" if yes else "could be done"))
     if not yes:
         say("Nothing was changed. To do it, add --yes.")
         return
@@ -229,7 +220,7 @@ def undo(ctx: click.Context, journal: str, index_folder: str | None) -> None:
             acts.append(act)
             print_act(act)
     left = sum(bool(act.left) for act in acts)
-    click.echo(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
+    tell(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
     say("To add them to the index again: latent index update")
     if left:
         ctx.exit(1)

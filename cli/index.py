@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import time
@@ -11,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from cli.console import (
+    bar,
+    counted,
+    device_option,
+    give_json,
+    index_option,
+    say,
+    shown_path,
+    size,
+    tell,
+    workers_option,
+)
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
@@ -194,11 +204,11 @@ def _searching(facts: Status) -> str:
 
 def _tell(library: Library, summary: Summary, seconds: float) -> None:
     words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
-    click.echo("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
+    tell("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
-        click.echo(f"  skipped {count:,}: {printable(reason)}")
+        tell(f"  skipped {count:,}: {printable(reason)}")
     if len(summary.reasons) > REASONS_SHOWN:
-        click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
+        tell(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
     if summary.skipped:
         say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
@@ -214,10 +224,10 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
         say("To follow such links: --follow-links")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    click.echo(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
+    tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
     facts = library.status()
     if facts.search != "exact":
-        click.echo(f"search: {_searching(facts)}")
+        tell(f"search: {_searching(facts)}")
     if not facts.search_fits:
         say("Warning: no search structure fits --memory and --latency for so many pictures; the nearest is used.")
     if not found:
@@ -242,7 +252,7 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         files = library.skipped() if skipped else []
     if form == "json":
         more = {"skipped_files": [{"path": path, "reason": reason} for path, reason in files]} if skipped else {}
-        click.echo(json.dumps({"schema": 1, **dataclasses.asdict(facts), **more}, indent=2))
+        give_json({"schema": 1, **dataclasses.asdict(facts), **more})
         return
     sizes = {"catalog": facts.catalog_bytes, "caches": facts.caches_bytes, "model": facts.model_bytes}
     lines = {
@@ -258,11 +268,11 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         "on disk": ", ".join(f"{what} {size(count)}" for what, count in sizes.items()),
     }
     for name, value in lines.items():
-        click.echo(f"{name:<12}{value}")
+        tell(f"{name:<12}{value}")
     for reason, count in facts.reasons.items():
-        click.echo(f"  skipped {count:,}: {printable(reason)}")
+        tell(f"  skipped {count:,}: {printable(reason)}")
     for path, reason in files:
-        click.echo(f"{shown_path(path)}\t{printable(reason)}")
+        tell(f"{shown_path(path)}\t{printable(reason)}")
 
 
 @index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")
@@ -283,14 +293,14 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
     with Library.open(index_folder) as library:
         faults = library.verify(repair)
         for fault in faults:
-            click.echo(printable(fault))
+            tell(printable(fault))
         if faults and repair:
             faults = library.verify()
-            click.echo(f"after repair: {counted(len(faults), 'fault')}")
+            tell(f"after repair: {counted(len(faults), 'fault')}")
             for fault in faults:
-                click.echo(printable(fault))
+                tell(printable(fault))
         if not faults:
-            click.echo(f"all is well: {counted(len(library), 'picture')} checked")
+            tell(f"all is well: {counted(len(library), 'picture')} checked")
     if faults:
         ctx.exit(1)
 
@@ -308,4 +318,4 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
 
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
-        click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+        tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")

@@ -6,11 +6,9 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-import click
-
-from cli.console import counted, say, shown_path, size
+from cli.console import counted, say, shown_path, size, tell
 from retrieval.atomic import write
-from retrieval.text import printable
+from retrieval.text import csv_cell, printable
 
 if TYPE_CHECKING:
     from retrieval import Act, Plan, Retriever
@@ -22,13 +20,13 @@ def print_plan(plan: Plan) -> None:
     from retrieval.copies.similarity import ALIKE
 
     for group in plan.groups:
-        click.echo(shown_path(group.keep))
+        tell(shown_path(group.keep))
         for one in group.evidence:
             why = f"{one.kind:<7}{one.distance:>7.3f}{one.likeness:>7.3f}"
-            click.echo(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
+            tell(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
     gone = [path for group in plan.groups for path in group.remove]
     room = sum(plan.files[path].size_bytes for path in gone)
-    click.echo(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept")
+    tell(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept")
     expected = plan.expected_false_pairs
     doubt = (
         "too few pictures to estimate how many are wrong"
@@ -38,7 +36,7 @@ def print_plan(plan: Plan) -> None:
     rule = f"with a likeness of {ALIKE:.2f} or more within distance {plan.near:.2f}"
     if plan.threshold > plan.near:
         rule += f", rising to {plan.likeness_at_threshold:.2f} at distance {plan.threshold:.2f}"
-    click.echo(f"pairs {rule}: {doubt}; nothing was changed")
+    tell(f"pairs {rule}: {doubt}; nothing was changed")
     if plan.estimated_from:
         say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are not copies.")
 
@@ -49,7 +47,8 @@ def write_csv(plan: Plan, path: str) -> None:
     table.writerow(FIELDS)
     for group in plan.groups:
         for one in group.evidence:
-            table.writerow([group.keep, one.path, one.kind, one.distance, one.likeness, one.turned])
+            keep, remove = csv_cell(group.keep), csv_cell(one.path)
+            table.writerow([keep, remove, one.kind, one.distance, one.likeness, one.turned])
     write(path, text.getvalue())
 
 
@@ -65,13 +64,13 @@ def write_html(plan: Plan, retriever: Retriever, path: str) -> None:
 def print_act(act: Act) -> None:
     word = "before" if act.before else "left" if act.left else "back" if act.action == "undo" else act.action
     where = f" -> {shown_path(act.to)}" if act.to and not act.left and act.action != "undo" else ""
-    click.echo(
+    tell(
         f"{word:<9}{shown_path(act.path)}{where}"
         + (f": {printable(act.left)}" if act.left else "")
         + (f"  (with {shown_path(act.beside)})" if act.beside else "")
     )
     for path in act.stays:
-        click.echo(f"stays    {shown_path(path)}")
+        tell(f"stays    {shown_path(path)}")
 
 
 def outcome(acts: list[Act], verb: str) -> str:

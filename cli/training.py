@@ -65,7 +65,7 @@ def stop_flag() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        say("\nStopping as soon as nothing is lost ...")
+        say("", "Stopping as soon as nothing is lost ...")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

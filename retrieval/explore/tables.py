@@ -22,6 +22,7 @@ from retrieval.atomic import replacing
 from retrieval.errors import MissingExtra, PathError
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
+from retrieval.text import csv_cell
 
 SUFFIXES = (".parquet", ".csv", ".npz")
 
@@ -50,7 +51,7 @@ def write_features(retriever: Searcher, target: str | os.PathLike[str], *, repor
     """Write facts and codes of every picture that can be found, in the order of their ids. Returns their number.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
-    then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and ``codes`` float32 (n, d)).
+    then ``code_0`` ...; control characters in paths are escaped) or .npz (an array for each column of ``Facts``, and ``codes`` float32 (n, d)).
 
     Raises:
         PathError: ``target`` has another suffix, or cannot be written.
@@ -107,7 +108,7 @@ def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher)
         table.writerow([*names, *(f"code_{i}" for i in range(retriever.latent_dim))])
         for batch in batches:
             for facts, code in zip(batch.facts, batch.codes, strict=True):
-                table.writerow([*asdict(facts).values(), *code.tolist()])
+                table.writerow([*(asdict(facts) | {"path": csv_cell(facts.path)}).values(), *code.tolist()])
             count += len(batch.facts)
     return count
 
