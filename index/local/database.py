@@ -84,23 +84,35 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     connection.set_progress_handler(_go_on, STEPS_UNASKED)
-    for pragma in PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # after a journal was rolled back
+            raise _log_refused(path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def _check_it_has_no_log(path: Path, uri: str) -> None:
     """Refuse a catalog in WAL mode before SQLite makes the log's files.
 
-    An immutable database has neither log nor journal nor locks, so this connection changes and rolls back nothing.
-    (Its header cannot be read as a file: closing that would release the locks of this process's other connections.)
+    Without locks SQLite opens no log, and a connection that only reads rolls nothing back. (The header cannot be read
+    as a file: closing that would release the locks of this process's other connections.)
     """
-    with closing(sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{uri}?mode=ro&nolock=1", uri=True)) as connection:
         try:
             connection.execute("PRAGMA schema_version").fetchone()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN:
-                raise IndexDamaged(f"{path} needs a write-ahead log, which no index has; it is not opened") from error
+                raise _log_refused(path) from error
+        except sqlite3.DatabaseError:
+            pass  # no database at all, as the next connection will tell
+
+
+def _log_refused(path: Path) -> IndexDamaged:
+    return IndexDamaged(f"{path} needs a write-ahead log, which no index has; it is not opened")
 
 
 def _go_on() -> int:

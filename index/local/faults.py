@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, func, literal_column, select
 from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
@@ -21,6 +21,7 @@ from index.records import Row
 
 ROWS = select(*SUMMED).order_by(pictures.c.id).limit(PAGE)
 CODES = select(*CODE).order_by(codes.c.picture_id).limit(PAGE)
+ROWID = literal_column("rowid").label("rowid")  # a key may be of a type that cannot be asked for
 LOST = select(pictures.c.id).where(pictures.c.status == "found", pictures.c.id.not_in(select(codes.c.picture_id)))
 
 
@@ -88,7 +89,7 @@ def damaged_code_ids(rows: Catalog) -> Iterator[int]:
 def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Record[tuple[object, ...]]]]:
     """Entries of the user's notes that are not as they were written."""
     for table, is_whole_note in ((directions, is_whole_direction), (distinct, is_whole_pair)):
-        for note in connection.execute(select(table)).all():
+        for note in connection.execute(select(*table.columns, ROWID)).all():
             if not is_whole_note(note):
                 yield table, note
 

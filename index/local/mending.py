@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from index.errors import IndexDamaged
 from index.local.catalog import RESTORE, SUMMED, naming
-from index.local.faults import LOST, damaged_code_ids, damaged_notes, damaged_rows, structure_faults
+from index.local.faults import LOST, ROWID, damaged_code_ids, damaged_notes, damaged_rows, structure_faults
 from index.local.sanity import is_inside
 from index.local.tables import codes, pictures, roots
 from index.local.writing import ROWS_OF, CatalogWriter, delete_codes, overwrite
@@ -32,8 +32,7 @@ def mend(rows: CatalogWriter) -> None:
         _mend_rows(rows, connection)
         _mend_codes(rows, connection)
         for table, note in list(damaged_notes(connection)):
-            key = (column == getattr(note, column.name) for column in table.primary_key)
-            connection.execute(delete(table).where(*key))
+            connection.execute(delete(table).where(ROWID.element == note.rowid))
         rows.recount()
         if faults := structure_faults(connection):
             raise IndexDamaged(f"{rows.path} cannot be repaired ({faults[0]}); {RESTORE}", code="beyond_repair")
