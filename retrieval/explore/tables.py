@@ -51,7 +51,8 @@ def write_features(retriever: Searcher, target: str | os.PathLike[str], *, repor
     """Write facts and codes of every picture that can be found, in the order of their ids. Returns their number.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
-    then ``code_0`` ...; control characters in paths are escaped) or .npz (an array for each column of ``Facts``, and ``codes`` float32 (n, d)).
+    with control characters in paths escaped, then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and
+    ``codes`` float32 (n, d)).
 
     Raises:
         PathError: ``target`` has another suffix, or cannot be written.

@@ -8,9 +8,12 @@ import io
 import json
 import os
 import pty
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 
 import click
@@ -19,6 +22,11 @@ import pytest
 
 from cli.console import say, tell
 from cli.main import COMMANDS, latent
+from retrieval.explore.plane import Cluster, Plane
+from retrieval.pages.map import map_html
+from retrieval.pages.report import report_html
+from retrieval.pages.sheet import Cell, SheetRow, sheet_html
+from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.text import csv_cell, printable, without_controls
 from tests.conftest import Run, write_shapes
 
@@ -239,3 +247,100 @@ def test_directions_of_a_stranger_are_shown_escaped(strange: Path, latent: Run) 
     done = latent("direction", cwd=strange)
     assert "ok" in done.stdout and not acting(done.stdout)
     assert json.loads(latent("direction", "--format", "json", cwd=strange).stdout)["directions"]
+
+
+# ---- pages
+
+
+def pages() -> dict[str, str]:
+    """Every kind of page, with names that would break out of a page that let them."""
+    names = [
+        "</script><script>document.title='owned'</script>",
+        "<img src=x onerror=document.title='owned'>",
+        "\u202e'\"",
+    ]
+    picture = np.zeros((THUMB_PX, THUMB_PX, 3), np.uint8)
+    cells = [Cell(picture, [picture], (name, name), name) for name in names]
+    clusters = [Cluster((0.5, 0.5), 3, picture)]
+    plane = Plane([f"/{name}" for name in names], np.array([[0.1, 0.2], [0.5, 0.5], [0.9, 0.3]]), clusters, 3)
+    table = {name: {name: (0.1, 0.0, 0.2)} for name in names}
+    return {
+        "sheet": sheet_html([SheetRow(cells[0], cells[1:])], names[0], names[1]),
+        "map": map_html(plane, [picture] * 3),
+        "report": report_html(names[0], table, {names[1]: 0.5}),
+    }
+
+
+class Policed(HTMLParser):
+    """What a page loads or runs, and its policy."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.metas: list[dict[str, str | None]] = []
+        self.before_policy: list[str] = []
+        self.nonces: list[str | None] = []
+        self.sources: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        facts = dict(attrs)
+        if tag == "meta":
+            self.metas.append(facts)
+        elif not any(one.get("http-equiv") for one in self.metas):
+            self.before_policy.append(tag)
+        if tag in ("script", "style"):
+            self.nonces.append(facts.get("nonce"))
+        assert tag not in ("link", "iframe", "object", "embed", "base", "form", "a")
+        assert not any(name.startswith("on") or name in ("style", "href", "srcset") for name in facts), facts
+        if "src" in facts:
+            self.sources.append(str(facts["src"]))
+
+
+def test_every_page_forbids_whatever_it_does_not_need() -> None:
+    assert len(pages()) + 1 == len(list((ROOT / "retrieval/pages/templates").glob("*.html")))  # and the base of all
+    for name, page in pages().items():
+        seen = Policed(page)
+        policy = next(str(one["content"]) for one in seen.metas if one.get("http-equiv") == "Content-Security-Policy")
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        assert seen.before_policy == ["html", "head"], name
+        assert (
+            rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+            and rules["img-src"] == "data:"
+        )
+        assert rules["style-src"] == rules["script-src"] and set(rules) <= {
+            *("default-src", "img-src", "style-src", "script-src", "base-uri", "form-action")
+        }
+        assert {f"'nonce-{nonce}'" for nonce in seen.nonces} == {rules["style-src"]} and len(str(seen.nonces[0])) >= 20
+        assert all(source.startswith("data:image/") for source in seen.sources)
+        assert {"name": "referrer", "content": "no-referrer"} in seen.metas
+        assert str(seen.nonces[0]) not in pages()[name]  # each page has its own
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.parametrize("name", ["sheet", "map", "report"])
+def test_a_browser_shows_a_page_and_runs_nothing_else(tmp_path: Path, name: str) -> None:
+    """The page's own style and script run without a complaint; one that a stranger added does not."""
+    page, server = pages()[name], socket.create_server(("127.0.0.1", 0))
+    server.setblocking(False)
+    whole, broken = tmp_path / "whole.html", tmp_path / "broken.html"
+    whole.write_text(page, encoding="utf-8")
+    asks = f"http://127.0.0.1:{server.getsockname()[1]}/"
+    planted = f"<script>document.title='owned'</script><img src='{asks}'><style>@import url('{asks}')</style>"
+    broken.write_text(page.replace("<body>", "<body>" + planted), encoding="utf-8")
+    dom, said = browsed(whole, tmp_path)
+    assert "CONSOLE" not in said and "<title>owned" not in dom, said
+    if name == "map":
+        assert "3 pictures" in dom  # its script has run
+    dom, said = browsed(broken, tmp_path)
+    assert "<title>owned" not in dom and said.count("CONSOLE") >= 2 and "Content Security Policy" in said, said
+    with pytest.raises(BlockingIOError):  # nobody has called
+        server.accept()
+    server.close()
+
+
+def browsed(page: Path, home: Path) -> tuple[str, str]:
+    """The document that Chromium makes of a page, and what it says of it."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=2000"]
+    command = ["chromium", *flags, f"--user-data-dir={home / 'profile'}", "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=True, text=True)
+    return done.stdout, done.stderr
