@@ -117,10 +117,12 @@ def query(
     collection gets a warning.
     """
     from retrieval import Searcher
+    from retrieval.pictures import shared
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
     questions = _questions(images, null, plus, minus, k, metric)
+    shared.start()  # while index and model are opened
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
         answers = _answers(retriever, questions)
         told = list(answers.values())

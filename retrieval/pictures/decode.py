@@ -13,12 +13,13 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.errors import PictureRefused
 from retrieval.pictures.opening import open_file
+from retrieval.pictures.tasks import MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
 from retrieval.text import short_line
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from retrieval.arrays import Pixels
 
-MOST_PIXELS = 178_956_970  # of any format, whole; also the most that Pillow opens
 SIDE_PX = 128  # of a thumbnail
 NO_MEMORY = "not enough memory to decode it"
 BAND_PIXELS = 1 << 22  # pictures of more are converted band by band, so that few copies of all pixels exist at once
@@ -44,10 +44,6 @@ TURNS = {  # EXIF orientation -> the operation that turns the picture upright
 }
 ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
 PROGRAMS = frozenset({"EPS", "WMF"})  # formats that only other programs could run
-
-Frame = Literal["square", "squeezed", "thumbnail", "original"]
-"""What of a picture is wanted: its central square, the whole picture squeezed into a square, the whole picture centred
-in a white square, or all pixels in their own size."""
 
 
 class Picture(NamedTuple):

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from index.forks import abandon, watch
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import Frame
-from retrieval.pictures.workers import Decoded, DecoderPool, Task
+from retrieval.pictures.tasks import Frame, Task
+from retrieval.pictures.workers import Decoded, DecoderPool, cores
 
 
 class _Shared:
@@ -47,6 +47,12 @@ class _Shared:
 
 
 _shared = _Shared()
+
+
+def start() -> None:
+    """Start a worker process now, if there is a core for it: before the file that it will decode is known."""
+    if cores() > 1:
+        _shared.pool().start()
 
 
 def decode_all(tasks: Iterable[Task], size_px: int, meanwhile: Callable[[], object] | None = None) -> list[Decoded]:

@@ -10,17 +10,14 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
-from retrieval.pictures.decode import MOST_PIXELS, Frame
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, Answer, Task
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_PIXELS, MOST_REASON, Answer, Frame, Task
 from retrieval.text import short_line
 
 READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
 TASK = struct.Struct("<IQqIB??")  # bytes of the path, offset, length or -1, size_px, frame, force, digest
-ANSWER = struct.Struct(
-    "<B?16s?4IQ"
-)  # the fields of Head
+ANSWER = struct.Struct("<B?16s?4IQ")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
 FRAMES: tuple[Frame, ...] = ("square", "squeezed", "thumbnail", "original")
 

@@ -9,9 +9,12 @@ import sys
 from bisect import bisect_left
 from io import FileIO
 
+from PIL import Image
+
 from retrieval.pictures.decode import NO_MEMORY
 from retrieval.pictures.limits import alarm, has_memory_to_limit, limit_process
-from retrieval.pictures.tasks import Answer, carry_out
+from retrieval.pictures.reading import carry_out
+from retrieval.pictures.tasks import Answer
 from retrieval.pictures.wire import HASH_BYTES, READY, packed_answer, read_block, read_count, read_task
 
 
@@ -39,6 +42,7 @@ def serve(time_limit_s: float, memory_bytes: int) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # text that a decoder prints must not get between the answers
     answers.write(READY)
+    Image.preinit()  # the usual formats, while the first task is on its way
     end_after = alarm()
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is done, or gone
         ascending = read_block(sys.stdin.buffer)

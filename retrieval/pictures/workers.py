@@ -30,7 +30,7 @@ import retrieval
 from retrieval.arrays import Pixels
 from retrieval.errors import LatentError, PictureRefused
 from retrieval.pictures.limits import MEMORY_BYTES
-from retrieval.pictures.tasks import Answer, Task, carry_out
+from retrieval.pictures.tasks import Answer, Task
 from retrieval.pictures.wire import COUNT, READY, NoAnswer, packed_task, read_answer
 
 __all__ = ["CHUNK", "CHUNKS_AHEAD", "TIME_LIMIT_S", "Decoded", "DecoderPool", "Task", "cores", "decode", "stack"]
@@ -90,6 +90,8 @@ def decode(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> D
 
     Errors of the file do not raise; they become the ``reason``.
     """
+    from retrieval.pictures.reading import carry_out
+
     answer = carry_out(task, size_px, known)
     return _decoded(task, answer, bytearray(answer.pixels or b""))
 
@@ -148,8 +150,16 @@ class DecoderPool:
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="decoder")
         self._local = threading.local()
         self._alive: set[_Worker] = set()
+        self._spare: list[_Worker] = []
         self._lock = threading.Lock()
         self._closing = False
+
+    def start(self) -> None:
+        """Start a worker process and do not wait for it: the first task will find it ready."""
+        worker = _Worker(*self._settings)
+        with self._lock:
+            self._alive.add(worker)
+            self._spare.append(worker)
 
     def map(
         self, tasks: Iterable[Task], size_px: int | None = None, meanwhile: Callable[[], object] | None = None
@@ -190,7 +200,12 @@ class DecoderPool:
     def _decode_chunk(self, chunk: _Chunk, size_px: int) -> list[Decoded]:
         results = chunk.results
         while len(results) < len(chunk.tasks) and not self._closing and not chunk.dropped:
-            worker = chunk.worker = self._worker()
+            try:
+                worker = chunk.worker = self._worker()
+            except LatentError:
+                if self._closing or chunk.dropped:
+                    break
+                raise
             if self._closing:  # close() may have missed a worker process that was still starting
                 break
             try:
@@ -205,11 +220,20 @@ class DecoderPool:
         return results
 
     def _worker(self) -> _Worker:
+        """The worker process of this thread, ready for tasks."""
         worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None:
-            worker = self._local.worker = _Worker(*self._settings)
+            with self._lock:
+                worker = self._spare.pop() if self._spare else None
+            worker = worker or _Worker(*self._settings)
             with self._lock:
                 self._alive.add(worker)
+            try:
+                worker.greet()
+            except (OSError, EOFError) as error:
+                self._retire(worker)
+                raise LatentError("a decoder process could not start; is this installation whole?") from error
+            self._local.worker = worker
         return worker
 
     def _retire(self, worker: _Worker) -> None:
@@ -241,7 +265,7 @@ class _Worker:
     """The parent's side of one worker process. It sends the ``known`` hashes once: ascending, in one bytes object."""
 
     def __init__(self, time_limit_s: float, memory_bytes: int, known: bytes = b"") -> None:
-        self.time_limit_s = time_limit_s
+        self.time_limit_s, self._known = time_limit_s, known
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-c", START, repr(float(time_limit_s)), str(int(memory_bytes))],
             bufsize=0,
@@ -255,17 +279,13 @@ class _Worker:
         self._ready = select.poll() if hasattr(select, "poll") else None
         if self._ready:
             self._ready.register(self._from, select.POLLIN)
-        try:
-            self._greet(known)
-        except (OSError, EOFError, TimeoutError) as error:
-            self.end()
-            raise LatentError("a decoder process could not start; is this installation whole?") from error
 
-    def _greet(self, known: bytes) -> None:
+    def greet(self) -> None:
+        """Wait until the process has started. Raises EOFError or OSError if it does not."""
         if self._read(len(READY)) != READY:
             raise EOFError
-        self._send(COUNT.pack(len(known)))
-        self._send(known)
+        self._send(COUNT.pack(len(self._known)))
+        self._send(self._known)
 
     def decode(self, tasks: list[Task], size_px: int) -> Iterator[Decoded]:
         requests = [packed_task(_path_bytes(task.path), task, size_px) for task in tasks]
