@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.errors import AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
+from retrieval.errors import DISTRIBUTION, AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
 
 COMMANDS = {  # name: (where it is, its line in the list of commands)
     "demo": ("cli.demo:demo", "Run the whole workflow on generated pictures."),
@@ -122,7 +122,7 @@ def _spoken(message: str, code: int) -> click.ClickException:
 @click.group(
     cls=Latent, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="latent", prog_name="latent")
+@click.version_option(package_name=DISTRIBUTION, prog_name="latent")
 def latent() -> None:
     """Find pictures by what they look like.
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from retrieval.arrays import Floats
 from retrieval.atomic import replacing
-from retrieval.errors import MissingExtra, PathError
+from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
 from retrieval.text import csv_cell
@@ -78,7 +78,7 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise PathError(f"{path}: features are written as {', '.join(SUFFIXES)}; the file's name says which")
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise MissingExtra("Parquet needs pyarrow: pip install 'latent[features]'; .csv and .npz need nothing")
+        raise MissingExtra(f"Parquet needs pyarrow: {pip_line('features')}; .csv and .npz need nothing")
     return path
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from retrieval.errors import PictureRefused
+from retrieval.errors import PictureRefused, pip_line
 from retrieval.pictures.opening import open_file
 from retrieval.pictures.tasks import MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
@@ -162,7 +162,7 @@ def _open_heif(source: BinaryIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'", passing=True) from error
+        raise PictureRefused(f"HEIC needs an extra: {pip_line('heif')}", passing=True) from error
     try:
         return HeifImageFile(source)  # type: ignore[no-untyped-call]
     except Exception as error:
