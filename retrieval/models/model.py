@@ -286,7 +286,6 @@ class Model:
 
         Raises ValueError as ``encode``.
         """
-        from retrieval.pictures.decode import square
         from retrieval.pictures.shared import decode_all
         from retrieval.pictures.workers import Task
 
@@ -294,7 +293,12 @@ class Model:
         arrays = [_checked(one[None])[0] if isinstance(one, np.ndarray) else None for one in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
         of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
-        return [next(of_files).pixels_or_refusal() if one is None else square(one, self.image_size) for one in arrays]
+        return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in arrays]
+
+    def _squared(self, picture: Pixels) -> Pixels:
+        from retrieval.pictures.decode import square  # Pillow, which files do not need in this process
+
+        return square(picture, self.image_size)
 
     def squeezed(self, path: str | os.PathLike[str]) -> Pixels:
         """The whole picture in the size of the encoder's input, uint8 (s, s, 3). Raises as ``encode``."""
