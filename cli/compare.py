@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
 import click
 
-from cli.console import device_option, give_json, tell
+from cli.console import device_option
 from cli.dedup import comma_list, invariant_option
 from retrieval.defaults import DEFAULT_MODEL, Device
 
@@ -34,10 +35,10 @@ def compare(ctx: click.Context, a: str, b: str, invariant: str, model: str, form
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if form == "json":
-        give_json({"schema": 1, **asdict(found)})
+        click.echo(json.dumps({"schema": 1, **asdict(found)}, indent=2))
     else:
         why = {"bytes": "the same bytes", "pixels": "the same pixels", "near": "copies"}.get(found.kind, "not copies")
-        tell(
+        click.echo(
             f"{why}: likeness {found.likeness:.3f}, distance {found.distance:.3f}"
             + (f", {found.turned}" if found.turned else "")
         )

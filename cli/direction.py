@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -11,12 +12,10 @@ from cli.console import (
     OutputFile,
     counted,
     device_option,
-    give_json,
     index_option,
     png_only,
     say,
     shown_path,
-    tell,
     workers_option,
 )
 from retrieval.atomic import write
@@ -143,7 +142,7 @@ def _show(retriever: Retriever, way: Direction, picture: str, output: str, reach
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     write(output, strip_png([[thumbnail(picture)], retriever.decode(codes)]))
-    tell(shown_path(output))
+    click.echo(shown_path(output))
 
 
 def _list(retriever: Retriever, form: str) -> None:
@@ -157,8 +156,8 @@ def _print(ways: list[Direction], form: str) -> None:
     if form == "json":
         fields = ("name", "with_count", "without_count", "accuracy")
         entries = [{field: getattr(one, field) for field in fields} for one in ways]
-        give_json({"schema": 1, "directions": entries})
+        click.echo(json.dumps({"schema": 1, "directions": entries}, indent=2))
         return
     for one in ways:
         accuracy = "" if one.accuracy is None else f", accuracy {100 * one.accuracy:.0f}% on other pictures"
-        tell(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{accuracy}")
+        click.echo(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{accuracy}")

@@ -24,7 +24,6 @@
 from __future__ import annotations
 
 from index.errors import (
-    DISTRIBUTION,
     AddressUnknown,
     ForkUnsafe,
     IndexBusy,
@@ -35,11 +34,9 @@ from index.errors import (
     LatentError,
     MissingExtra,
     NoIndex,
-    pip_line,
 )
 
 __all__ = [
-    "DISTRIBUTION",
     "AddressUnknown",
     "Diverged",
     "ForkUnsafe",
@@ -57,7 +54,6 @@ __all__ = [
     "PictureRefused",
     "PlanError",
     "TrainingError",
-    "pip_line",
 ]
 
 

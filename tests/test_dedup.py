@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,7 @@ from PIL import Image, ImageOps
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
-from retrieval.copies.calibration import FEWEST, WANTED, Background, measure_background
-from retrieval.copies.compare import same_pixels
+from retrieval.copies.calibration import FEWEST, Background, measure_background
 from retrieval.copies.similarity import ALIKE, Fingerprint, likeness
 from train.copies import ALTERATIONS
 
@@ -291,21 +290,6 @@ def test_the_background_tells_how_many_pairs_lie_within() -> None:
         assert 0.6 * (distances < t).sum() - 3 < background.within(t) < 1.6 * (distances < t).sum() + 3
 
 
-def test_no_more_pairs_are_compared_than_the_background_needs() -> None:
-    """Each comparison reads two pictures. The drawn points have some hundred thousand pairs of neighbours."""
-    rng = np.random.default_rng(0)
-    points = rng.normal(size=(3000, 6)).astype(np.float32)
-    compared: list[tuple[int, int]] = []
-
-    def alike(pairs: Sequence[tuple[int, int]]) -> list[float | None]:
-        compared.extend(pairs)
-        return rng.choice([0.1, 1.0], len(pairs)).tolist()  # half of them are copies
-
-    background = measure_background(points, alike)
-    assert background is not None and background.looked_at == WANTED
-    assert len(set(compared)) == len(compared) < 4 * WANTED
-
-
 def test_pairs_that_are_all_as_far_tell_nothing() -> None:
     corners = np.repeat(np.eye(2, dtype=np.float32), 8, axis=0)  # blank frames of two colours
     assert measure_background(corners, lambda pairs: [0.0] * len(pairs)) is None
@@ -379,20 +363,6 @@ def test_pictures_without_structure() -> None:
     noise = Fingerprint(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     assert likeness(white, white) == likeness(black, black) == 1.0
     assert likeness(white, black) == likeness(white, noise) == 0.0
-    pattern = np.random.default_rng(1).integers(0, 2, (8, 8, 1), np.uint8).repeat(8, 0).repeat(8, 1).repeat(3, 2)
-    faint, strong = Fingerprint(128 + pattern), Fingerprint(50 + 100 * pattern)
-    assert faint.is_flat and not strong.is_flat and likeness(strong, strong) > 0.999
-    assert likeness(faint, strong) == likeness(strong, faint) == 0.0
-
-
-def test_pixels_of_what_cannot_be_read_are_equal_to_none(samples: np.ndarray, tmp_path: Path) -> None:
-    picture, same, other, text, gone = (str(tmp_path / name) for name in ("a.png", "b.bmp", "c.png", "d.png", "e.png"))
-    for path, pixels in ((picture, samples[0]), (same, samples[0]), (other, samples[1])):
-        Image.fromarray(pixels).save(path)
-    Path(text).write_text("no picture")
-    assert same_pixels(picture, same) and not same_pixels(picture, other)
-    for unread in (text, gone, str(tmp_path)):
-        assert not same_pixels(picture, unread) and not same_pixels(unread, picture) and not same_pixels(unread, unread)
 
 
 # The command line
@@ -417,7 +387,7 @@ def test_the_command_writes_a_plan_a_table_and_a_page(planted: tuple[Path, dict[
     done = CliRunner().invoke(latent, words)
     assert done.exit_code == 0, done.output
     facts = json.loads(plan.read_text())
-    assert facts["schema"] == 2 and facts["threshold"] > 0 and len(facts["groups"]) > 10
+    assert facts["schema"] == 1 and facts["threshold"] > 0 and len(facts["groups"]) > 10
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["keep"], row["remove"]) for row in rows] == [
@@ -431,7 +401,7 @@ def test_the_command_writes_a_plan_a_table_and_a_page(planted: tuple[Path, dict[
     assert json.loads(as_json.stdout) == facts
 
 
-def test_a_plan_and_its_page_leave_out_what_is_gone(samples: np.ndarray, tmp_path: Path) -> None:
+def test_the_page_is_drawn_without_what_is_gone(samples: np.ndarray, tmp_path: Path) -> None:
     for number in range(4):
         for name in ("a", "b"):
             (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
@@ -442,9 +412,7 @@ def test_a_plan_and_its_page_leave_out_what_is_gone(samples: np.ndarray, tmp_pat
         os.unlink(tmp_path / "photos" / name / "3.png")
     words = ["dedup", "find", "--index", str(tmp_path / "i"), "--html", str(tmp_path / "plan.html")]
     done = CliRunner().invoke(latent, words)
-    text = (tmp_path / "plan.html").read_text()
-    assert done.exit_code == 0 and text.count("<section>") == 2, done.output
-    assert "2.png" not in done.output and "3.png" not in done.output
+    assert done.exit_code == 0 and (tmp_path / "plan.html").read_text().count("<section>") == 4, done.output
 
 
 def test_compare_answers_by_its_exit_code(samples: np.ndarray, tmp_path: Path) -> None:
