@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="latent-tests-")  # the user's own key and notes stay as they are
+os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="tests-of-latent-")  # the user's own key and notes stay as they are
 atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)
 
 SHAPES = ("disc", "square", "triangle", "cross")
