@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from typing import Any
 
 ODD_VALUES: list[Any] = [
@@ -64,5 +65,5 @@ def _spoil(node: Any, rng: random.Random) -> None:
         elif fault == 1 and isinstance(node, dict):
             node[rng.choice(("x", "../../x", "\0", "a" * 3000))] = node.pop(key)
         else:
-            node[key] = rng.choice(ODD_VALUES)
+            node[key] = deepcopy(rng.choice(ODD_VALUES))  # the next fault may be inside it
         return

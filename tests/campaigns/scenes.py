@@ -140,8 +140,9 @@ def state(folder: Path) -> dict[str, object]:
 
 
 def contents(folder: Path) -> set[str]:
-    """Digests of all files outside the index: none of the pictures' may ever be lost."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    """Digests of all files outside the index and of no note in the trash: none of the pictures' may ever be lost."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    found = (path for path in files if path.suffix != ".trashinfo")
     return {_digest(path) for path in found if INDEX not in path.parts}
 
 

@@ -87,7 +87,7 @@ class Stage:
             if done:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > killed_at:
-                os.killpg(child, signal.SIGKILL)
+                _kill(child)
                 os.waitpid(child, 0)
                 return -signal.SIGKILL if fault and fault.kill_after_s < LIMIT_S else -signal.SIGALRM
             time.sleep(0.002)
@@ -136,6 +136,13 @@ class Stage:
             scene.prepare(self.run, self.bundle)
         os.rename(self.folder, template)
         return template
+
+
+def _kill(child: int) -> None:
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:  # it leads no group yet
+        os.kill(child, signal.SIGKILL)
 
 
 def measure(stage: Stage, scene: Scene, template: Path) -> tuple[dict[str, object], dict[int, int], float]:
