@@ -1,4 +1,7 @@
-"""What people do to pictures: kinds of alterations, each a function of a picture and a random generator."""
+"""What people do to pictures: kinds of alterations, each a function of a picture and a random generator.
+
+Those of ``train.copies``, which ``latent evaluate`` measures with, come first.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
+from train.copies import ALTERATIONS
+
 Rng = np.random.Generator
 Alteration = Callable[[Image.Image, Rng], Image.Image]
-GROUPS = ("saved", "scaled", "cropped", "turned", "framed", "written on", "toned", "degraded", "placed")
 
 
 def saved(image: Image.Image, kind: str, **settings: object) -> Image.Image:
@@ -139,17 +143,8 @@ def printed(image: Image.Image, rng: Rng) -> Image.Image:
     table.paste(ImageOps.expand(image, width // 40, "white"), (width // 12, height // 12))
     w, h = table.size
     corners = rng.uniform(0, 0.05, 8) * np.array([w, h] * 4)
-    quad = (
-        corners[0],
-        corners[1],
-        corners[2],
-        h - corners[3],
-        w - corners[4],
-        h - corners[5],
-        w - corners[6],
-        corners[7],
-    )
-    seen = table.transform(table.size, Image.Transform.QUAD, quad, Image.Resampling.BICUBIC)
+    quad = np.abs(np.array([0, 0, 0, h, w, h, w, 0]) - corners)  # each corner moves inwards
+    seen = table.transform(table.size, Image.Transform.QUAD, quad.tolist(), Image.Resampling.BICUBIC)
     light = np.linspace(0.8, 1.1, w, dtype=np.float32)[None, :, None]
     seen = Image.fromarray((np.asarray(seen, np.float32) * light).clip(0, 255).astype(np.uint8))
     return saved(noisy(seen.filter(ImageFilter.GaussianBlur(max(1, w / 600))), rng, 4), "JPEG", quality=80)
@@ -159,53 +154,40 @@ def _stretched(image: Image.Image, across: float) -> Image.Image:
     return image.resize((round(image.width * across), image.height), Image.Resampling.LANCZOS)
 
 
-KINDS: dict[str, tuple[str, Alteration]] = {  # name: (group, function)
-    "JPEG 30": ("saved", lambda image, rng: saved(image, "JPEG", quality=30)),
-    "WebP 40": ("saved", lambda image, rng: saved(image, "WEBP", quality=40)),
-    "GIF colours": ("saved", lambda image, rng: image.quantize(128).convert("RGB")),
-    "CMYK": ("saved", lambda image, rng: image.convert("CMYK").convert("RGB")),
-    "half size": ("scaled", lambda image, rng: scaled(image, max(image.size) // 2)),
-    "64 px": ("scaled", lambda image, rng: scaled(image, 64)),
-    "32 px": ("scaled", lambda image, rng: scaled(image, 32)),
-    "double size": ("scaled", lambda image, rng: scaled(image, 2 * max(image.size))),
-    "stretched 15%": ("scaled", lambda image, rng: _stretched(image, 1.15)),
-    **{
-        f"crop {share}%": ("cropped", lambda image, rng, share=share: cropped(image, share / 100))
-        for share in (95, 90, 80, 70, 60, 50)
-    },
-    **{
-        f"corner {share}%": ("cropped", lambda image, rng, share=share: cropped(image, share / 100, rng))
-        for share in (90, 80, 60)
-    },
-    "to 1:1": ("cropped", lambda image, rng: to_shape(image, 1, 1)),
-    "to 16:9": ("cropped", lambda image, rng: to_shape(image, 16, 9)),
-    **{
-        f"turned {angle} degrees": ("turned", lambda image, rng, angle=angle: turned(image, angle))
-        for angle in (2, 5, 10)
-    },
-    "quarter turn": ("turned", lambda image, rng: image.transpose(Image.Transpose.ROTATE_90)),
-    "upside down": ("turned", lambda image, rng: image.transpose(Image.Transpose.ROTATE_180)),
-    "mirrored": ("turned", lambda image, rng: ImageOps.mirror(image)),
-    "transposed": ("turned", lambda image, rng: image.transpose(Image.Transpose.TRANSPOSE)),
-    "letterbox": ("framed", lambda image, rng: bars(image, 0, 0.17)),
-    "pillarbox": ("framed", lambda image, rng: bars(image, 0.2, 0)),
-    "white border": ("framed", lambda image, rng: bars(image, 0.08, 0.08, "white")),
-    "frame": ("framed", lambda image, rng: bars(bars(image, 0.02, 0.02, "white"), 0.06, 0.06, "saddlebrown")),
-    "screenshot": ("framed", screenshot),
-    "caption": ("written on", caption),
-    "subtitle": ("written on", lambda image, rng: written(image, "I told you so.", (0.28, 0.86), 0.07, "white")),
-    "date stamp": ("written on", lambda image, rng: written(image, "24 07 '09", (0.7, 0.9), 0.05, "orange")),
-    "meme": ("written on", lambda image, rng: written(image, "ONE DOES NOT SIMPLY", (0.05, 0.03), 0.1, "white")),
-    "watermark": ("written on", watermark),
-    "sticker": ("written on", sticker),
-    "filter": ("toned", tone_curve),
-    "brighter": ("toned", lambda image, rng: ImageEnhance.Brightness(image).enhance(1.3)),
-    "darker": ("toned", lambda image, rng: ImageEnhance.Brightness(image).enhance(0.6)),
-    "contrast": ("toned", lambda image, rng: ImageEnhance.Contrast(image).enhance(1.5)),
-    "grey": ("toned", lambda image, rng: ImageOps.grayscale(image).convert("RGB")),
-    "negative": ("toned", lambda image, rng: ImageOps.invert(image)),
-    "noise": ("degraded", noisy),
-    "blur": ("degraded", lambda image, rng: image.filter(ImageFilter.GaussianBlur(max(image.size) / 200))),
-    "collage": ("placed", collage),
-    "printed": ("placed", printed),
+KINDS: dict[str, Alteration] = {
+    **{name: lambda image, rng, alter=alter: alter(image) for name, alter in ALTERATIONS.items()},
+    "WebP 40": lambda image, rng: saved(image, "WEBP", quality=40),
+    "GIF colours": lambda image, rng: image.quantize(128).convert("RGB"),
+    "CMYK": lambda image, rng: image.convert("CMYK").convert("RGB"),
+    "64 px": lambda image, rng: scaled(image, 64),
+    "32 px": lambda image, rng: scaled(image, 32),
+    "double size": lambda image, rng: scaled(image, 2 * max(image.size)),
+    "stretched 15%": lambda image, rng: _stretched(image, 1.15),
+    **{f"crop {share}%": lambda image, rng, share=share: cropped(image, share / 100) for share in (95, 80, 70, 60, 50)},
+    **{f"corner {share}%": lambda image, rng, share=share: cropped(image, share / 100, rng) for share in (90, 80, 60)},
+    "to 1:1": lambda image, rng: to_shape(image, 1, 1),
+    "to 16:9": lambda image, rng: to_shape(image, 16, 9),
+    **{f"turned {angle} degrees": lambda image, rng, angle=angle: turned(image, angle) for angle in (2, 10)},
+    "quarter turn": lambda image, rng: image.transpose(Image.Transpose.ROTATE_90),
+    "upside down": lambda image, rng: image.transpose(Image.Transpose.ROTATE_180),
+    "transposed": lambda image, rng: image.transpose(Image.Transpose.TRANSPOSE),
+    "letterbox": lambda image, rng: bars(image, 0, 0.17),
+    "pillarbox": lambda image, rng: bars(image, 0.2, 0),
+    "white border": lambda image, rng: bars(image, 0.08, 0.08, "white"),
+    "frame": lambda image, rng: bars(bars(image, 0.02, 0.02, "white"), 0.06, 0.06, "saddlebrown"),
+    "screenshot": screenshot,
+    "caption": caption,
+    "subtitle": lambda image, rng: written(image, "I told you so.", (0.28, 0.86), 0.07, "white"),
+    "date stamp": lambda image, rng: written(image, "24 07 '09", (0.7, 0.9), 0.05, "orange"),
+    "meme": lambda image, rng: written(image, "ONE DOES NOT SIMPLY", (0.05, 0.03), 0.1, "white"),
+    "watermark": watermark,
+    "sticker": sticker,
+    "filter": tone_curve,
+    "darker": lambda image, rng: ImageEnhance.Brightness(image).enhance(0.6),
+    "contrast": lambda image, rng: ImageEnhance.Contrast(image).enhance(1.5),
+    "negative": lambda image, rng: ImageOps.invert(image),
+    "noise": noisy,
+    "blur": lambda image, rng: image.filter(ImageFilter.GaussianBlur(max(image.size) / 200)),
+    "collage": collage,
+    "printed": printed,
 }

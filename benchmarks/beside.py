@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,6 +95,12 @@ def machine() -> str:
         found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
         name = found[1] if found else name
     return f"{os.cpu_count()} cores of {name}, Python {platform.python_version()}"
+
+
+def photographs(folder: str, count: int) -> Iterator[Image.Image]:
+    """The first ``count`` files below a folder, as pictures."""
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file())[:count]:
+        yield Image.open(path).convert("RGB")
 
 
 def alternately(rounds: int, **sides: Callable[[], object]) -> dict[str, float]:

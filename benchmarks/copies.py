@@ -10,6 +10,7 @@ The originals are those of --photos, or drawn: samples of a shipped model with d
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from pathlib import Path
 import alterations
 import negatives
 import numpy as np
-from beside import Line, arguments_of, tell
+from beside import Line, arguments_of, photographs, tell
 from dedup import pairs_of
 from hashes import HASHES, Pairs, installed
 from PIL import Image
@@ -46,18 +47,13 @@ def drawn(count: int, rng: np.random.Generator) -> Iterator[Image.Image]:
         form = np.asarray(Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC), np.float32)
         detail = np.zeros((480, 640), np.float32)
         for octave in range(3, 9):
-            field = rng.normal(0, 1, (2**octave * 3 // 4, 2**octave)).astype(np.float32)
-            detail += (
-                np.asarray(Image.fromarray(field).resize((640, 480), Image.Resampling.BICUBIC)) * 60 / 2 ** (octave - 1)
-            )
+            coarse = Image.fromarray(rng.normal(0, 1, (2**octave * 3 // 4, 2**octave)).astype(np.float32))
+            detail += np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC)) * 60 / 2 ** (octave - 1)
         yield Image.fromarray((form + detail[..., None]).clip(0, 255).astype(np.uint8))
 
 
 def originals_of(photos: str, count: int, rng: np.random.Generator) -> Iterable[Image.Image]:
-    if not photos:
-        return drawn(count, rng)
-    files = sorted(path for path in Path(photos).rglob("*") if path.is_file())[:count]
-    return (Image.open(path).convert("RGB") for path in files)
+    return photographs(photos, count) if photos else drawn(count, rng)
 
 
 def save_originals(folder: Path, pictures: Iterable[Image.Image]) -> list[Path]:
@@ -75,14 +71,16 @@ def plant(folder: Path, kind: str, originals: list[Path], each: int) -> dict[fro
     folder.mkdir()
     for path in originals[:each]:
         copy = folder / f"{path.stem}-copy.png"
-        alterations.KINDS[kind][1](Image.open(path).convert("RGB"), rng).save(copy)
+        alterations.KINDS[kind](Image.open(path).convert("RGB"), rng).save(copy)
         truth[frozenset((str(path), str(copy)))] = copy
     return truth
 
 
 def draw(folder: Path, kind: str, count: int) -> None:
     folder.mkdir()
-    for number, image in enumerate(negatives.KINDS[kind](count, np.random.default_rng(11))):
+    rng = np.random.default_rng(11)
+    for number in range(count):
+        image = negatives.KINDS[kind](number, rng)
         image.save(folder / f"{number:04d}{'.tif' if image.mode == 'F' else '.png'}")
 
 
@@ -100,16 +98,14 @@ class Collection:
         self.retriever = Retriever.build(self.folder, work / "index", model=MODEL)
         self.hashes = [name for name in HASHES if installed(name)]
 
-    def found(self, kind: Path) -> dict[str, Pairs]:
-        """Pairs that each program finds, with the pictures of one kind added."""
+    def found(self) -> dict[str, Pairs]:
+        """The pairs that each program finds now."""
         self.retriever.update()
         answers = {"latent": pairs_of(find_copies(self.retriever))}
         for name in self.hashes:
             _, find, settings = HASHES[name]
-            try:
+            with contextlib.suppress(ValueError, OSError):  # a mode of pixels that it does not know: it has no answer
                 answers[name] = find(self.folder, *settings)
-            except (ValueError, OSError):  # a mode of pixels that it does not know
-                answers[name] = set()
         return answers
 
     def copies(self, kind: str, each: int) -> Score:
@@ -122,7 +118,7 @@ class Collection:
             float(np.mean([one == 0 for one in ranks])),
             float(np.mean([one < 10 for one in ranks])),
         )
-        score.pairs = {name: len(pairs & set(truth)) for name, pairs in self.found(place).items()}
+        score.pairs = {name: len(pairs & set(truth)) for name, pairs in self.found().items()}
         shutil.rmtree(place)
         return score
 
@@ -130,7 +126,7 @@ class Collection:
         place = self.folder / "kind"
         draw(place, kind, count)
         score = Score(len(list(place.iterdir())))
-        score.pairs = {name: len(inside(pairs, place)) for name, pairs in self.found(place).items()}
+        score.pairs = {name: len(inside(pairs, place)) for name, pairs in self.found().items()}
         shutil.rmtree(place)
         return score
 

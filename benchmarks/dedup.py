@@ -22,7 +22,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from beside import Line, arguments_of, tell
+from beside import Line, arguments_of, photographs, tell
 from hashes import HASHES, Pairs, installed
 from PIL import Image
 
@@ -108,8 +108,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.photos:
-            files = sorted(path for path in Path(arguments.photos).rglob("*") if path.is_file())[: arguments.pictures]
-            originals = [Image.open(path).convert("RGB") for path in files]
+            originals = list(photographs(arguments.photos, arguments.pictures))
         else:
             samples = load_model("faces-64").sample(arguments.pictures, seed=21)
             originals = [

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -231,21 +231,27 @@ def test_after_a_fork_a_child_answers_and_so_does_its_parent(tmp_path: Path, tin
         assert in_child(lambda: len(retriever.query_codes(many))) == b"500"
 
 
+def reader_inside(store: Store, pool: ThreadPoolExecutor) -> tuple[Future[int], threading.Event]:
+    """A thread that is in SQLite now and stays there until the event; it gives the number of pictures."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def read() -> int:
+        with store.rows.transaction():
+            inside.set()
+            assert leave.wait(20)
+            return store.rows.meta().found
+
+    reading = pool.submit(read)
+    assert inside.wait(20)
+    return reading, leave
+
+
 @pytest.mark.usefixtures("watchdog")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_fork_waits_for_threads_in_libraries_and_keeps_new_ones_out(tmp_path: Path) -> None:
     make_store(tmp_path / "i", random_codes(20, 4, True), True)
     with Store.open(tmp_path / "i") as store, ThreadPoolExecutor(2) as pool:
-        inside, leave = threading.Event(), threading.Event()
-
-        def read() -> int:
-            with store.rows.transaction():
-                inside.set()
-                assert leave.wait(20)
-                return store.rows.meta().found
-
-        reading = pool.submit(read)
-        assert inside.wait(20)
+        reading, leave = reader_inside(store, pool)
         threading.Timer(0.5, leave.set).start()
         begun = time.monotonic()
         assert in_child(lambda: store.rows.meta().found) == b"20"
@@ -260,16 +266,7 @@ def test_a_child_that_could_not_go_on_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("index.forks.PATIENCE_S", 0.2)
     make_store(tmp_path / "i", random_codes(20, 4, True), True)
     with Store.open(tmp_path / "i") as store, ThreadPoolExecutor(1) as pool:
-        inside, leave = threading.Event(), threading.Event()
-
-        def read() -> int:
-            with store.rows.transaction():
-                inside.set()
-                assert leave.wait(20)
-                return store.rows.meta().found
-
-        reading = pool.submit(read)
-        assert inside.wait(20)
+        reading, leave = reader_inside(store, pool)
         told = in_child(lambda: store.rows.meta().found)
         leave.set()
         assert told.startswith(b"ForkUnsafe: this process was forked while another thread") and reading.result(20) == 20

@@ -56,7 +56,7 @@ def open_picture(folder: Path, name: str, data: bytes) -> None:
     assert (decoded.pixels is None) == (decoded.reason is not None)
 
 
-def make_index(folder: Path) -> dict[str, bytes]:
+def _make_index(folder: Path) -> None:
     """An index with a cache and a plan, by a process of its own: torch and FAISS have threads, and this one forks."""
     write_shapes(folder / "photos", 12)
     for number in range(3):
@@ -73,37 +73,17 @@ def make_index(folder: Path) -> dict[str, bytes]:
     )
     subprocess.run([sys.executable, "-c", making, str(folder)], check=True)
     shutil.copytree(folder / "index", folder / "whole")
-    return {}
 
 
-def _files(folder: Path, *patterns: str) -> dict[str, bytes]:
-    paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
+def _made(*patterns: str) -> Callable[[Path], dict[str, bytes]]:
+    """Make an index with all that belongs to it, and mutate the files of these patterns."""
 
+    def make(folder: Path) -> dict[str, bytes]:
+        _make_index(folder)
+        paths = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.is_file()}
 
-def make_catalog(folder: Path) -> dict[str, bytes]:
-    make_index(folder)
-    return _files(folder, "index/catalog.db", "index/budget.json")
-
-
-def make_cache(folder: Path) -> dict[str, bytes]:
-    make_index(folder)
-    return _files(folder, "index/*.faiss")
-
-
-def make_bundle(folder: Path) -> dict[str, bytes]:
-    make_index(folder)
-    return _files(folder, "bundle/*")
-
-
-def make_plan(folder: Path) -> dict[str, bytes]:
-    make_index(folder)
-    return _files(folder, "plan.json")
-
-
-def make_journal(folder: Path) -> dict[str, bytes]:
-    make_index(folder)
-    return _files(folder, "journal")
+    return make
 
 
 def open_index(folder: Path, name: str, data: bytes) -> None:
@@ -153,9 +133,9 @@ def open_journal(folder: Path, name: str, data: bytes) -> None:
 
 TARGETS = [
     Target("pictures", make_pictures, open_picture),
-    Target("bundles", make_bundle, open_bundle),
-    Target("catalogs", make_catalog, open_index),
-    Target("caches", make_cache, open_index),
-    Target("plans", make_plan, open_plan),
-    Target("journals", make_journal, open_journal),
+    Target("bundles", _made("bundle/*"), open_bundle),
+    Target("catalogs", _made("index/catalog.db", "index/budget.json"), open_index),
+    Target("caches", _made("index/*.faiss"), open_index),
+    Target("plans", _made("plan.json"), open_plan),
+    Target("journals", _made("journal"), open_journal),
 ]

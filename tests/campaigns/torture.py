@@ -76,11 +76,11 @@ class Stage:
         self.work, self.library, self.bundle = work, library, bundle
         self.folder, self.output = work / "trial", work / "output"
 
-    def run(self, command: list[str], fault: Fault | None = None, said: Path | None = None) -> int:
+    def run(self, command: list[str], fault: Fault | None = None) -> int:
         """Run ``latent`` in a child. Returns its exit code, or minus the signal that ended it."""
         child = os.fork()
         if child == 0:
-            self._act(command, fault, said or self.output)
+            self._act(command, fault)
         killed_at = time.monotonic() + (fault.kill_after_s if fault else LIMIT_S)
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -92,12 +92,12 @@ class Stage:
                 return -signal.SIGKILL if fault and fault.kill_after_s < LIMIT_S else -signal.SIGALRM
             time.sleep(0.002)
 
-    def _act(self, command: list[str], fault: Fault | None, said: Path) -> None:
+    def _act(self, command: list[str], fault: Fault | None) -> None:
         code = 99
         try:
             os.setsid()
             os.chdir(self.folder)
-            handle = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            handle = os.open(self.output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
             os.dup2(handle, 1), os.dup2(handle, 2)
             from cli.main import main
 
