@@ -8,7 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from PIL import Image, ImageOps
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
-from retrieval.copies.calibration import FEWEST, Background, measure_background
+from retrieval.copies.calibration import FEWEST, WANTED, Background, measure_background
+from retrieval.copies.compare import same_pixels
 from retrieval.copies.similarity import ALIKE, Fingerprint, likeness
 from train.copies import ALTERATIONS
 
@@ -290,6 +291,21 @@ def test_the_background_tells_how_many_pairs_lie_within() -> None:
         assert 0.6 * (distances < t).sum() - 3 < background.within(t) < 1.6 * (distances < t).sum() + 3
 
 
+def test_no_more_pairs_are_compared_than_the_background_needs() -> None:
+    """Each comparison reads two pictures. The drawn points have some hundred thousand pairs of neighbours."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(3000, 6)).astype(np.float32)
+    compared: list[tuple[int, int]] = []
+
+    def alike(pairs: Sequence[tuple[int, int]]) -> list[float | None]:
+        compared.extend(pairs)
+        return rng.choice([0.1, 1.0], len(pairs)).tolist()  # half of them are copies
+
+    background = measure_background(points, alike)
+    assert background is not None and background.looked_at == WANTED
+    assert len(set(compared)) == len(compared) < 4 * WANTED
+
+
 def test_pairs_that_are_all_as_far_tell_nothing() -> None:
     corners = np.repeat(np.eye(2, dtype=np.float32), 8, axis=0)  # blank frames of two colours
     assert measure_background(corners, lambda pairs: [0.0] * len(pairs)) is None
@@ -363,6 +379,20 @@ def test_pictures_without_structure() -> None:
     noise = Fingerprint(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
     assert likeness(white, white) == likeness(black, black) == 1.0
     assert likeness(white, black) == likeness(white, noise) == 0.0
+    pattern = np.random.default_rng(1).integers(0, 2, (8, 8, 1), np.uint8).repeat(8, 0).repeat(8, 1).repeat(3, 2)
+    faint, strong = Fingerprint(128 + pattern), Fingerprint(50 + 100 * pattern)
+    assert faint.is_flat and not strong.is_flat and likeness(strong, strong) > 0.999
+    assert likeness(faint, strong) == likeness(strong, faint) == 0.0
+
+
+def test_pixels_of_what_cannot_be_read_are_equal_to_none(samples: np.ndarray, tmp_path: Path) -> None:
+    picture, same, other, text, gone = (str(tmp_path / name) for name in ("a.png", "b.bmp", "c.png", "d.png", "e.png"))
+    for path, pixels in ((picture, samples[0]), (same, samples[0]), (other, samples[1])):
+        Image.fromarray(pixels).save(path)
+    Path(text).write_text("no picture")
+    assert same_pixels(picture, same) and not same_pixels(picture, other)
+    for unread in (text, gone, str(tmp_path)):
+        assert not same_pixels(picture, unread) and not same_pixels(unread, picture) and not same_pixels(unread, unread)
 
 
 # The command line
