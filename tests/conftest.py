@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+
+os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="tests-of-latent-")  # the user's own key and notes stay as they are
+atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)
 
 SHAPES = ("disc", "square", "triangle", "cross")
 
@@ -61,11 +67,11 @@ def write_shapes(folder: Path, count: int, seed: int = 0, side: int = 64) -> Non
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained O-GAN of 32 px and 16 numbers, exported: a second model, quick to run."""
     return make_bundle(tmp_path_factory.mktemp("tiny") / "bundle")
 
 
 def make_bundle(folder: Path) -> Path:
-    """An untrained O-GAN of 32 px and 16 numbers, exported: a second model, quick to run."""
     import torch
 
     from train import checkpoint
