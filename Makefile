@@ -14,7 +14,7 @@ ABLATION := ogan-views $(addprefix ogan-views:,correlation_weight=0.25 correlati
   ema_decay=0 decay_share=0 learning_rate=0.0004 learning_rate=0.0001) ogan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz torture train-faces train-faces-64 train-photos quality-faces \
+.PHONY: help demo test lint bench fuzz torture reliability train-faces train-faces-64 train-photos quality-faces \
   quality-photos ablation compare figures clean
 
 help:  ## print this list
@@ -67,6 +67,9 @@ fuzz: $(VENV)/.tests  ## open millions of damaged files of all kinds (an hour); 
 
 torture: $(VENV)/.tests  ## kill, starve and disturb all commands 1,000 times (half an hour); nothing may be lost
 	@$(BIN)/python -m tests.campaigns.torture
+
+reliability: $(VENV)/.tests  ## run both for a while, and write the counts of docs/reliability.md
+	@$(BIN)/python -m tests.campaigns.report
 
 train-faces: $(VENV)/.tests  ## train the faces-128 model: make train-faces FACES="a.tar b.tar"
 	@$(BIN)/latent train $(FACES) -o runs/faces-128 --size 128 --method ogan-views --steps 11000 \

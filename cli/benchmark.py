@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.console import bar, say, shown_path, workers_option
+from cli.console import bar, say, shown_path, tell, workers_option
 from cli.training import require_torch, stop_flag, training_bar
 from retrieval.atomic import write
 
@@ -65,7 +65,7 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
     folder, columns = Path(output), columns_of(exam)
     write(folder / "report.md", as_markdown(table, columns))
     write(folder / "report.json", json.dumps({"schema": 1, "runs": table}, indent=2) + "\n")
-    click.echo(_as_text(mean_marks(table), columns))
+    tell(*_as_text(mean_marks(table), columns).splitlines())
     for path in (folder / "report.md", folder / "report.json", *comparison.draw(entries, 0)):
         say(f"wrote {shown_path(str(path))}")
 

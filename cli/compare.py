@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
-from cli.console import device_option
+from cli.console import device_option, give_json, tell
 from cli.dedup import comma_list, invariant_option
 from retrieval.defaults import DEFAULT_MODEL, Device
 
@@ -35,10 +34,10 @@ def compare(ctx: click.Context, a: str, b: str, invariant: str, model: str, form
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if form == "json":
-        click.echo(json.dumps({"schema": 1, **asdict(found)}, indent=2))
+        give_json({"schema": 1, **asdict(found)})
     else:
         why = {"bytes": "the same bytes", "pixels": "the same pixels", "near": "copies"}.get(found.kind, "not copies")
-        click.echo(
+        tell(
             f"{why}: likeness {found.likeness:.3f}, distance {found.distance:.3f}"
             + (f", {found.turned}" if found.turned else "")
         )

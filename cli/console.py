@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import sys
@@ -119,9 +120,28 @@ sheet_option = click.option(
 )
 
 
-def say(text: str) -> None:
-    """Print a message on standard error; standard output is for results."""
-    click.echo(text, err=True)
+def tell(*lines: str, err: bool = False) -> None:
+    """Print lines for people on standard output. Whatever is in a line, it stays one, and acts on no terminal.
+
+    All output goes through this function, ``say`` and ``give``.
+    """
+    for line in lines:
+        click.echo("\t".join(map(printable, line.split("\t"))), err=err)
+
+
+def say(*lines: str) -> None:
+    """Print messages on standard error; standard output is for results."""
+    tell(*lines, err=True)
+
+
+def give(content: str | bytes) -> None:
+    """Print a result for programs, as it is: JSON, CSV, paths."""
+    click.echo(content, nl=False)
+
+
+def give_json(content: object) -> None:
+    """Print JSON in ASCII, so that nothing in it acts on a terminal."""
+    give(json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

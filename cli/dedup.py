@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import (
-    FiniteRange,
-    OutputFile,
-    bar,
-    counted,
-    index_option,
-    say,
-    shown_path,
-    size,
-    workers_option,
-)
-from retrieval.atomic import write
+from cli.console import FiniteRange, OutputFile, bar, counted, give, index_option, say, shown_path, tell, workers_option
+from cli.plans import outcome, print_act, print_plan, write_csv, write_html
 from retrieval.defaults import ACTIONS, KEEP, Action
 
 if TYPE_CHECKING:
-    from retrieval import Plan, Retriever
+    from retrieval import Retriever
     from retrieval.copies.find import Folders
-
-FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
 
 invariant_option = click.option(
     "--invariant",
@@ -126,13 +114,13 @@ def find(
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
-        click.echo(plan.as_json()) if form == "json" else _print(plan)
+        give(plan.as_json() + "\n") if form == "json" else print_plan(plan)
         if output:
             plan.save(output)
         if csv_file:
-            _write_csv(plan, csv_file)
+            write_csv(plan, csv_file)
         if html_file:
-            _write_html(plan, retriever, html_file)
+            write_html(plan, retriever, html_file)
     for path in filter(None, (output, csv_file, html_file)):
         say(f"wrote {shown_path(path)}")
 
@@ -169,63 +157,70 @@ Examples:
 @click.option("--to", type=click.Path(file_okay=False), metavar="DIR", help="With move: the target folder.")
 @click.option("--yes", is_flag=True, help="Do it. Without --yes nothing is changed.")
 @index_option
-def apply(plan_file: str, action: Action, to: str | None, yes: bool, index_folder: str | None) -> None:
+@click.pass_context
+def apply(
+    ctx: click.Context, plan_file: str, action: Action, to: str | None, yes: bool, index_folder: str | None
+) -> None:
     """Carry out a plan: trash, move, link or delete the copies.
 
-    Before each step, every byte of the copy and of the kept file is checked. Files that changed since the plan was
-    made, and the last copy of a picture, are left alone. PLAN.json.journal records what was done. move and trash can
-    be undone.
+    Before each step, every byte of the copy and of the kept file is compared. Files that changed since the plan was
+    made, and the last copy of a picture, are left alone. Files such as a.jpg.xmp go with a moved or trashed picture.
+    PLAN.json.journal records what was done. move and trash can be undone. Exits with 1 if the system refused a step.
     """
     from retrieval import apply_plan, load_plan
 
     plan, journal = load_plan(plan_file), plan_file + ".journal"
     acts = []
-    for act in apply_plan(plan, action, journal, to=to, dry_run=not yes):
-        acts.append(act)
-        where = f" -> {shown_path(act.to)}" if act.to and not act.left else ""
-        click.echo(
-            f"{'left' if act.left else act.action:<9}{shown_path(act.path)}{where}"
-            + (f": {act.left}" if act.left else "")
-        )
-    done = [act for act in acts if not act.left]
-    verb, room = "done" if yes else "could be done", size(sum(act.size_bytes for act in done))
-    click.echo(f"{verb}: {counted(len(done), 'file')}, {room}; left alone: {len(acts) - len(done):,}")
+    with _index_if_any(index_folder, yes) as library:
+        for act in apply_plan(plan, action, journal, to=to, dry_run=not yes, library=library):
+            acts.append(act)
+            print_act(act)
+    tell(outcome(acts, "done" if yes else "could be done"))
     if not yes:
         say("Nothing was changed. To do it, add --yes.")
         return
-    _follow(index_folder, [act.path for act in done])
     say(
         f"{shown_path(journal)} records what was done."
         + (" To move the files back: latent dedup undo" if action in ("move", "trash") else "")
     )
+    if any(act.failed for act in acts):
+        say("Some files could not go." + (" Try --action move --to DIR." if action == "trash" else ""))
+        ctx.exit(1)
 
 
-def _follow(index_folder: str | None, paths: list[str]) -> None:
-    """Mark the files as gone in the index, if there is one."""
+@contextmanager
+def _index_if_any(index_folder: str | None, wanted: bool) -> Iterator[Retriever | None]:
+    """The index that is to be told what is gone, if there is one."""
     from retrieval import NoIndex, Retriever
 
-    try:
-        with Retriever.open(index_folder) as retriever:
-            retriever.note_gone(paths)
-    except NoIndex:
-        say("No index was found here. Update yours with: latent index update")
+    with ExitStack() as stack:
+        library = None
+        if wanted:
+            try:
+                library = stack.enter_context(Retriever.open(index_folder))
+            except NoIndex:
+                say("No index was found here. Update yours with: latent index update")
+        yield library
 
 
 @dedup.command(epilog="\b\nExample:\n  latent dedup undo plan.json.journal")
 @click.argument("journal", type=click.Path(exists=True, dir_okay=False), metavar="PLAN.json.journal")
+@index_option
 @click.pass_context
-def undo(ctx: click.Context, journal: str) -> None:
+def undo(ctx: click.Context, journal: str, index_folder: str | None) -> None:
     """Move files that were moved or trashed back to their places.
 
     Nothing is overwritten. Exits with 1 if a file could not be moved back.
     """
     from retrieval import undo as move_back
 
-    acts = list(move_back(journal))
-    for act in acts:
-        click.echo(f"{'left' if act.left else 'back':<9}{shown_path(act.path)}" + (f": {act.left}" if act.left else ""))
+    acts = []
+    with _index_if_any(index_folder, True) as library:
+        for act in move_back(journal, library):
+            acts.append(act)
+            print_act(act)
     left = sum(bool(act.left) for act in acts)
-    click.echo(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
+    tell(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
     say("To add them to the index again: latent index update")
     if left:
         ctx.exit(1)
@@ -234,47 +229,3 @@ def undo(ctx: click.Context, journal: str) -> None:
 def comma_list(text: str) -> list[str]:
     """The words of ``a, b``, without blanks and empty ones."""
     return [word.strip() for word in text.split(",") if word.strip()]
-
-
-def _print(plan: Plan) -> None:
-    from retrieval.copies.similarity import ALIKE
-
-    for group in plan.groups:
-        click.echo(shown_path(group.keep))
-        for one in group.evidence:
-            why = f"{one.kind:<7}{one.distance:>7.3f}{one.likeness:>7.3f}"
-            click.echo(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
-    gone = [path for group in plan.groups for path in group.remove]
-    room = sum(plan.files[path].size_bytes for path in gone)
-    click.echo(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept")
-    expected = plan.expected_false_pairs
-    doubt = (
-        "too few pictures to estimate how many are wrong"
-        if expected is None
-        else f"{expected:.2g} wrong to be expected"
-    )
-    rule = f"with a likeness of {ALIKE:.2f} or more within distance {plan.near:.2f}"
-    if plan.threshold > plan.near:
-        rule += f", rising to {plan.likeness_at_threshold:.2f} at distance {plan.threshold:.2f}"
-    click.echo(f"pairs {rule}: {doubt}; nothing was changed")
-    if plan.estimated_from:
-        say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are not copies.")
-
-
-def _write_csv(plan: Plan, path: str) -> None:
-    text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(FIELDS)
-    for group in plan.groups:
-        for one in group.evidence:
-            table.writerow([group.keep, one.path, one.kind, one.distance, one.likeness, one.turned])
-    write(path, text.getvalue())
-
-
-def _write_html(plan: Plan, retriever: Retriever, path: str) -> None:
-    from retrieval.copies.prototypes import paint_prototypes
-    from retrieval.pages.plan import plan_html
-    from retrieval.pictures.thumbnail import thumbnail
-
-    thumbnails = {path: thumbnail(path) for path in plan.files}
-    write(path, plan_html(plan, thumbnails, paint_prototypes(retriever, plan)))

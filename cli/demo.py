@@ -51,8 +51,7 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
     sheet, page = folder / "hits.png", folder / "hits.html"
     ctx.invoke(query, images=(str(altered),), k=8, index_folder=str(index), sheet=str(sheet), html_file=str(page))
     here = {name: shlex.quote(shown_path(str(path))) for name, path in (("library", library), ("index", index))}
-    say(
-        f"""
+    text = f"""
 The original was {original.name}. See {shown_path(str(sheet))} or {shown_path(str(page))}:
 each picture, and below it the picture decoded from its code.
 
@@ -62,7 +61,7 @@ Try next:
   latent index build ~/Pictures
   latent query some-photo.jpg -k 10 --html hits.html
   latent --help"""
-    )
+    say(*text.splitlines())
 
 
 def _generate_library(library: Path, count: int) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import click
@@ -12,10 +11,12 @@ from cli.console import (
     OutputFile,
     counted,
     device_option,
+    give_json,
     index_option,
     png_only,
     say,
     shown_path,
+    tell,
     workers_option,
 )
 from retrieval.atomic import write
@@ -142,7 +143,7 @@ def _show(retriever: Retriever, way: Direction, picture: str, output: str, reach
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     write(output, strip_png([[thumbnail(picture)], retriever.decode(codes)]))
-    click.echo(shown_path(output))
+    tell(shown_path(output))
 
 
 def _list(retriever: Retriever, form: str) -> None:
@@ -156,8 +157,8 @@ def _print(ways: list[Direction], form: str) -> None:
     if form == "json":
         fields = ("name", "with_count", "without_count", "accuracy")
         entries = [{field: getattr(one, field) for field in fields} for one in ways]
-        click.echo(json.dumps({"schema": 1, "directions": entries}, indent=2))
+        give_json({"schema": 1, "directions": entries})
         return
     for one in ways:
         accuracy = "" if one.accuracy is None else f", accuracy {100 * one.accuracy:.0f}% on other pictures"
-        click.echo(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{accuracy}")
+        tell(f"{one.name}: {counted(one.with_count, 'picture')} with, {one.without_count:,} without{accuracy}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import OutputFile, bar, device_option, say, shown_path, workers_option
+from cli.console import OutputFile, bar, device_option, say, shown_path, tell, workers_option
 from retrieval.atomic import write
 from retrieval.defaults import Device
 
@@ -18,12 +18,11 @@ NAME_WIDTH = 54
 
 
 @click.command(
-    epilog=r"""
-\b
+    epilog="""\b
 Examples:
   latent evaluate runs/mine/bundle --gallery train --queries test --labels folder
-  latent evaluate faces-64 --gallery train.tar --queries test.tar --numeric age \
-      --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_' -o report.json --html report.html
+  latent evaluate faces-64 --gallery train.tar --queries test.tar --numeric age \\
+      --labels 'filename:(?P<age>\\d+)_(?P<gender>\\d)_(?P<race>\\d)_' -o report.json --html report.html
 """
 )
 @click.argument("model", metavar="MODEL")
@@ -73,7 +72,7 @@ def evaluate(
         xq = read_labelled(queries, bundle.image_size, label_of, workers, progress)
     say(f"{len(xq):,} queries against {len(xb):,} pictures; measuring ...")
     report = measure(bundle, Exam(xb, xq, numeric, copies))
-    click.echo(_as_text(report))
+    tell(*_as_text(report).splitlines())
     if record:
         figures = {name: round(cell[0], 4) for name, cell in report.table.get(CODE, {}).items()}
         generation = {name: round(value, 4) for name, value in report.generation.items()}

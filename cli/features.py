@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cli.console import OutputFile, bar, counted, device_option, index_option, say, shown_path, workers_option
+from cli.console import OutputFile, bar, counted, device_option, index_option, say, shown_path, tell, workers_option
 from retrieval.defaults import DEFAULT_MODEL, Device
 
 
@@ -70,7 +70,7 @@ def features(
         count, dim = write_features(retriever, output, report=progress), retriever.latent_dim
     if photos:
         shutil.rmtree(scratch)
-    click.echo(shown_path(output))
+    tell(shown_path(output))
     say(f"{counted(count, 'picture')}, {dim} dimensions each")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import time
@@ -11,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import bar, counted, device_option, index_option, say, shown_path, size, workers_option
+from cli.console import (
+    bar,
+    counted,
+    device_option,
+    give_json,
+    index_option,
+    say,
+    shown_path,
+    size,
+    tell,
+    workers_option,
+)
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from retrieval import Budget, Library, Status, Summary
 
 REASONS_SHOWN = 12
+LINKS_SHOWN = 3
 
 SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 TIMES = {"ms": 1e-3, "s": 1.0}
@@ -60,6 +71,9 @@ latency_option = click.option(
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if files were skipped.")
 retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
 reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
+follow_links_option = click.option(
+    "--follow-links", is_flag=True, help="Follow links that lead out of the folders, too."
+)
 
 
 @click.group()
@@ -81,6 +95,7 @@ def index() -> None:
 @device_option
 @retry_option
 @reread_option
+@follow_links_option
 @memory_option
 @latency_option
 @click.option("--no-generator", is_flag=True, help="Leave out the generator: the index cannot decode its codes.")
@@ -95,6 +110,7 @@ def build(
     device: Device,
     retry: bool,
     reread: bool,
+    follow_links: bool,
     memory: float | None,
     latency: float | None,
     no_generator: bool,
@@ -118,6 +134,7 @@ def build(
             report=report,
             retry=retry,
             reread=reread,
+            follow_links=follow_links,
             budget=_budget(memory, latency),
             generator=not no_generator,
         )
@@ -133,6 +150,7 @@ def build(
 @device_option
 @retry_option
 @reread_option
+@follow_links_option
 @memory_option
 @latency_option
 @strict_option
@@ -144,6 +162,7 @@ def update(
     device: Device,
     retry: bool,
     reread: bool,
+    follow_links: bool,
     memory: float | None,
     latency: float | None,
     strict: bool,
@@ -158,7 +177,9 @@ def update(
     with Library.open(index_folder, device=device) as library:
         with bar("file", "updating") as report:
             budget = _budget(memory, latency)
-            summary = library.update(workers, report, retry=retry, reread=reread, budget=budget)
+            summary = library.update(
+                workers, report, retry=retry, reread=reread, follow_links=follow_links, budget=budget
+            )
         _tell(library, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
 
@@ -183,11 +204,11 @@ def _searching(facts: Status) -> str:
 
 def _tell(library: Library, summary: Summary, seconds: float) -> None:
     words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
-    click.echo("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
+    tell("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
-        click.echo(f"  skipped {count:,}: {printable(reason)}")
+        tell(f"  skipped {count:,}: {printable(reason)}")
     if len(summary.reasons) > REASONS_SHOWN:
-        click.echo(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
+        tell(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
     if summary.skipped:
         say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
@@ -195,12 +216,18 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
         say(f"Warning: {shown} is not there; its pictures are kept. To remove them: latent index remove {shown}")
     for folder in summary.unreadable_folders:
         say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")
+    if outside := summary.links_outside:
+        shown = ", ".join(shown_path(link) for link in outside[:LINKS_SHOWN]) + (
+            ", ..." if outside[LINKS_SHOWN:] else ""
+        )
+        say(f"Not followed, since they lead out of their folder: {counted(len(outside), 'link')} ({shown})")
+        say("To follow such links: --follow-links")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    click.echo(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
+    tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
     facts = library.status()
     if facts.search != "exact":
-        click.echo(f"search: {_searching(facts)}")
+        tell(f"search: {_searching(facts)}")
     if not facts.search_fits:
         say("Warning: no search structure fits --memory and --latency for so many pictures; the nearest is used.")
     if not found:
@@ -225,7 +252,7 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         files = library.skipped() if skipped else []
     if form == "json":
         more = {"skipped_files": [{"path": path, "reason": reason} for path, reason in files]} if skipped else {}
-        click.echo(json.dumps({"schema": 1, **dataclasses.asdict(facts), **more}, indent=2))
+        give_json({"schema": 1, **dataclasses.asdict(facts), **more})
         return
     sizes = {"catalog": facts.catalog_bytes, "caches": facts.caches_bytes, "model": facts.model_bytes}
     lines = {
@@ -241,19 +268,23 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         "on disk": ", ".join(f"{what} {size(count)}" for what, count in sizes.items()),
     }
     for name, value in lines.items():
-        click.echo(f"{name:<12}{value}")
+        tell(f"{name:<12}{value}")
     for reason, count in facts.reasons.items():
-        click.echo(f"  skipped {count:,}: {printable(reason)}")
+        tell(f"  skipped {count:,}: {printable(reason)}")
     for path, reason in files:
-        click.echo(f"{shown_path(path)}\t{printable(reason)}")
+        tell(f"{shown_path(path)}\t{printable(reason)}")
 
 
 @index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")
 @index_option
-@click.option("--repair", is_flag=True, help="Rebuild caches, counts and the copy of a shipped model.")
+@click.option(
+    "--repair", is_flag=True, help="Rebuild caches, counts and the copy of a shipped model, and mark damaged pictures."
+)
 @click.pass_context
 def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
     """Check that catalog, caches, model and files agree.
+
+    Pictures that --repair marks are read again by the next latent index update.
 
     Exits with 1 if there are faults; with --repair, if faults remain.
     """
@@ -262,14 +293,14 @@ def verify(ctx: click.Context, index_folder: str | None, repair: bool) -> None:
     with Library.open(index_folder) as library:
         faults = library.verify(repair)
         for fault in faults:
-            click.echo(printable(fault))
+            tell(printable(fault))
         if faults and repair:
             faults = library.verify()
-            click.echo(f"after repair: {counted(len(faults), 'fault')}")
+            tell(f"after repair: {counted(len(faults), 'fault')}")
             for fault in faults:
-                click.echo(printable(fault))
+                tell(printable(fault))
         if not faults:
-            click.echo(f"all is well: {counted(len(library), 'picture')} checked")
+            tell(f"all is well: {counted(len(library), 'picture')} checked")
     if faults:
         ctx.exit(1)
 
@@ -287,4 +318,4 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
 
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
-        click.echo(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+        tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")

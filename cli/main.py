@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.errors import AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
+from retrieval.errors import DISTRIBUTION, AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
 
 COMMANDS = {  # name: (where it is, its line in the list of commands)
     "demo": ("cli.demo:demo", "Run the whole workflow on generated pictures."),
@@ -56,6 +56,12 @@ class Latent(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            raise _escaped(error) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -65,14 +71,29 @@ class Latent(click.Group):
             raise _spoken(with_hint(error), EXIT_NO_INDEX if _does_not_fit(error) else 1) from error
         except BrokenPipeError:
             raise  # click exits quietly when the reader of a pipe is gone
+        except click.ClickException as error:
+            raise _escaped(error) from None
         except OSError as error:
             place = f": {error.filename}" if error.filename else ""
             raise _spoken(f"{error.strerror or error}{place}", 1) from error
         except (KeyboardInterrupt, ImportError) as error:
             if not _was_interrupted(error):
                 raise
-            click.echo("\nInterrupted. Committed work is kept; run the same command to continue.", err=True)
+            from cli.console import say
+
+            say("", "Interrupted. Committed work is kept; run the same command to continue.")
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def _escaped(error: click.ClickException) -> click.ClickException:
+    """What click says of a wrong word holds that word; a shell may have found it as the name of a file."""
+    from retrieval.text import printable
+
+    said = error.format_message()
+    safe = "\n".join(map(printable, said.split("\n")))
+    if safe == said:
+        return error
+    return click.UsageError(safe, error.ctx) if isinstance(error, click.UsageError) else SpokenError(safe, 1)
 
 
 class SpokenError(click.ClickException):
@@ -101,7 +122,7 @@ def _spoken(message: str, code: int) -> click.ClickException:
 @click.group(
     cls=Latent, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="latent", prog_name="latent")
+@click.version_option(package_name=DISTRIBUTION, prog_name="latent")
 def latent() -> None:
     """Find pictures by what they look like.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import OutputFile, device_option, index_option, say, shown_path, workers_option
+from cli.console import OutputFile, device_option, index_option, say, shown_path, tell, workers_option
 from retrieval.atomic import write
 from retrieval.defaults import Device
 
@@ -88,7 +88,7 @@ def map_(
     else:
         drawn, shown = map_png(plane, thumbs)
         write(output, drawn)
-    click.echo(shown_path(output))
+    tell(shown_path(output))
     say(f"{shown:,} of {plane.total:,} pictures")
     if lost := sum(thumb is None for thumb in thumbs):
         say(f"{lost:,} cannot be read any more; update the index with: latent index update")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +13,14 @@ from cli.console import (
     OutputFile,
     device_option,
     file_stem,
+    give_json,
     listed_paths,
     null_option,
     png_only,
     say,
     sheet_option,
     shown_path,
+    tell,
 )
 from retrieval.atomic import write
 from retrieval.defaults import DEFAULT_MODEL, Device
@@ -48,14 +49,12 @@ def models(form: str) -> None:
 
     opened = [load_model(name) for name in shipped_models()]
     if form == "json":
-        click.echo(json.dumps({"schema": 1, "models": [model.facts for model in opened]}, indent=2))
+        give_json({"schema": 1, "models": [model.facts for model in opened]})
         return
-    click.echo(f"{'name':<12}{'method':<10}{'pixels':>7}{'dimensions':>12}  trained on")
+    tell(f"{'name':<12}{'method':<10}{'pixels':>7}{'dimensions':>12}  trained on")
     for model in opened:
         data = model.facts.get("training_data", {}).get("name", "?")
-        click.echo(
-            f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>12}  {data}"
-        )
+        tell(f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>12}  {data}")
 
 
 @click.command(epilog="\b\nExample:\n  latent sample 16 -o samples --seed 7 --sheet samples.png")
@@ -79,7 +78,7 @@ def sample(
     paths = [folder / f"sample-{seed}-{number:05d}.png" for number in range(1, count + 1)]
     for path, pixels in zip(paths, pictures, strict=True):
         write(path, png(pixels))
-        click.echo(shown_path(str(path)))
+        tell(shown_path(str(path)))
     if sheet:
         _write_sheet(sheet, [(str(path), pixels, ()) for path, pixels in zip(paths, pictures, strict=True)])
 
@@ -122,7 +121,7 @@ def reconstruct(
             continue
         target = folder / f"{number:03d}-{file_stem(image)}.png"
         write(target, png(decoded))
-        click.echo(shown_path(str(target)))
+        tell(shown_path(str(target)))
         cells.append((image, thumbnail(image), (decoded,)))
     if sheet and cells:
         _write_sheet(sheet, cells)
@@ -153,7 +152,7 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
     codes = opened.encode([image])
     swapped = opened.decode(opened.with_class(codes, to_class))
     write(output, strip_png([[thumbnail(image)], opened.decode(codes), swapped]))
-    click.echo(shown_path(output))
+    tell(shown_path(output))
 
 
 @click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
@@ -181,7 +180,7 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
     codes = opened.encode([start, end])
     between = opened.interpolate(codes[0], codes[1], steps, scale=scale)
     write(output, strip_png([[thumbnail(start)], between, [thumbnail(end)]]))
-    click.echo(shown_path(output))
+    tell(shown_path(output))
 
 
 def _write_sheet(sheet: str, pictures: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:

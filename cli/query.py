@@ -17,6 +17,8 @@ from cli.console import (
     OutputFile,
     device_option,
     file_stem,
+    give,
+    give_json,
     index_option,
     listed_paths,
     null_option,
@@ -26,10 +28,11 @@ from cli.console import (
     sheet_option,
     short_path,
     shown_path,
+    tell,
 )
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
-from retrieval.text import printable
+from retrieval.text import csv_cell, printable, without_controls
 
 if TYPE_CHECKING:
     from retrieval import Hit, Searcher
@@ -114,10 +117,12 @@ def query(
     collection gets a warning.
     """
     from retrieval import Searcher
+    from retrieval.pictures import shared
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
     questions = _questions(images, null, plus, minus, k, metric)
+    shared.start()  # while index and model are opened
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
         answers = _answers(retriever, questions)
         told = list(answers.values())
@@ -254,16 +259,16 @@ def _print(answers: Sequence[Answer], records: Sequence[Records], form: str, met
     pairs = list(zip(answers, records, strict=True))
     if form == "json":
         queries = [_json(answer, its_records) for answer, its_records in pairs]
-        click.echo(json.dumps({"schema": 1, "metric": metric, "queries": queries}, indent=2))
+        give_json({"schema": 1, "metric": metric, "queries": queries})
     elif form == "jsonl":
         for answer, its_records in pairs:
             for record in its_records:
-                click.echo(json.dumps({"query": answer.title, **record}))
+                give(json.dumps({"query": answer.title, **record}) + "\n")
     elif form == "csv":
-        click.echo(_csv(pairs), nl=False)
+        give(_csv(pairs))
     elif form == "paths":
         for record in (record for _, its_records in pairs for record in its_records):
-            click.echo(os.fsencode(record["path"]) + (b"\0" if null else b"\n"), nl=False)
+            give(os.fsencode(record["path"]) + b"\0" if null else os.fsencode(without_controls(record["path"])) + b"\n")
     else:
         for answer in answers:
             _print_table(answer, titled=len(answers) > 1)
@@ -285,15 +290,17 @@ def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
     writer = csv.DictWriter(text, ["query", *FIELDS, *(["decoded"] if is_decoded else [])], lineterminator="\n")
     writer.writeheader()
     for answer, records in pairs:
-        writer.writerows({"query": answer.title, **record} for record in records)
+        for record in records:
+            cells = {"query": answer.title, **record}
+            writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
     return text.getvalue()
 
 
 def _print_table(answer: Answer, titled: bool) -> None:
     if titled:
-        click.echo(f"{shown_path(answer.title)}:")
-    click.echo(f"{'rank':>4}  {'distance':>8}  {'similarity':>10}  {'realism':>7}  {'size':>11}  path")
+        tell(f"{shown_path(answer.title)}:")
+    tell(f"{'rank':>4}  {'distance':>8}  {'similarity':>10}  {'realism':>7}  {'size':>11}  path")
     for hit in answer.hits:
         pixels = f"{hit.width}x{hit.height}"
         numbers = f"{hit.rank:>4}  {hit.distance:>8.3f}  {hit.similarity:>10.4f}  {hit.realism:>7.2f}  {pixels:>11}"
-        click.echo(f"{numbers}  {shown_path(hit.path)}")
+        tell(f"{numbers}  {shown_path(hit.path)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.console import Finite, FiniteRange, bar, say, shown_path, size, workers_option
+from cli.console import Finite, FiniteRange, bar, say, shown_path, size, tell, workers_option
 from cli.training import own_setting_options, require_torch, stop_flag, training_bar
 from retrieval.errors import TrainingError
 from train.methods import declared_settings, method_names
@@ -27,7 +27,7 @@ def _print_settings(ctx: click.Context, param: click.Parameter, value: bool) -> 
         if isinstance(one, click.Option) and one.hidden
     ]
     formatter.write_dl(rows)
-    click.echo(formatter.getvalue(), nl=False)
+    tell(*formatter.getvalue().splitlines())
     ctx.exit()
 
 
@@ -229,7 +229,7 @@ def _run(
     if model is None:
         say(f"Saved at step {state.step:,}. Go on with the same command and --resume.")
         sys.exit(130)
-    click.echo(shown_path(str(model.folder)))
+    tell(shown_path(str(model.folder)))
     say(f"Done after {state.step:,} steps. Try: latent index build PHOTOS --model {shown_path(str(model.folder))}")
 
 
@@ -253,4 +253,4 @@ def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
         "time": f"{steps * per_step / 60:.0f} minutes",
     }
     for name, value in lines.items():
-        click.echo(f"{name:<12}{value}")
+        tell(f"{name:<12}{value}")

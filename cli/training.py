@@ -13,11 +13,11 @@ from typing import Any
 import click
 
 from cli.console import Finite, say
-from retrieval.errors import MissingExtra
+from retrieval.errors import MissingExtra, pip_line
 from train.methods import declared_settings, method_names
 from train.settings import Declaration
 
-TORCH_LINE = "training needs torch: pip install 'latent[train]'"
+TORCH_LINE = f"training needs torch: {pip_line('train')}"
 
 
 def require_torch() -> None:
@@ -65,7 +65,7 @@ def stop_flag() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        say("\nStopping as soon as nothing is lost ...")
+        say("", "Stopping as soon as nothing is lost ...")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,6 +1,8 @@
 """Atomic writing of a file: write it to a temporary file beside the target, then move it into place.
 
 A reader finds the old file or the new one, never a part. A killed writer leaves ``NAME.RANDOM.part`` and nothing else.
+A new file is readable by this user alone, whatever the umask: codes and pages show pictures. A link is replaced, never
+followed.
 The data is on disk before the name points to it, and the name before ``replacing`` returns.
 """
 
@@ -10,10 +12,12 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
+OWN_MODE = 0o600
 NAME_KEPT = 50  # characters: with the random part, a name must fit into 255 bytes
 
 
@@ -21,7 +25,8 @@ NAME_KEPT = 50  # characters: with the random part, a name must fit into 255 byt
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a new, empty file beside ``path``. After the body it replaces ``path``.
 
-    If the body raises, the new file is deleted and ``path`` is unchanged. A device or a pipe cannot be replaced, so its
+    It gets the mode of the file that it replaces, if that is a plain one, else 0600. If the body raises, the new file
+    is deleted and ``path`` is unchanged. A device or a pipe cannot be replaced, so its
     own path is yielded.
 
     Raises:
@@ -33,8 +38,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         return
     part = target.with_name(f"{target.name[:NAME_KEPT]}.{secrets.token_hex(8)}{PART}")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWN_MODE))
         yield part
+        if (mode := _mode_of(target)) != OWN_MODE:
+            os.chmod(part, mode)
         _flush(part)
         os.replace(part, target)
     except BaseException as error:
@@ -44,6 +51,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, os.fspath(target)) from error
         raise
     flush_folder(target.parent)
+
+
+def _mode_of(path: Path) -> int:
+    """The mode for the file that replaces ``path``."""
+    with contextlib.suppress(OSError):
+        facts = path.lstat()
+        if stat.S_ISREG(facts.st_mode):
+            return stat.S_IMODE(facts.st_mode) & 0o777
+    return OWN_MODE
 
 
 def _is_stream(path: Path) -> bool:

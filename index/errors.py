@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+DISTRIBUTION = "latent-search"  # the name to install it by: "latent" on PyPI is somebody else's package
+
+
+def pip_line(*extras: str) -> str:
+    """The commands that install one of these extras."""
+    return "pip install " + " or ".join(f"'{DISTRIBUTION}[{extra}]'" for extra in extras)
+
 
 class LatentError(Exception):
     """The base of all errors that this program raises on purpose.

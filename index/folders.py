@@ -44,7 +44,7 @@ def replace(folder: Path, fill: Callable[[Path], None]) -> None:
     """
     recover(folder)
     new, old = _aside(folder)
-    new.mkdir()
+    new.mkdir(mode=0o700)
     try:
         fill(new)
         flush_folder(new)

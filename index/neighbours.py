@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import MissingExtra
+from index.errors import MissingExtra, pip_line
 from index.forks import held, watch
 from index.records import Floats, Ids
 
-FAISS_LINE = "searching needs FAISS: pip install 'latent[cpu]' (with an NVIDIA GPU: 'latent[gpu]')"
+FAISS_LINE = f"searching needs FAISS: {pip_line('cpu')} (with an NVIDIA GPU: {pip_line('gpu')})"
 
 
 @held()
@@ -85,7 +85,7 @@ def check_faiss() -> None:
     if len(both) > 1:
         raise MissingExtra(
             "faiss-cpu and faiss-gpu-cu12 overwrite each other: pip uninstall faiss-cpu faiss-gpu-cu12, "
-            "then pip install 'latent[cpu]' or 'latent[gpu]'"
+            f"then {pip_line('cpu', 'gpu')}"
         )
 
 
@@ -99,7 +99,7 @@ def check_gpu() -> None:
     if not hasattr(faiss, "GpuMultipleClonerOptions"):
         raise MissingExtra(
             "searching on a GPU needs FAISS's package for GPUs: pip uninstall faiss-cpu, "
-            "then pip install 'latent[gpu]'; or search on the CPU"
+            f"then {pip_line('gpu')}; or search on the CPU"
         )
     if not faiss.get_num_gpus():
         raise MissingExtra("FAISS sees no GPU here (nvidia-smi shows what the driver sees); search on the CPU")

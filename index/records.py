@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 READ_AGAIN = -1  # an mtime that no file has
+MENDED = ("its row was damaged", "its code was damaged", "its code was lost")  # reasons of rows that were repaired
 
 Floats = npt.NDArray[np.float32]
 """float32 (n, d): codes, queries."""

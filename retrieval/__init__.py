@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from index.records import Budget, Direction
     from index.where import AllOf, AnyOf, Compare, InFolder, Not
-    from retrieval.copies.apply import Act, apply_plan, undo
+    from retrieval.copies.apply import apply_plan
     from retrieval.copies.compare import Compared, compare_pictures
     from retrieval.copies.find import find_copies
     from retrieval.copies.plan import Evidence, Group, Plan, load_plan
+    from retrieval.copies.results import Act
+    from retrieval.copies.undo import undo
     from retrieval.errors import (
         AddressUnknown,
         Diverged,
@@ -114,7 +116,9 @@ _ROOMS = {
     "index.records": ("Budget", "Direction"),
     "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Not"),
     "retrieval.questions": ("Answer", "Question", "Term", "ask", "ask_all"),
-    "retrieval.copies.apply": ("Act", "apply_plan", "undo"),
+    "retrieval.copies.apply": ("apply_plan",),
+    "retrieval.copies.results": ("Act",),
+    "retrieval.copies.undo": ("undo",),
     "retrieval.explore.directions": ("learn_direction",),
     "retrieval.copies.compare": ("Compared", "compare_pictures"),
     "retrieval.copies.find": ("find_copies",),

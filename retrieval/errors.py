@@ -24,6 +24,7 @@
 from __future__ import annotations
 
 from index.errors import (
+    DISTRIBUTION,
     AddressUnknown,
     ForkUnsafe,
     IndexBusy,
@@ -34,9 +35,11 @@ from index.errors import (
     LatentError,
     MissingExtra,
     NoIndex,
+    pip_line,
 )
 
 __all__ = [
+    "DISTRIBUTION",
     "AddressUnknown",
     "Diverged",
     "ForkUnsafe",
@@ -54,6 +57,7 @@ __all__ = [
     "PictureRefused",
     "PlanError",
     "TrainingError",
+    "pip_line",
 ]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations
 from typing import Self
 
@@ -15,7 +15,7 @@ from retrieval.defaults import Device
 from retrieval.errors import PathError
 from retrieval.ingest.commit import Summary
 from retrieval.ingest.local import ingest
-from retrieval.ingest.survey import Scope
+from retrieval.ingest.survey import Reading, Scope
 from retrieval.models.kept import check_model, model_for, provide_model
 from retrieval.models.model import Model
 from retrieval.opened import Opened
@@ -49,6 +49,7 @@ class Library(Opened):
         report: OnProgress | None = None,
         retry: bool = False,
         reread: bool = False,
+        follow_links: bool = False,
         budget: Budget | None = None,
         generator: bool = True,
     ) -> Self:
@@ -61,6 +62,8 @@ class Library(Opened):
             report: called with (files done, files to do).
             retry: read skipped files again.
             reread: read all files again, also those of unchanged size and dates.
+            follow_links: follow links that lead out of the folders too. Without it, what an earlier build found behind
+                them stays in the index as it is.
             budget: limits for a search; the index stores them. Without limits, or with ``Budget()``, search is exact
                 up to 300,000 pictures; above that, quantized codes propose candidates and exact codes rank them.
             generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
@@ -72,14 +75,14 @@ class Library(Opened):
             IndexUnwritable: the index cannot be written.
             ModelError: there is no such model.
         """
-        folders = _folders(photos)
+        folders, reading = _folders(photos), Reading(retry=retry, reread=reread, follow_links=follow_links)
         folder = locate_index(index)
         chosen = model_for(folder, model, device)
         facts = Meta(chosen.name, chosen.digest, chosen.latent_dim, chosen.standardized)
         with write_index(folder, create=facts) as writer:
             check_model(writer.rows.meta(), chosen)
             provide_model(chosen, writer, generator)
-            scopes = scopes_below(writer.rows, writer.address, folders, retry, reread)
+            scopes = scopes_below(writer.rows, writer.address, folders, reading)
             summary = _brought_up_to_date(writer, chosen, scopes, budget, workers, report)
         built = cls(folder, device=device)
         built.summary = summary
@@ -92,6 +95,7 @@ class Library(Opened):
         *,
         retry: bool = False,
         reread: bool = False,
+        follow_links: bool = False,
         budget: Budget | None = None,
     ) -> Summary:
         """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
@@ -102,9 +106,9 @@ class Library(Opened):
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
         """
-        model = self.model
+        model, reading = self.model, Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
-            scopes = all_scopes(writer.rows, writer.address, retry, reread)
+            scopes = all_scopes(writer.rows, writer.address, reading)
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
         return self.summary
 
@@ -151,12 +155,14 @@ class Library(Opened):
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
         """
-        gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(self.index.rows, path)]
-        ids = [row.id for row in gone if row.id is not None and row.status == "found"]
+        with self.noting_gone() as note:
+            return note(paths)
+
+    @contextmanager
+    def noting_gone(self) -> Iterator[Callable[[Sequence[str | os.PathLike[str]]], int]]:
+        """Hold the writer's lock, and yield a function that does as ``note_gone``. Raises as that."""
         with self._writing() as writer:
-            writer.rows.mark(ids, "vanished")
-            writer.refresh_caches()
-        return len(ids)
+            yield lambda paths: _note_gone(writer, paths)
 
     def keep_direction(self, direction: Direction) -> None:
         """Store a direction (``learn_direction``). It replaces one of the same name.
@@ -186,9 +192,11 @@ class Library(Opened):
     def verify(self, repair: bool = False) -> list[str]:
         """Compare catalog, caches, model and files with each other. Returns the faults in words; empty if none.
 
-        ``repair`` rebuilds what is derived: caches, counts, and the copy of a shipped model.
+        ``repair`` rebuilds what is derived: caches, counts, and the copy of a shipped model. Pictures whose row or code
+        is damaged are marked; the next ``update`` reads their files again.
 
         Raises:
+            IndexDamaged: with ``repair``, more is damaged than can be read again.
             IndexBusy: with ``repair``, another process is writing.
             IndexUnwritable: with ``repair``, the index cannot be written.
         """
@@ -232,6 +240,14 @@ def _brought_up_to_date(
     summary = ingest(writer.rows, model, scopes, workers, report)
     writer.refresh_caches()
     return summary
+
+
+def _note_gone(writer: IndexWriter, paths: Sequence[str | os.PathLike[str]]) -> int:
+    gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(writer.rows, path)]
+    ids = [row.id for row in gone if row.id is not None and row.status == "found"]
+    writer.rows.mark(ids, "vanished")
+    writer.refresh_caches()
+    return len(ids)
 
 
 def _remove(writer: IndexWriter, root_id: int, rows: list[Row] | None) -> int:

@@ -10,7 +10,7 @@ from index.door import Rows, RowsWriter
 from index.opening import folder_of, nearest_index
 from index.records import Row
 from retrieval.errors import PathError
-from retrieval.ingest.survey import Scope, is_as_it_was
+from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 
 ENVIRONMENT = "LATENT_INDEX"
 SEPARATOR = os.sep.encode()
@@ -28,15 +28,13 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
     return folder_of(named) if named else nearest_index(start or os.getcwd())
 
 
-def all_scopes(rows: Rows, index: str, retry: bool = False, reread: bool = False) -> list[Scope]:
+def all_scopes(rows: Rows, index: str, reading: Reading) -> list[Scope]:
     """Scopes of an update: every root, without the folder ``index`` itself."""
     known = rows.roots()
-    return [_scope(known, index, root_id, root, root, retry=retry, reread=reread) for root_id, root in known.items()]
+    return [_scope(known, index, root_id, root, root, reading) for root_id, root in known.items()]
 
 
-def scopes_below(
-    rows: RowsWriter, index: str, wanted: list[str], retry: bool = False, reread: bool = False
-) -> list[Scope]:
+def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Reading) -> list[Scope]:
     """Scopes of a build on folders: each folder, inside the root that reaches it or as a new root.
 
     Roots inside the folders are added. So are missing roots, whose pictures may be found in these folders.
@@ -50,27 +48,18 @@ def scopes_below(
             reaching = [(rows.add_root(path), path)]
         parts.append((*max(reaching, key=lambda pair: len(pair[1])), path))
     known = rows.roots()
-    scopes = [_scope(known, index, *part, explicit=True, retry=retry, reread=reread) for part in parts]
+    scopes = [_scope(known, index, *part, reading._replace(explicit=True)) for part in parts]
     taken = {root_id for root_id, _, _ in parts}
     for root_id, root in known.items():
         inside = any(_inside(root, folder) for _, _, folder in parts)
         if root_id not in taken and (inside or not os.path.isdir(root)):
-            scopes.append(_scope(known, index, root_id, root, root, retry=retry, reread=reread))
+            scopes.append(_scope(known, index, root_id, root, root, reading))
     return scopes
 
 
-def _scope(
-    known: dict[int, str],
-    index: str,
-    root_id: int,
-    root: str,
-    folder: str,
-    explicit: bool = False,
-    retry: bool = False,
-    reread: bool = False,
-) -> Scope:
+def _scope(known: dict[int, str], index: str, root_id: int, root: str, folder: str, reading: Reading) -> Scope:
     others = tuple(path for other, path in known.items() if other != root_id and _inside(path, root))
-    return Scope(root_id, root, folder, (*others, index), explicit, retry, reread)
+    return Scope(root_id, root, folder, (*others, index), reading)
 
 
 def _reaches(folder: str, path: str) -> bool:

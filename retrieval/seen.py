@@ -60,19 +60,12 @@ def _look_at(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | Picture
 
 
 def _encode(model: Model, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
-    squares = [_square(model, picture) for picture in pictures]
+    squares = model.squares(pictures)
     read = [one for one in squares if not isinstance(one, PictureRefused)]
     encoded = model.encode_squares(np.array(read, np.uint8).reshape(-1, model.image_size, model.image_size, 3))
     facts = zip(encoded.codes, encoded.realism, encoded.spread, strict=True)
     seen = (Seen(code, float(realism), float(spread)) for code, realism, spread in facts)
     return [one if isinstance(one, PictureRefused) else next(seen) for one in squares]
-
-
-def _square(model: Model, picture: Query) -> Pixels | PictureRefused:
-    try:
-        return model.square(picture)
-    except PictureRefused as refusal:
-        return refusal
 
 
 def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[int]]:

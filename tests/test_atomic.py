@@ -133,13 +133,21 @@ except OSError as error:
 
 @posix
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o027])
-def test_permissions_follow_the_mask(tmp_path: Path, mask: int) -> None:
+def test_a_new_file_is_for_its_user_alone_and_a_replaced_one_keeps_its_mode(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         write(tmp_path / "file", b"")
+        assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+        for mode in (0o644, 0o660, 0o400):
+            (tmp_path / "file").chmod(mode)
+            write(tmp_path / "file", b"")
+            assert (tmp_path / "file").stat().st_mode & 0o777 == mode
+        (tmp_path / "link").symlink_to(tmp_path / "shared")
+        (tmp_path / "shared").touch(0o666)
+        write(tmp_path / "link", b"")
+        assert (tmp_path / "link").lstat().st_mode & 0o777 == 0o600 and not (tmp_path / "link").is_symlink()
     finally:
         os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 @posix

@@ -612,16 +612,16 @@ Image.register_open(Rigged.format, Rigged, lambda prefix: prefix.startswith(b"RI
 """
 
 DEEDS = {  # what the decoder does -> the reason
-    "decoded:sleep": "decoder took longer than 2 s",
-    "opened:sleep": "decoder took longer than 2 s",
-    "decoded:never give the interpreter back": "decoder took longer than 2 s",
+    "decoded:sleep": "decoder waited longer than 8 s",
+    "opened:sleep": "decoder waited longer than 8 s",
+    "decoded:never give the interpreter back": "decoder took longer than 2 s of processor time",
     "decoded:crash": "decoder died of SIGSEGV",
     "opened:crash": "decoder died of SIGSEGV",
     "decoded:be killed": "decoder died of SIGKILL",  # as a system that is short of memory does
     "decoded:exit": "decoder died with exit code 3",
     "decoded:quit": "decoder died with exit code 0",
     "decoded:talk": "cannot be decoded: one line",
-    "decoded:want memory": "not enough memory to decode it",
+    "decoded:want memory": "needs more than 1 GiB of memory",
     "decoded:recurse": "cannot be decoded: maximum recursion depth exceeded",
 }
 
@@ -660,7 +660,7 @@ def test_a_decoder_that_hangs_or_dies_costs_its_file_alone(tmp_path: Path, rigge
     for number, deed in enumerate(DEEDS):
         paths += [write_good(tmp_path, number), write_rigged(tmp_path, f"bad {number}", deed)]
     paths.append(write_good(tmp_path, len(DEEDS)))
-    with DecoderPool(size_px=SIZE_PX, workers=2, time_limit_s=2) as pool:
+    with DecoderPool(size_px=SIZE_PX, workers=2, time_limit_s=2, memory_bytes=1 << 30) as pool:
         results = list(pool.map(Task(str(path)) for path in paths))
     assert [decoded.task.path for decoded in results] == [str(path) for path in paths]
     for number, decoded in enumerate(results[::2]):

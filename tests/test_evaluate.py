@@ -228,7 +228,7 @@ def test_the_command_needs_no_torch(tmp_path: Path, tiny_bundle: Path) -> None:
     assert "code" in table and "raw pixels" in table and "random encoder" not in table
     for words in (["train", "gallery", "-o", "r"], ["benchmark", "gallery", "--labels", "folder", "-o", "b"]):
         done = run([sys.executable, "-c", code, *words])
-        assert done.returncode == 1 and "pip install 'latent[train]'" in done.stderr, done.stderr
+        assert done.returncode == 1 and "pip install 'latent-search[train]'" in done.stderr, done.stderr
 
 
 def some(count: int, first: int = 0) -> Labelled:

@@ -275,7 +275,7 @@ def test_without_faiss_the_pip_line_is_named_before_any_work(tmp_path: Path) -> 
     )
     words = [sys.executable, "-c", code, str(tmp_path / "i")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert "pip install 'latent[cpu]'" in done.stdout, done.stderr
+    assert "pip install 'latent-search[cpu]'" in done.stdout, done.stderr
     assert not (tmp_path / "i").exists()
 
 

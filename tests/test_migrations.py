@@ -27,18 +27,18 @@ DATA = Path(__file__).parent / "data"
 OLD = json.loads((DATA / "schema-1.json").read_text())
 
 
-def older_index(folder: Path, schema: int = 1) -> Path:
-    """An index as the first version left it: a catalog without caches, whatever schema it says it has."""
+def older_index(folder: Path, schema: int = 1, source: str = "schema-1.sql") -> Path:
+    """An index as an older version left it: a catalog without caches, whatever schema it says it has."""
     folder.mkdir(parents=True)
     with closing(sqlite3.connect(folder / "catalog.db")) as connection:
-        connection.executescript((DATA / "schema-1.sql").read_text())
+        connection.executescript((DATA / source).read_text(encoding="utf-8"))
         connection.execute("UPDATE meta SET schema = ?", (schema,))
         connection.commit()
     return folder
 
 
-def asked(store: Store) -> list[list[list[float]]]:
-    xq = np.array(OLD["queries"], np.float32)
+def asked(store: Store, old: dict[str, list[list[float]]] = OLD) -> list[list[list[float]]]:
+    xq = np.array(old["queries"], np.float32)
     return [[[one.id, one.distance, one.similarity] for one in hits] for hits in store.search(xq, 6, "euclidean")]
 
 
@@ -75,6 +75,37 @@ def test_an_index_of_schema_1_is_migrated_and_answers_the_same(tmp_path: Path, o
     assert tables_of(folder / "catalog.db") == tables_of(tmp_path / "new" / "catalog.db")
 
 
+def test_an_index_of_schema_2_is_migrated_and_answers_the_same(tmp_path: Path) -> None:
+    old = json.loads((DATA / "schema-2.json").read_text())
+    folder = older_index(tmp_path / "photos" / ".latent", 2, "schema-2.sql")
+    before = dumped(folder / "catalog.db")
+    with Store.open(folder) as store:
+        assert np.allclose(asked(store, old), old["hits"], atol=1e-12) and store.faults() == []
+        assert store.notes.kept_apart() == {frozenset({b"a" * 16, b"b" * 16})}
+        assert store.notes.directions()["L\u00e4cheln"].accuracy == 0.75
+        facts, (skipped,) = store.rows.meta(), store.rows.skipped()
+        assert (facts.found, facts.next_id) == (18, 25) and facts.rebuild_from > 0
+        assert (skipped.path, skipped.reason, skipped.ctime_ns) == ("Bild \u00fc.jpg".encode(), "not a picture", 2030)
+        assert store.rows.roots() == {2: str(tmp_path / "photos"), 3: "/somewhere/else"}
+    assert migrations.schema_of(folder / "catalog.db") == SCHEMA
+    assert dumped(folder / "catalog.db.schema-2") == before
+    make_store(tmp_path / "new", random_codes(2, 0, True), True)
+    assert tables_of(folder / "catalog.db") == tables_of(tmp_path / "new" / "catalog.db")
+
+
+def test_an_older_index_that_is_damaged_is_not_migrated(tmp_path: Path) -> None:
+    """Or the new checksums would be of what the disk has made of it."""
+    folder = older_index(tmp_path / "photos" / ".latent", 2, "schema-2.sql")
+    with closing(sqlite3.connect(folder / "catalog.db")) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET rootpage = 2 WHERE name = 'ix_pictures_generation'")
+        connection.commit()
+    before = (folder / "catalog.db").read_bytes()
+    with pytest.raises(IndexDamaged, match="restore the index"):
+        Store.open(folder)
+    assert (folder / "catalog.db").read_bytes() == before
+
+
 def test_an_index_from_before_there_were_notes(tmp_path: Path) -> None:
     folder = older_index(tmp_path / "photos" / ".latent")
     with closing(sqlite3.connect(folder / "catalog.db")) as connection:
@@ -92,8 +123,8 @@ from index.local.store import Store
 from tests.test_migrations import OLD, asked
 with Store.open(Path(sys.argv[1])) as store:
     print(asked(store) == OLD["hits"] or asked(store))
-    print(len(list(Path(tempfile.gettempdir()).glob("latent-*"))))
-print(len(list(Path(tempfile.gettempdir()).glob("latent-*"))))
+    print(len(list(Path(tempfile.gettempdir()).glob("latent-*.db"))))
+print(len(list(Path(tempfile.gettempdir()).glob("latent-*.db"))))
 """
 
 

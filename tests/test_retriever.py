@@ -273,15 +273,15 @@ def test_a_folder_inside_that_is_away_or_hidden_keeps_its_pictures(
         assert numbers(retriever) == {"unchanged": 27}
 
 
-def test_a_link_to_another_root_is_followed(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_a_link_to_another_root_is_followed_if_asked(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
     """So what a folder holds does not depend on what else was indexed."""
     write_shapes(tmp_path / "other", 3, seed=5)
     (shape_folder / "link").symlink_to(tmp_path / "other")
-    with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
+    with build(shape_folder, tmp_path / "i", tiny_bundle, follow_links=True) as retriever:
         assert len(retriever) == 24 + 3
-    with build(tmp_path / "other", tmp_path / "i", tiny_bundle) as retriever:
+    with build(tmp_path / "other", tmp_path / "i", tiny_bundle, follow_links=True) as retriever:
         assert len(retriever) == 24 + 3 + 3
-        retriever.update(workers=2)
+        retriever.update(workers=2, follow_links=True)
         assert numbers(retriever) == {"unchanged": 30}
 
 

@@ -87,7 +87,7 @@ def copies_that_run(
     )
     assert done.returncode == 0, done.stderr
     parent, reason = done.stdout.splitlines()
-    assert reason == "empty file"
+    assert reason == "not a regular file"
     (worker,) = note.read_text().splitlines()  # one was started, and it ran a copy that leaves a note
     return Path(parent).resolve().parent, Path(worker).resolve().parents[2]
 

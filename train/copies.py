@@ -10,7 +10,9 @@ import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from retrieval.arrays import Pixels
-from retrieval.pictures.decode import read_image, square
+from retrieval.errors import PictureRefused
+from retrieval.pictures.decode import square
+from retrieval.pictures.shared import decode_all
 from retrieval.pictures.workers import Task
 
 Alteration = Callable[[Image.Image], Image.Image]
@@ -51,11 +53,16 @@ ALTERATIONS: dict[str, Alteration] = {
 
 
 def original(task: Task) -> Image.Image:
-    """The picture of a task in its own size."""
-    with open(task.path, "rb") as file:
-        file.seek(task.offset)
-        content = file.read(task.length if task.length is not None else -1)
-    return Image.fromarray(read_image(content).pixels)
+    """The picture of a task in its own size.
+
+    Raises:
+        PictureRefused: it cannot be read any more.
+    """
+    (decoded,) = decode_all([task._replace(frame="original")], 0)
+    pixels = decoded.pixels_or_refusal()
+    if isinstance(pixels, PictureRefused):
+        raise pixels
+    return Image.fromarray(pixels)
 
 
 def altered(picture: Image.Image, size_px: int) -> dict[str, Pixels]:

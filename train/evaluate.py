@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.arrays import Pixels
-from retrieval.errors import MissingExtra, TrainingError
+from retrieval.errors import MissingExtra, TrainingError, pip_line
 from retrieval.models.model import Model, standardize
 from train.controls import HASH, Describe, controls
 from train.copies import ALTERATIONS, altered, original
@@ -85,7 +85,7 @@ class Exam:
 
     def __post_init__(self) -> None:
         if find_spec("sklearn") is None:
-            raise MissingExtra("evaluating needs scikit-learn: pip install 'latent[evaluate]'")
+            raise MissingExtra(f"evaluating needs scikit-learn: {pip_line('evaluate')}")
         self._check_pictures()
         self._check_labels()
 

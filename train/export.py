@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from retrieval.arrays import Pixels
 from retrieval.atomic import replace_folder, replacing
 from retrieval.errors import TrainingError
-from retrieval.models.bundle import ENCODER, GENERATOR, seal
+from retrieval.models.bundle import seal
+from retrieval.models.description import ENCODER, GENERATOR
 from retrieval.models.model import Model, load_model
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed

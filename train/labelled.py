@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
+from retrieval.pictures.opening import open_file
 from retrieval.pictures.workers import DecoderPool, Task, stack
 from retrieval.progress import OnProgress
 from train.labels import LabelsOf
@@ -108,7 +109,7 @@ def _names(paths: Sequence[str | Path]) -> dict[tuple[str, int], str]:
     names: dict[tuple[str, int], str] = {}
     for path in paths:
         if os.path.isfile(path):
-            with tarfile.open(path, "r:") as tar:
+            with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 names |= {(str(path), member.offset_data): member.name for member in tar}
     return names
 

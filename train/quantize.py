@@ -15,6 +15,7 @@ import numpy as np
 
 from retrieval.arrays import Floats, Pixels
 from retrieval.atomic import write
+from retrieval.models.sessions import runtime
 
 LEAST_COSINE = 0.995
 CALIBRATION_PICTURES, CHECK_PICTURES = 128, 256
@@ -49,6 +50,8 @@ def quantize(encoder: Path, pictures: Pixels) -> float | None:
 
 def _write_quantized(encoder: Path, folded: Path, small: Path, calibration: Pixels) -> bool:
     import onnx
+
+    runtime()  # before anything else imports it
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quant_pre_process, quantize_static
 
     quant_pre_process(str(encoder), str(folded), skip_symbolic_shape=True)
@@ -86,11 +89,10 @@ class _Reader:
 
 
 def _codes(encoder: Path, pictures: Pixels) -> Floats:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    ort = runtime()
+    options = ort.SessionOptions()
     options.log_severity_level = 3
-    session: Any = onnxruntime.InferenceSession(str(encoder), options, providers=["CPUExecutionProvider"])
+    session: Any = ort.InferenceSession(str(encoder), options, providers=["CPUExecutionProvider"])
     return np.concatenate([session.run(["code"], batch)[0] for batch in _Reader(pictures)])
 
 

@@ -7,8 +7,9 @@ import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from retrieval.errors import TrainingError
+from retrieval.errors import PictureRefused, TrainingError
 from retrieval.pictures.files import JUNK_NAMES, find_images
+from retrieval.pictures.opening import open_file
 from retrieval.pictures.workers import Task
 
 ClassOf = Callable[[Task], int]
@@ -39,9 +40,9 @@ def find_sources(paths: Sequence[str | Path], left_out: Path | None = None) -> l
 def _members(archive: str | Path) -> list[Task]:
     """The location of each member's bytes, so that workers read them without unpacking."""
     try:
-        with tarfile.open(archive, "r:") as tar:
+        with open_file(archive) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             return [Task(str(archive), m.offset_data, m.size) for m in tar if m.isfile() and not _is_junk(m.name)]
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, PictureRefused, OSError) as error:
         raise TrainingError(f"{archive}: neither a folder nor an uncompressed .tar archive ({error})") from error
 
 

@@ -14,43 +14,110 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, NoIndex
 from index.forks import held, watch
+from index.local.files import check_files
+from index.local.schema import check_schema
 
 BUSY_TIMEOUT_S = 30.0
 TURN_S = 0.1  # longest time that readers may join each other without a gap
 CONNECTIONS = 32  # threads of one process that can read at once; others wait
+STEPS_UNASKED = 1_000_000  # of SQLite's machine, some hundredths of a second, until it asks whether to go on
+MOST_BYTES = 1 << 28  # of one value: a list of 25 million ids; a planted value of a gigabyte is refused
+PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
 
 
-def open_engine(path: Path, writing: bool) -> Engine:
-    """SQLite with a rollback journal: one file, readable from a read-only folder, durable after each commit."""
+def open_engine(path: Path, writing: bool, empty: bool = False) -> Engine:
+    """SQLite with a rollback journal: one file, readable from a read-only folder, durable after each commit.
+
+    ``empty``: the file has no tables yet.
+    """
 
     def connect() -> sqlite3.Connection:
-        return connected(path, "rwc" if writing else mode_for_reading(path))
+        mode = "rw" if writing else mode_for_reading(path)
+        return opened(path, mode) if empty else connected(path, mode)
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, max_overflow=CONNECTIONS)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
+        check_files(path)  # with each transaction SQLite looks for a journal again
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return engine
 
 
 def connected(path: Path, mode: str) -> sqlite3.Connection:
-    """A connection without implicit transactions. ``mode`` is "ro", "rw", or "rwc", which creates the file."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")
+    """A connection to a catalog whose files and schema have been checked. ``mode`` is "ro" or "rw".
+
+    Raises:
+        IndexDamaged, IndexMismatch: as ``check_files`` and ``check_schema``.
+        sqlite3.Error: the file is not a database, or cannot be opened.
+    """
+    connection = opened(path, mode)
+    try:
+        check_schema(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def opened(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection without implicit transactions to a file whose schema is not known yet. All openings go through this.
+
+    The name is given as percent-encoded bytes: folders need not be named in UTF-8.
+    """
+    check_files(path)
+    uri = path.absolute().as_uri()
+    _check_it_has_no_log(path, uri)
+    connection = sqlite3.connect(
+        f"{uri}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
+    connection.set_progress_handler(_go_on, STEPS_UNASKED)
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        if connection.execute("PRAGMA journal_mode").fetchone() == ("wal",):  # after a journal was rolled back
+            raise _log_refused(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_it_has_no_log(path: Path, uri: str) -> None:
+    """Refuse a catalog in WAL mode before SQLite makes the log's files.
+
+    Without locks SQLite opens no log, and a connection that only reads rolls nothing back. (The header cannot be read
+    as a file: closing that would release the locks of this process's other connections.)
+    """
+    with closing(sqlite3.connect(f"{uri}?mode=ro&nolock=1", uri=True)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_CANTOPEN:
+                raise _log_refused(path) from error
+        except sqlite3.DatabaseError:
+            pass  # no database at all, as the next connection will tell
+
+
+def _log_refused(path: Path) -> IndexDamaged:
+    return IndexDamaged(f"{path} needs a write-ahead log, which no index has; it is not opened")
+
+
+def _go_on() -> int:
+    """Called from time to time in a long query: Python acts on Ctrl-C when it runs code, and SQLite runs none."""
+    return 0
 
 
 def mode_for_reading(path: Path) -> str:
@@ -108,13 +175,17 @@ def translated(path: Path) -> Iterator[None]:
     try:
         with held():
             yield
-    except (DatabaseError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DatabaseError) else error
+    except (DBAPIError, sqlite3.Error, UnicodeError) as error:  # SQLite's messages may hold a damaged name
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from error  # raised in ``_go_on``, and swallowed by the module sqlite3
         raise _ours(path, cause) from error
 
 
 def _ours(path: Path, cause: BaseException | None) -> LatentError:
-    text = str(cause)
+    if isinstance(cause, UnicodeEncodeError):
+        return IndexUnwritable(f"{path} cannot be written: {cause.object!a} is no text in Unicode")
+    text = "a text in it is no Unicode" if isinstance(cause, UnicodeError) else str(cause)
     if not isinstance(cause, sqlite3.OperationalError):
         return IndexDamaged(f"{path} is damaged: {text}. Restore it from a backup, or build the index again elsewhere")
     if "locked" in text:

@@ -1,4 +1,4 @@
-"""Faults of a catalog and its caches, in words. Codes are read in pages, so that no writer waits."""
+"""Faults of a catalog and its caches, in words. Rows and codes are read in pages, so that no writer waits."""
 
 from __future__ import annotations
 
@@ -6,30 +6,92 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Table, func, literal_column, select
+from sqlalchemy import Row as Record
 
+from index.errors import IndexDamaged
 from index.local.cachefile import CacheUnusable
 from index.local.caches import VectorCache
-from index.local.catalog import Catalog
-from index.local.tables import codes, pictures
+from index.local.catalog import CODE, PAGE, SUMMED, Catalog
+from index.local.notes import is_whole_direction, is_whole_pair
+from index.local.sanity import is_whole
+from index.local.sums import damaged_codes
+from index.local.tables import codes, directions, distinct, pictures
+from index.records import Row
+
+ROWS = select(*SUMMED).order_by(pictures.c.id).limit(PAGE)
+CODES = select(*CODE).order_by(codes.c.picture_id).limit(PAGE)
+ROWID = literal_column("rowid").label("rowid")  # a key may be of a type that cannot be asked for
+LOST = select(pictures.c.id).where(pictures.c.status == "found", pictures.c.id.not_in(select(codes.c.picture_id)))
 
 
 def catalog_faults(rows: Catalog) -> list[str]:
     """Faults inside the catalog; empty if there are none."""
     found: list[str] = []
-    with rows.transaction() as connection:
-        checked = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        found += [f"catalog: {line}" for line in checked if line != "ok"]
-        coded = select(func.count()).select_from(pictures).join(codes).where(pictures.c.status == "found")
-        plain = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
-        with_code, findable = connection.scalar(coded) or 0, connection.scalar(plain) or 0
-        if with_code != findable:
-            found.append(f"catalog: {findable - with_code} found pictures have no code")
-        if findable != (counted := rows.meta().found):
-            found.append(f"catalog: {findable} pictures can be found, but {counted} are counted")
-    for ids, matrix in rows.code_pages():
-        found += [f"catalog: the code of picture {i} is not finite" for i in ids[~np.isfinite(matrix).all(1)]]
+    try:
+        for fault in _faults_in(rows):
+            found.append(f"catalog: {fault}")
+    except IndexDamaged as error:  # it cannot be read to its end
+        found.append(f"catalog: {error}")
     return found
+
+
+def _faults_in(rows: Catalog) -> Iterator[str]:
+    with rows.transaction() as connection:
+        yield from structure_faults(connection)
+        for table, note in damaged_notes(connection):
+            yield f"the entry {note[0]!a} of {table.name} is damaged"
+        if lost := len(connection.scalars(LOST).all()):
+            yield f"{lost} found pictures have no code"
+        plain = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
+        if (findable := connection.scalar(plain) or 0) != (counted := rows.meta().found):
+            yield f"{findable} pictures can be found, but {counted} are counted"
+        rows.roots()
+    for row in damaged_rows(rows):
+        yield f"the row of {rows.name_of(row.id or 0)} is damaged"
+    for number in damaged_code_ids(rows):
+        yield f"the code of {rows.name_of(number)} is damaged"
+
+
+def structure_faults(connection: Connection) -> list[str]:
+    """What SQLite finds wrong, in its words."""
+    lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    strays = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    return [str(line) for line in lines if line != "ok"] + [f"row {one[1]} of {one[0]} is a stray" for one in strays]
+
+
+def damaged_rows(rows: Catalog) -> Iterator[Row]:
+    """Rows that are not as they were written; their facts may have any value and type."""
+    last = None
+    while True:
+        with rows.transaction() as connection:
+            page = connection.execute(ROWS if last is None else ROWS.where(pictures.c.id > last)).all()
+        for record in page:
+            if not is_whole(row := Row._make(record[:-1]), record.checksum):
+                yield row
+        if not page:
+            return
+        last = page[-1].id
+
+
+def damaged_code_ids(rows: Catalog) -> Iterator[int]:
+    """Ids of pictures whose codes are not as they were written."""
+    last, dim = None, rows.meta().latent_dim
+    while True:
+        with rows.transaction() as connection:
+            page = connection.execute(CODES if last is None else CODES.where(codes.c.picture_id > last)).all()
+        if not page:
+            return
+        yield from damaged_codes([tuple(row) for row in page], dim)
+        last = page[-1].picture_id
+
+
+def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Record[tuple[object, ...]]]]:
+    """Entries of the user's notes that are not as they were written."""
+    for table, is_whole_note in ((directions, is_whole_direction), (distinct, is_whole_pair)):
+        for note in connection.execute(select(*table.columns, ROWID)).all():
+            if not is_whole_note(note):
+                yield table, note
 
 
 def cache_faults(rows: Catalog, paths: dict[str, Path]) -> list[str]:
@@ -46,7 +108,10 @@ def _faults_of(rows: Catalog, kind: str, path: Path) -> Iterator[str]:
         return
     if (cache.generation, cache.stamp) != (facts.generation, facts.stamp):
         return
-    agrees = _agrees(cache, rows)
+    try:
+        agrees = _agrees(cache, rows)
+    except IndexDamaged:  # of the catalog, whose faults are listed elsewhere
+        return
     if not agrees and rows.meta() == facts:  # and no writer changed the catalog meanwhile
         yield f"cache: {path.name} does not hold the catalog's codes"
 

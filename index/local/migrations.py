@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import struct
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from index.errors import IndexDamaged, IndexMismatch
-from index.local.database import connected, mode_for_reading
+from index.errors import IndexDamaged
+from index.local.database import connected, mode_for_reading, opened
+from index.local.files import make_new
+from index.local.schema import check_schema
+from index.local.sums import code_sum, row_sum, sum_of
 from index.local.tables import SCHEMA
+from index.records import Row
 
 Step = Callable[[sqlite3.Connection], None]
 
@@ -35,7 +41,36 @@ def _to_2(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: dict[int, Step] = {1: _to_2}  # schema -> the step to the next one
+def _to_3(connection: sqlite3.Connection) -> None:
+    """A checksum for each row and code. Until now nothing told what a disk had damaged."""
+    for table in ("meta", "roots", "pictures", "codes", "distinct_contents", "directions"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+    facts = (
+        "root_id, path, size_bytes, mtime_ns, status, content_hash, width_px, height_px, realism, spread, reason, id, "
+        "generation, ctime_ns"
+    )
+    _sum(connection, "codes", "picture_id, code", code_sum)
+    _sum(connection, "pictures", facts, _sum_of_row)
+    _sum(connection, "roots", "id, path", sum_of)
+    _sum(connection, "distinct_contents", "hash_a, hash_b", sum_of)
+    _sum(connection, "directions", "name, vector, with_count, without_count, accuracy", sum_of)
+    names = "model_name, model_digest, latent_dim, standardized, generation, stamp, rebuild_from, next_id"
+    _sum(connection, "meta", names, sum_of)
+
+
+def _sum_of_row(*facts: Any) -> bytes | None:
+    try:
+        return row_sum(Row(*facts))
+    except (TypeError, ValueError, AttributeError, struct.error):  # no fact that was ever written
+        return None
+
+
+def _sum(connection: sqlite3.Connection, table: str, facts: str, checksum: Callable[..., bytes | None]) -> None:
+    connection.create_function("checksum_of", -1, checksum, deterministic=True)
+    connection.execute(f"UPDATE {table} SET checksum = checksum_of({facts})")
+
+
+STEPS: dict[int, Step] = {1: _to_2, 2: _to_3}  # schema -> the step to the next one
 
 
 def schema_of(path: Path) -> int:
@@ -43,21 +78,11 @@ def schema_of(path: Path) -> int:
 
     Raises:
         IndexMismatch: the schema is newer than this version knows.
-        IndexDamaged: the row of ``meta`` is missing.
+        IndexDamaged: the file holds something else than a catalog of that schema.
         sqlite3.Error: the file is not a database, or cannot be opened.
     """
-    with closing(connected(path, mode_for_reading(path))) as connection:
-        row = connection.execute("SELECT schema FROM meta").fetchone()
-    if row is None:
-        raise IndexDamaged(f"{path} has lost its head row; build the index again in another folder")
-    if row[0] > SCHEMA:
-        raise IndexMismatch(
-            f"{path} has schema {row[0]}, and this version of latent reads up to {SCHEMA}: "
-            "upgrade latent, or build the index again in another folder",
-            code="newer_schema",
-            schema=row[0],
-        )
-    return int(row[0])
+    with closing(opened(path, mode_for_reading(path))) as connection:
+        return check_schema(connection, path)
 
 
 def migrate(path: Path) -> None:
@@ -70,7 +95,7 @@ def migrate(path: Path) -> None:
         return
     aside = path.with_name(f"{path.name}.schema-{old}")
     part = aside.with_name(aside.name + ".part")
-    part.unlink(missing_ok=True)
+    make_new(part)
     _copy(path, part)
     os.replace(part, aside)
     _step_up(path, old)
@@ -93,6 +118,9 @@ def migrated_copy(path: Path) -> Path:
 def _step_up(path: Path, old: int) -> None:
     with closing(connected(path, "rw")) as connection:
         connection.execute("BEGIN IMMEDIATE")
+        fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if fault != "ok":  # or the step would make damage the truth
+            raise IndexDamaged(f"{path} is damaged ({fault}); restore the index from a backup, or build it again")
         for number in range(old, SCHEMA):
             STEPS[number](connection)
         connection.execute("UPDATE meta SET schema = ?", (SCHEMA,))
@@ -100,5 +128,6 @@ def _step_up(path: Path, old: int) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with closing(connected(source, mode_for_reading(source))) as old, closing(connected(target, "rwc")) as new:
+    """Copy a catalog to a new, empty file."""
+    with closing(connected(source, mode_for_reading(source))) as old, closing(opened(target, "rw")) as new:
         old.backup(new)

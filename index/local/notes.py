@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from sqlalchemy import Row as Record
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 
 from index.errors import IndexDamaged
 from index.local.catalog import Catalog
+from index.local.sanity import HASH_BYTES, is_sane_direction
+from index.local.sums import sum_of
 from index.local.tables import directions, distinct
 from index.records import Direction
 
@@ -21,24 +25,48 @@ class Notes:
         self._catalog = catalog
 
     def kept_apart(self) -> set[frozenset[bytes]]:
-        """Pairs of content hashes that the user marked as not copies."""
+        """Pairs of content hashes that the user marked as not copies.
+
+        Raises:
+            IndexDamaged: a pair is not as it was written.
+        """
         with self._catalog.transaction() as connection:
-            return {frozenset(row) for row in connection.execute(select(distinct))}
+            pairs = connection.execute(select(distinct)).all()
+        if not all(map(is_whole_pair, pairs)):
+            raise self._damage("a pair that was marked as not copies")
+        return {frozenset((pair.hash_a, pair.hash_b)) for pair in pairs}
 
     def directions(self) -> dict[str, Direction]:
         """All directions, by name.
 
         Raises:
-            IndexDamaged: a direction has not the dimensions of a code.
+            IndexDamaged: a direction has not the dimensions of a code, or is not as it was written.
         """
         with self._catalog.transaction() as connection:
             dim = self._catalog.meta().latent_dim
-            rows = connection.execute(select(directions).order_by(directions.c.name)).mappings().all()
-        found = {row["name"]: Direction(**{**row, "vector": np.frombuffer(row["vector"], "<f4")}) for row in rows}
+            rows = connection.execute(select(directions).order_by(directions.c.name)).all()
+        if not all(map(is_whole_direction, rows)):
+            raise self._damage("a direction")
+        found = {row.name: Direction(row.name, np.frombuffer(row.vector, "<f4"), *row[2:5]) for row in rows}
         for direction in found.values():
             if direction.vector.shape != (dim,):
                 raise IndexDamaged(f"the direction {direction.name} has not {dim} dimensions; learn it again")
         return found
+
+    def _damage(self, what: str) -> IndexDamaged:
+        return IndexDamaged(f"{what} in {self._catalog.path} is damaged; repair the index", code="note_damaged")
+
+
+def is_whole_direction(row: Record[Any]) -> bool:
+    """Whether a stored direction is as it was written, and could have been written."""
+    return sum_of(*row[:5]) == row.checksum and is_sane_direction(row[:5])
+
+
+def is_whole_pair(row: Record[Any]) -> bool:
+    """As ``is_whole_direction``, for a pair of contents."""
+    hashes = (row.hash_a, row.hash_b)
+    sane = all(isinstance(one, bytes) and 0 < len(one) <= HASH_BYTES for one in hashes)
+    return sane and sum_of(*hashes) == row.checksum
 
 
 class NotesWriter(Notes):
@@ -49,11 +77,15 @@ class NotesWriter(Notes):
         rows = sorted({(min(pair), max(pair)) for pair in pairs})
         with self._catalog.transaction() as connection:
             for a, b in rows:
-                connection.execute(insert(distinct).values(hash_a=a, hash_b=b).on_conflict_do_nothing())
+                values = {"hash_a": a, "hash_b": b, "checksum": sum_of(a, b)}
+                connection.execute(insert(distinct).values(values).on_conflict_do_nothing())
 
     def keep_direction(self, direction: Direction) -> None:
         """Store a direction. It replaces one of the same name."""
-        values = {**vars(direction), "vector": np.ascontiguousarray(direction.vector, "<f4").tobytes()}
+        accuracy = None if direction.accuracy is None else float(direction.accuracy)
+        vector = np.ascontiguousarray(direction.vector, "<f4").tobytes()
+        values = {**vars(direction), "vector": vector, "accuracy": accuracy}
+        values["checksum"] = sum_of(*(values[name] for name in Direction.__dataclass_fields__))
         new = insert(directions).values(values)
         with self._catalog.transaction() as connection:
             connection.execute(new.on_conflict_do_update(index_elements=[directions.c.name], set_=values))

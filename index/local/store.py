@@ -13,22 +13,28 @@ from index.atomic import PART
 from index.errors import IndexBusy, IndexUnwritable, NoIndex
 from index.local import migrations
 from index.local.cachefile import trailer_of
-from index.local.catalog import FILE_NAME, Catalog
+from index.local.catalog import Catalog
 from index.local.database import translated
 from index.local.faults import cache_faults, catalog_faults
+from index.local.files import check_links
+from index.local.mending import mend
 from index.local.notes import Notes, NotesWriter
 from index.local.ranking import Ranked, Search
 from index.local.snapshot import Snapshot
 from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
 from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
 from index.local.tables import SCHEMA
+from index.local.transactions import FILE_NAME
 from index.local.writing import CatalogWriter
 from index.neighbours import check_faiss
-from index.records import Budget, Floats, Layout, Meta, Metric, Neighbour
+from index.records import Budget, Floats, Ids, Layout, Meta, Metric, Neighbour
 from index.where import Where
 
 LOCK_NAME = "lock"
 MODEL_NAME = "model"
+CACHE_NAMES = tuple(f"{kind}.faiss" for kind in KINDS)
+MODEL_NAMES = (MODEL_NAME, MODEL_NAME + folders.NEW, MODEL_NAME + folders.OLD)
+OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, *MODEL_NAMES)
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
@@ -54,6 +60,7 @@ class Store:
             IndexDamaged: the catalog cannot be read.
         """
         path = folder / FILE_NAME
+        check_links(folder, OWN_NAMES)
         _check_it_is_there(path)
         private = _migrated(folder, path)
         store = cls(folder, Catalog(folder, private), on_gpu, private)
@@ -71,6 +78,7 @@ class Store:
             NoIndex: there is none, and ``create`` is None.
         """
         path = folder / FILE_NAME
+        check_links(folder, OWN_NAMES)
         if create is None:
             _check_it_is_there(path)
         check_faiss()
@@ -125,7 +133,7 @@ class Store:
 
         def answer(snapshot: Snapshot) -> list[list[Neighbour]]:
             allowed = None if where is None else self.rows.found_ids(where)
-            return self._neighbours(Search(snapshot, self.rows.codes_of, k, metric, allowed).ranked(xq, unwanted))
+            return self._neighbours(Search(snapshot, self._codes_of, k, metric, allowed).ranked(xq, unwanted))
 
         for _ in range(TRIES):
             with self.rows.transaction():
@@ -135,8 +143,22 @@ class Store:
         with self.rows.transaction():  # a writer that commits faster than snapshots are made must wait once
             return answer(self._snapshots.current(metric))
 
+    def _codes_of(self, ids: Sequence[int]) -> tuple[Ids, Floats]:
+        """Codes of pictures that can be found; FAISS proposes negative ids where it saw too few.
+
+        Raises:
+            IndexDamaged: one has no code. All this is of one state, so that it was lost by damage.
+        """
+        known, codes = self.rows.codes_of(ids)
+        if len(known) < len(ids) and (lost := {one for one in ids if one > 0} - {*known.tolist()}):
+            raise self.rows.damage("code", min(lost))
+        return known, codes
+
     def _neighbours(self, ranked: list[Ranked]) -> list[list[Neighbour]]:
-        pictures = self.rows.found([one for hits in ranked for one, _, _ in hits])
+        ids = {one for hits in ranked for one, _, _ in hits}
+        pictures = self.rows.found(sorted(ids))
+        if lost := ids - pictures.keys():  # by damage: all this is of one state
+            raise self.rows.damage("row", min(lost))
         return [[Neighbour(pictures[one], far, alike) for one, far, alike in hits] for hits in ranked]
 
     def cache(self, metric: Metric) -> Snapshot:
@@ -212,9 +234,13 @@ class StoreWriter(Store):
             self.cache_path(kind).unlink(missing_ok=True)
 
     def repair(self) -> None:
-        """Rebuild what is derived: counts and caches. Pictures whose code was lost are read again by an update."""
-        self.rows.forget_lost_codes()
-        self.rows.recount()
+        """Rebuild what is derived: counts and caches. Pictures whose row or code was damaged or lost are read again by
+        an update.
+
+        Raises:
+            IndexDamaged: the structure of the catalog is damaged; nothing is changed.
+        """
+        mend(self.rows)
         self.drop_caches()
         self.refresh_caches()
 
@@ -265,7 +291,7 @@ def _check_it_is_ours(folder: Path) -> None:
     """Refuse a folder with foreign files: an index replaces and deletes the files of its folder."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
-    own = {LOCK_NAME, BUDGET_NAME, *(f"{kind}.faiss" for kind in KINDS), MODEL_NAME}
+    own = {LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, MODEL_NAME}
     names = [one.name for one in folder.iterdir()]
     strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:
@@ -281,8 +307,8 @@ def _locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout  # not imported for searching, which starts sooner
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME, mode=0o600)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise IndexBusy(f"another latent is writing to {folder}; wait until it is done") from error

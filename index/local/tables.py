@@ -1,4 +1,4 @@
-"""The catalog's tables."""
+"""The catalog's tables. ``since`` is the schema that brought a column, ``default`` its default as SQLite tells it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 2  # the result of index.local.migrations
+SCHEMA = 3  # the result of index.local.migrations
 
 tables = MetaData()
+
+
+def _checksum() -> Column[bytes]:
+    """Eight bytes that ``index.local.sums`` computes of the rest of the row: what a disk has damaged is no answer."""
+    return Column("checksum", LargeBinary, info={"since": 3})
+
 
 meta = Table(
     "meta",
@@ -34,7 +40,9 @@ meta = Table(
     Column("stamp", LargeBinary, nullable=False),  # chained hash of all changes: equal histories have equal stamps
     Column("found", Integer, nullable=False, default=0),  # pictures that can be found: no query counts them
     Column("rebuild_from", Integer, nullable=False, default=0),  # caches of an earlier generation cannot be updated
-    Column("next_id", Integer, nullable=False, server_default="1"),  # of a picture: ids are never reused
+    # of a picture: ids are never reused
+    Column("next_id", Integer, nullable=False, server_default="1", info={"since": 2, "default": "'1'"}),
+    _checksum(),
 )
 
 generations = Table(
@@ -49,6 +57,7 @@ roots = Table(
     tables,
     Column("id", Integer, primary_key=True),
     Column("path", LargeBinary, nullable=False, unique=True),
+    _checksum(),
 )
 
 pictures = Table(
@@ -67,7 +76,8 @@ pictures = Table(
     Column("status", Text, nullable=False),
     Column("reason", Text),
     Column("generation", Integer, nullable=False, index=True),
-    Column("ctime_ns", BigInteger),  # None in rows of schema 1
+    Column("ctime_ns", BigInteger, info={"since": 2}),  # None in rows of schema 1
+    _checksum(),
     UniqueConstraint("root_id", "path"),
     CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
 )
@@ -77,6 +87,7 @@ codes = Table(
     tables,
     Column("picture_id", ForeignKey("pictures.id", ondelete="CASCADE"), primary_key=True),
     Column("code", LargeBinary, nullable=False),  # float32, little-endian
+    _checksum(),
 )
 
 
@@ -85,6 +96,7 @@ distinct = Table(  # pairs of contents that the user marked as not copies
     tables,
     Column("hash_a", LargeBinary, primary_key=True),  # the smaller one
     Column("hash_b", LargeBinary, primary_key=True),
+    _checksum(),
 )
 
 directions = Table(  # directions in the latent space, by name
@@ -95,4 +107,5 @@ directions = Table(  # directions in the latent space, by name
     Column("with_count", Integer, nullable=False),
     Column("without_count", Integer, nullable=False),
     Column("accuracy", Float),
+    _checksum(),
 )

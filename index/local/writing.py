@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,16 @@ import xxhash
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from index.atomic import flush_folder
-from index.local.catalog import FILE_NAME, NAMED, Catalog, naming
+from index.local.catalog import NAMED, PAGE, SUMMED, Catalog, naming
 from index.local.database import open_engine, translated
+from index.local.files import make_new
+from index.local.sanity import is_sane, meta_sum
+from index.local.sums import code_sum, row_sum, sum_of
 from index.local.tables import SCHEMA, codes, generations, meta, pictures, roots, tables
-from index.records import READ_AGAIN, Change, Meta, State
+from index.local.transactions import FILE_NAME
+from index.records import Change, Meta, Row, State
+
+ROWS_OF = select(*SUMMED).where(pictures.c.id.in_(NAMED))
 
 
 class CatalogWriter(Catalog):
@@ -29,14 +35,13 @@ class CatalogWriter(Catalog):
     def create(cls, folder: Path, facts: Meta) -> CatalogWriter:
         """Create a new catalog. It appears at its path only when it is complete."""
         part = folder / (FILE_NAME + ".part")
-        for leftover in (part, part.with_name(part.name + "-journal")):  # of a killed process
-            with suppress(FileNotFoundError):
-                leftover.unlink()
+        make_new(part)
         facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
-        engine = open_engine(part, writing=True)
+        engine = open_engine(part, writing=True, empty=True)
         with translated(part), engine.begin() as connection:
-            tables.create_all(connection)
-            connection.execute(insert(meta).values(id=1, schema=SCHEMA, **vars(facts)))
+            tables.create_all(connection, checkfirst=False)  # there are no tables, or this fails
+            values = {**vars(facts), "id": 1, "schema": SCHEMA, "checksum": meta_sum(facts)}
+            connection.execute(insert(meta).values(values))
             connection.execute(insert(generations).values(generation=facts.generation, stamp=facts.stamp))
         engine.dispose()
         os.replace(part, folder / FILE_NAME)
@@ -52,7 +57,10 @@ class CatalogWriter(Catalog):
                 return int(known)
             made = connection.execute(insert(roots).values(path=stored)).inserted_primary_key
             assert made is not None
-            return int(made[0])
+            root_id = int(made[0])
+            checksum = sum_of(root_id, stored)
+            connection.execute(update(roots).where(roots.c.id == root_id).values(checksum=checksum))
+            return root_id
 
     def drop_root(self, root_id: int) -> int:
         """Delete a root with all its rows and codes. Return the number of deleted rows."""
@@ -86,20 +94,15 @@ class CatalogWriter(Catalog):
             return
         with self.transaction() as connection:
             before = _count_found(connection, ids)
-            values: dict[str, Any] = {"status": status, "generation": self.meta().generation + 1}
+            changes: dict[str, Any] = {"status": status, "generation": self.meta().generation + 1}
             if forget_codes:
-                values |= {"content_hash": None, "realism": None, "spread": None}
-                _delete_codes(connection, ids)
-            connection.execute(update(pictures).where(pictures.c.id.in_(NAMED)).values(values), naming(ids))
+                changes |= {"content_hash": None, "realism": None, "spread": None}
+                delete_codes(connection, ids)
+            for start in range(0, len(ids), PAGE):
+                rows = connection.execute(ROWS_OF, naming(ids[start : start + PAGE])).all()
+                overwrite(connection, [self._row(row)._replace(**changes) for row in rows])
             digest = f"{status} {forget_codes} {sorted(ids)}".encode()
             self._finish(connection, digest, (len(ids) if status == "found" else 0) - before)
-
-    def forget_lost_codes(self) -> None:
-        """Mark found pictures without a code to be read again. No run of this program leaves such rows behind."""
-        with self.transaction() as connection:
-            lost = (pictures.c.status == "found") & pictures.c.id.not_in(select(codes.c.picture_id))
-            values = {"status": "skipped", "reason": "its code was lost", "realism": None, "mtime_ns": READ_AGAIN}
-            connection.execute(update(pictures).where(lost).values(values))
 
     def recount(self) -> None:
         """Count again the pictures that can be found, and have all caches rebuilt."""
@@ -112,25 +115,25 @@ class CatalogWriter(Catalog):
         """Insert rows that have no id yet, overwrite the others, and write their codes. Return a digest of all."""
         digest, facts = xxhash.xxh3_128(), self.meta()
         new: list[dict[str, Any]] = []
-        old: list[dict[str, Any]] = []
+        old: list[Row] = []
         coded: list[dict[str, Any]] = []
         for change in changes:
-            values = {**change.row._asdict(), "generation": facts.generation + 1}
-            if values["id"] is None:
-                values["id"] = facts.next_id + len(new)
-                new.append(values)
+            number = change.row.id if change.row.id is not None else facts.next_id + len(new)
+            row = change.row._replace(id=number, generation=facts.generation + 1)
+            if change.row.id is None:
+                new.append(row_values(row))
             else:
-                old.append({**values, "row_id": values["id"]})
+                old.append(row)
             if change.code is not None:
-                coded.append({"picture_id": values["id"], "code": np.ascontiguousarray(change.code, "<f4").tobytes()})
-                digest.update(coded[-1]["code"])
-            digest.update(f"{values['id']} {values['status']}".encode())
-        _delete_codes(connection, [values["id"] for values in old])
+                code = np.ascontiguousarray(change.code, "<f4").tobytes()
+                coded.append({"picture_id": number, "code": code, "checksum": code_sum(number, code)})
+                digest.update(code)
+            digest.update(f"{number} {row.status}".encode())
+        delete_codes(connection, [row.id for row in old if row.id is not None])
         if new:
             connection.execute(insert(pictures), new)
-            connection.execute(update(meta).values(next_id=facts.next_id + len(new)))
-        if old:
-            connection.execute(update(pictures).where(pictures.c.id == bindparam("row_id")), old)
+            self._write_meta(connection, replace(facts, next_id=facts.next_id + len(new)))
+        overwrite(connection, old)
         if coded:
             connection.execute(insert(codes), coded)
         return digest.digest()
@@ -139,9 +142,31 @@ class CatalogWriter(Catalog):
         """Finish a change: write the next generation, its stamp, and the new number of pictures that can be found."""
         facts = self.meta()
         generation, stamp = facts.generation + 1, xxhash.xxh3_128(facts.stamp + change).digest()
-        values: dict[str, Any] = {"generation": generation, "stamp": stamp, "found": facts.found + found_more}
-        connection.execute(update(meta).values(values | ({"rebuild_from": generation} if rebuild else {})))
+        facts = replace(facts, generation=generation, stamp=stamp, found=facts.found + found_more)
+        self._write_meta(connection, replace(facts, rebuild_from=generation) if rebuild else facts)
         connection.execute(insert(generations).values(generation=generation, stamp=stamp))
+
+    def _write_meta(self, connection: Connection, facts: Meta) -> None:
+        connection.execute(update(meta).values({**vars(facts), "checksum": meta_sum(facts)}))
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """The values of a row to store, in the form in which SQLite returns them, with their checksum.
+
+    SQLite has no -0.0 and no NaN, and a reason may quote a name that is no Unicode.
+    """
+    looks = [None if one is None or isnan(one) else float(one) + 0.0 for one in (row.realism, row.spread)]
+    reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
+    row = row._replace(realism=looks[0], spread=looks[1], reason=reason)
+    if not is_sane(row):
+        raise ValueError(f"no row of an index can be {row}")
+    return {**row._asdict(), "checksum": row_sum(row)}
+
+
+def overwrite(connection: Connection, rows: Sequence[Row]) -> None:
+    if rows:
+        values = [{**row_values(row), "row_id": row.id} for row in rows]
+        connection.execute(update(pictures).where(pictures.c.id == bindparam("row_id")), values)
 
 
 def _count_found(connection: Connection, ids: Sequence[int]) -> int:
@@ -150,5 +175,5 @@ def _count_found(connection: Connection, ids: Sequence[int]) -> int:
     return connection.scalar(query, naming(ids)) or 0
 
 
-def _delete_codes(connection: Connection, ids: Sequence[int]) -> None:
+def delete_codes(connection: Connection, ids: Sequence[int]) -> None:
     connection.execute(delete(codes).where(codes.c.picture_id.in_(NAMED)), naming(ids))

@@ -12,9 +12,9 @@ import numpy as np
 
 from retrieval.copies.plan import Kind
 from retrieval.copies.similarity import ALIKE, Fingerprint, likeness, turns_of
-from retrieval.errors import LatentError
 from retrieval.models.model import Model
-from retrieval.pictures.decode import read_image
+from retrieval.pictures.shared import decode_all
+from retrieval.pictures.workers import Task
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def compare_pictures(
         ValueError: there is no such invariance.
     """
     turns = turns_of(invariant)
-    frames = [model.square(path, whole=True) for path in (a, b)]
+    frames = [model.squeezed(path) for path in (a, b)]
     there = Fingerprint(frames[1])
     fits = [(likeness(Fingerprint(frames[0]), there), "")]
     fits += [(likeness(Fingerprint(np.ascontiguousarray(turn(frames[0]))), there), name) for name, turn in turns]
@@ -52,7 +52,5 @@ def compare_pictures(
 
 def same_pixels(a: str, b: str) -> bool:
     """Whether two files have equal pixels when upright; False if one cannot be read."""
-    try:
-        return bool(np.array_equal(read_image(a).pixels, read_image(b).pixels))
-    except (LatentError, OSError):
-        return False
+    one, other = decode_all([Task(path, frame="original", digest=True) for path in (a, b)], 0)
+    return one.digest is not None and one.digest == other.digest

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -17,35 +17,17 @@ from index.joins import Pairs, close_pairs, cross_pairs
 from retrieval.arrays import Floats, Pixels
 from retrieval.copies.calibration import UNCALIBRATED, Background, Rule, measure_background
 from retrieval.copies.compare import same_pixels
-from retrieval.copies.plan import Evidence, FileFacts, Group, Kind, Plan
+from retrieval.copies.members import RULES, Archive, Known, Member, all_members, by_content
+from retrieval.copies.plan import Evidence, Group, Kind, Plan
 from retrieval.copies.similarity import Fingerprint, Turn, likeness, turns_of
 from retrieval.defaults import KEEP
-from retrieval.errors import PathError
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
 
 Folders = Literal["all", "within", "across"]
-RULES: dict[str, Callable[[Member], Any]] = {
-    "resolution": lambda one: -one.pixels,
-    "size": lambda one: -one.size_bytes,
-    "oldest": lambda one: one.mtime_ns,
-    "newest": lambda one: -one.mtime_ns,
-    "path": lambda one: os.fsencode(one.path),
-}
 BLOCK = 1024  # rows of a join at once: the pictures decoded for them are held in memory
 FARTHEST = 1e6  # larger than any distance of codes, with a finite square
-
-
-class Member(NamedTuple):  # there may be millions
-    """A picture of the collection. Its code is row ``number`` of all codes."""
-
-    path: str
-    number: int
-    content_hash: bytes | None
-    size_bytes: int
-    mtime_ns: int
-    pixels: int
 
 
 class Squares:
@@ -59,7 +41,7 @@ class Squares:
 
     def of(self, rows: Iterable[int], whole: bool = False) -> Iterator[Pixels | None]:
         """Pictures of these rows, in order: the central squares, or whole. None if one cannot be read now."""
-        for decoded in self._pool.map(Task(self._paths[row], whole=whole) for row in rows):
+        for decoded in self._pool.map(Task(self._paths[row], frame="squeezed" if whole else "square") for row in rows):
             yield decoded.pixels
 
     def likenesses(self, pairs: Sequence[tuple[int, int]], turn: Turn = np.asarray) -> list[float | None]:
@@ -110,10 +92,11 @@ def find_copies(
     """
     _check(false_matches, threshold, keep)
     turns = turns_of(invariant)
-    archive = _Archive(against)
-    members, codes = _members(retriever)
+    archive = Archive(against)
+    members, codes = all_members(retriever)
     archive.check(members)
-    contents = _by_content(members, keep, archive)
+    known = Known()
+    contents = by_content(members, keep, archive, known)
     firsts = [same[0] for same in contents]
     codes = codes[[one.number for one in firsts]]
     with DecoderPool(retriever.model.image_size, workers) as pool:
@@ -129,9 +112,9 @@ def find_copies(
             for pairs in cross_pairs(_turned_codes(retriever, squares, turn), codes, rule.threshold, BLOCK):
                 copies.take(pairs, squares.likenesses(pairs.rows(), turn), name)
     copies.part(retriever.kept_apart(), [one.content_hash for one in firsts])
-    groups = _groups(contents, copies, archive, folders)
+    groups = _groups(contents, copies, archive, folders, known)
     listed = {path for group in groups for path in (group.keep, *group.remove)}
-    facts = {one.path: _facts(one) for one in members if one.path in listed}
+    facts = {one.path: its for one in members if one.path in listed and (its := known.of(one))}
     expected = None if rule.expected is None else rule.expected * (1 + len(turns))
     looked_at = background.looked_at if background else 0
     return Plan(rule.threshold, expected, rule.near, rule.needed(rule.threshold), looked_at, groups, facts)
@@ -144,29 +127,6 @@ def _rule(background: Background | None, threshold: float | None, false_matches:
         return background.rule_for(false_matches)
     uncalibrated = float(UNCALIBRATED * np.sqrt(2 * latent_dim))
     return Rule(uncalibrated, uncalibrated)
-
-
-class _Archive:
-    """Folders whose files are kept."""
-
-    def __init__(self, folders: Sequence[str | os.PathLike[str]]) -> None:
-        self._folders = [os.path.join(os.path.realpath(folder), "") for folder in folders]
-        self._places: dict[str, str] = {}
-
-    def check(self, members: Sequence[Member]) -> None:
-        for folder in self._folders:
-            if not any(self._place(one.path).startswith(folder) for one in members):
-                raise PathError(f"no picture of {folder} is in this index", "archive_not_indexed", folder=folder)
-
-    def __contains__(self, path: str) -> bool:
-        return any(self._place(path).startswith(folder) for folder in self._folders)
-
-    def _place(self, path: str) -> str:
-        """The path of a file with all links in its folder resolved. If the file is a link itself, that is kept."""
-        folder, name = os.path.split(path)
-        if folder not in self._places:
-            self._places[folder] = os.path.realpath(folder)
-        return os.path.join(self._places[folder], name)
 
 
 class _Copies:
@@ -201,30 +161,6 @@ def _check(false_matches: float, threshold: float | None, keep: Sequence[str]) -
             raise ValueError(f"keep has no {word!r}; it knows {', '.join(RULES)}")
 
 
-def _members(retriever: Searcher) -> tuple[list[Member], Floats]:
-    """All pictures, ordered by path, and their codes (n, d), in the order of ``number``."""
-    members: list[Member] = []
-    codes = [np.empty((0, retriever.latent_dim), np.float32)]
-    for rows, batch in retriever.found():
-        for number, one in enumerate(rows, len(members)):
-            pixels = one.width_px * one.height_px
-            members.append(Member(one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, pixels))
-        codes.append(batch)
-    return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
-
-
-def _by_content(members: Sequence[Member], keep: Sequence[str], archive: _Archive) -> list[list[Member]]:
-    """Files of equal bytes, grouped: in a group the file to keep comes first, and groups are ordered by it."""
-    same: dict[bytes | None, list[Member]] = {}
-    for one in members:
-        same.setdefault(one.content_hash, []).append(one)
-
-    def rank(one: Member) -> tuple[Any, ...]:
-        return (one.path not in archive, *(RULES[rule](one) for rule in (*keep, "path")))
-
-    return sorted((sorted(group, key=rank) for group in same.values()), key=lambda group: rank(group[0]))
-
-
 def _turned_codes(retriever: Searcher, squares: Squares, turn: Turn) -> Floats:
     """Codes of all pictures, turned. If a picture cannot be read, its code is far from all others."""
     found: list[Floats] = []
@@ -247,7 +183,9 @@ def _turned_codes(retriever: Searcher, squares: Squares, turn: Turn) -> Floats:
     return np.concatenate([np.empty((0, retriever.latent_dim), np.float32), *found])
 
 
-def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, folders: Folders) -> list[Group]:
+def _groups(
+    contents: list[list[Member]], copies: _Copies, archive: Archive, folders: Folders, known: Known
+) -> list[Group]:
     """Groups, best files to keep first. Each takes all its copies that no better one took."""
     taken: set[int] = set()
     groups = []
@@ -256,20 +194,21 @@ def _groups(contents: list[list[Member]], copies: _Copies, archive: _Archive, fo
             continue
         taken.add(number)
         keeper = same[0]
-        evidence = [Evidence(one.path, "bytes", 0.0, 1.0) for one in same[1:] if _may_go(keeper, one, archive, folders)]
+        going = [one for one in same[1:] if _may_go(keeper, one, archive, folders)]
+        evidence = [Evidence(one.path, "bytes", 0.0, 1.0) for one in going if known.of(one)]
         for other, (distance, like, turned) in sorted(copies.of.get(number, {}).items()):
-            its = [one for one in contents[other] if _may_go(keeper, one, archive, folders)]
+            its = [one for one in contents[other] if _may_go(keeper, one, archive, folders) and known.of(one)]
             if other in taken or not its:
                 continue
             taken.add(other)
             kind: Kind = "pixels" if not turned and like > 0.999 and same_pixels(keeper.path, its[0].path) else "near"
             evidence += [Evidence(one.path, kind, distance, like, turned) for one in its]
-        if evidence:
+        if evidence and known.of(keeper):
             groups.append(Group(keeper.path, [one.path for one in evidence], evidence))
     return groups
 
 
-def _may_go(keeper: Member, one: Member, archive: _Archive, folders: Folders) -> bool:
+def _may_go(keeper: Member, one: Member, archive: Archive, folders: Folders) -> bool:
     together = os.path.dirname(keeper.path) == os.path.dirname(one.path)
     fits = folders == "all" or together == (folders == "within")
     return fits and one.path not in archive and not _is_the_same_file(keeper.path, one.path)
@@ -281,7 +220,3 @@ def _is_the_same_file(a: str, b: str) -> bool:
         return os.path.samefile(a, b)
     except OSError:
         return False
-
-
-def _facts(one: Member) -> FileFacts:
-    return FileFacts(one.size_bytes, one.mtime_ns, (one.content_hash or b"").hex())

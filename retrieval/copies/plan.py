@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import stat
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from retrieval.atomic import write
 from retrieval.copies.similarity import ALIKE
 from retrieval.errors import PlanError
 
 Kind = Literal["bytes", "pixels", "near"]
-SCHEMA = 1
+SCHEMA = 2
+OLDER = (1,)  # its hashes were XXH3, which can be forged
+HASH_BYTES = 32
+HASH = re.compile(f"[0-9a-f]{{{2 * HASH_BYTES}}}")
+LONGEST_PATH_BYTES = 32_767  # of any system
+LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Group:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file as it was when the plan was made."""
+    """A file as it was when the plan was made. ``content_hash`` is BLAKE2b of 32 bytes, as hex."""
 
     size_bytes: int
     mtime_ns: int
@@ -77,17 +84,73 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
     """Read a plan, which may have been edited. Its evidence is not read.
 
     Raises:
-        PlanError: the file is not a plan, or contradicts itself, such as by keeping a file and removing it.
+        PlanError: the file is not a plan, is one of an older version, or contradicts itself, such as by keeping a file
+            and removing it.
     """
+    name = os.fspath(path)
     try:
-        facts = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
-        groups = [Group(str(one["keep"]), [str(p) for p in one["remove"]], []) for one in facts["groups"]]
-        files = {str(name): FileFacts(**one) for name, one in facts["files"].items()}
-        plan = Plan(float(facts["threshold"]), facts["expected_false_pairs"], groups=groups, files=files)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PlanError(f"{os.fspath(path)} is no plan for copies ({error})") from error
-    _check(plan, os.fspath(path))
+        facts = json.loads(_text(name))
+        if facts["schema"] in OLDER:
+            raise PlanError(f"{name} is a plan of an older version; find the copies again", "old_plan")
+        if facts["schema"] != SCHEMA:
+            raise ValueError("of an unknown schema")
+        groups = [_group(one) for one in _list(facts["groups"])]
+        files = {str(one): _facts(its) for one, its in facts["files"].items()}
+        expected = facts["expected_false_pairs"]
+        expected = None if expected is None else _number(expected)
+        plan = Plan(_number(facts["threshold"]), expected, groups=groups, files=files)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
+        raise PlanError(f"{name} is no plan for copies ({str(error)[:LONGEST_REASON]})") from error
+    _check(plan, name)
     return plan
+
+
+def is_proper(path: str) -> bool:
+    """Whether a path from a file of a plan or a journal can be of a file, and is whole: absolute, without ``..``."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError:  # half a character that no name can hold
+        return False
+    whole = os.path.isabs(path) and os.path.normpath(path) == path and not path.startswith("//")
+    return whole and b"\0" not in encoded and len(encoded) <= LONGEST_PATH_BYTES and len(path) > len(os.sep)
+
+
+def _text(path: str) -> str:
+    """The text of a regular file. A pipe would never end."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(handle, encoding="utf-8", errors="surrogateescape") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError("no regular file")
+        return file.read()
+
+
+def _group(one: dict[str, object]) -> Group:
+    keep, remove = one["keep"], _list(one["remove"])
+    if not isinstance(keep, str) or not all(isinstance(path, str) for path in remove):
+        raise TypeError("a name is no text")
+    return Group(keep, remove, [])
+
+
+def _facts(one: dict[str, object]) -> FileFacts:
+    facts = FileFacts(**one)  # type: ignore[arg-type]
+    for number in (facts.size_bytes, facts.mtime_ns):
+        if type(number) is not int or abs(number) >= 2**63:
+            raise ValueError("a size or a date is no number")
+    if not isinstance(facts.content_hash, str) or not HASH.fullmatch(facts.content_hash):
+        raise ValueError(f"a content_hash is not {2 * HASH_BYTES} hexadecimal digits")
+    return facts
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("a threshold or a count is no number")
+    return float(value)
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("a list is missing")
+    return value
 
 
 def _check(plan: Plan, path: str) -> None:
@@ -96,6 +159,8 @@ def _check(plan: Plan, path: str) -> None:
     for name in (*going, *kept):
         if "\0" in name:
             raise PlanError(f"{path} has a name with a NUL character, which no file has")
+        if not is_proper(name):
+            raise PlanError(f"{path} has {name[:LONGEST_REASON]!r}, which is no whole path; make the plan again")
         if name not in plan.files:
             raise PlanError(f"{path} says nothing of what {name} was; make the plan again")
         if going[name] > 1 or (name in going and name in kept):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from retrieval.arrays import Floats, Pixels
 from retrieval.pages.heat import heat_maps
 from retrieval.pages.sheet import Cell, SheetRow
-from retrieval.pictures.thumbnail import thumbnail
+from retrieval.pictures.thumbnail import thumbnail, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.searcher import Hit, Searcher
@@ -42,7 +42,8 @@ def answer_row(
         under = [list(below) for below in zip(*levels, strict=True)]
     if asked is None:
         asked, painted = (painted or [thumbnail(source)])[0], []
-    cells = [Cell(thumbnail(hit.path), below, _caption(hit), hit.path) for hit, below in zip(hits, under, strict=True)]
+    shown = zip(hits, thumbnails([hit.path for hit in hits]), under, strict=True)
+    cells = [Cell(picture, below, _caption(hit), hit.path) for hit, picture, below in shown]
     return SheetRow(Cell(asked, painted, words, source), cells)
 
 

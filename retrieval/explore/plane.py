@@ -15,7 +15,7 @@ import numpy as np
 
 from index import neighbours
 from retrieval.arrays import Floats, Pixels
-from retrieval.errors import MissingExtra, PathError
+from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.explore.sums import weighted_sum
 from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
@@ -94,7 +94,7 @@ def _by_umap(codes: Floats, seed: int) -> Floats:
             from umap import UMAP
         except ImportError as error:
             raise MissingExtra(
-                "UMAP needs umap-learn: pip install 'latent[map]'; PCA needs nothing", code="no_umap"
+                f"UMAP needs umap-learn: {pip_line('map')}; PCA needs nothing", code="no_umap"
             ) from error
         plane = UMAP(n_neighbors=min(NEIGHBOURS, len(codes) - 1), init="pca", random_state=seed, n_jobs=1)
         return np.asarray(plane.fit_transform(codes), np.float32)

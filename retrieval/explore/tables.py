@@ -19,9 +19,10 @@ import numpy as np
 
 from retrieval.arrays import Floats
 from retrieval.atomic import replacing
-from retrieval.errors import MissingExtra, PathError
+from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
+from retrieval.text import csv_cell
 
 SUFFIXES = (".parquet", ".csv", ".npz")
 
@@ -50,7 +51,8 @@ def write_features(retriever: Searcher, target: str | os.PathLike[str], *, repor
     """Write facts and codes of every picture that can be found, in the order of their ids. Returns their number.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
-    then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and ``codes`` float32 (n, d)).
+    with control characters in paths escaped, then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and
+    ``codes`` float32 (n, d)).
 
     Raises:
         PathError: ``target`` has another suffix, or cannot be written.
@@ -76,7 +78,7 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     if path.suffix.lower() not in SUFFIXES:
         raise PathError(f"{path}: features are written as {', '.join(SUFFIXES)}; the file's name says which")
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise MissingExtra("Parquet needs pyarrow: pip install 'latent[features]'; .csv and .npz need nothing")
+        raise MissingExtra(f"Parquet needs pyarrow: {pip_line('features')}; .csv and .npz need nothing")
     return path
 
 
@@ -107,7 +109,7 @@ def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher)
         table.writerow([*names, *(f"code_{i}" for i in range(retriever.latent_dim))])
         for batch in batches:
             for facts, code in zip(batch.facts, batch.codes, strict=True):
-                table.writerow([*asdict(facts).values(), *code.tolist()])
+                table.writerow([*(asdict(facts) | {"path": csv_cell(facts.path)}).values(), *code.tolist()])
             count += len(batch.facts)
     return count
 

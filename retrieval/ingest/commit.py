@@ -10,6 +10,7 @@ from index.door import RowsWriter
 from index.records import READ_AGAIN, Change, Row
 from retrieval.ingest.encode import Content, Outcome
 from retrieval.ingest.survey import Survey, Work
+from retrieval.pictures.files import date_ns
 
 CHANGED = "changed while it was read"
 
@@ -28,6 +29,7 @@ class Summary:
     reasons: Counter[str] = field(default_factory=Counter)
     missing_folders: list[str] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
+    links_outside: list[str] = field(default_factory=list)  # links that lead out of their root, and were not followed
 
     def skip(self, reason: str) -> None:
         self.skipped += 1
@@ -46,6 +48,7 @@ class Committer:
             unchanged=survey.unchanged,
             missing_folders=[scope.folder for scope in survey.missing],
             unreadable_folders=survey.unreadable_folders,
+            links_outside=survey.links_outside,
         )
         rows.mark(survey.back, "found")
 
@@ -153,8 +156,8 @@ def _change(item: Work, outcome: Outcome, content: Content | None, row: Row | No
         root_id=scope.root_id,
         path=scope.relative(file.path),
         size_bytes=file.size_bytes,
-        mtime_ns=READ_AGAIN if outcome.passing else file.mtime_ns,
-        ctime_ns=file.ctime_ns,
+        mtime_ns=READ_AGAIN if outcome.passing else date_ns(file.mtime_ns),
+        ctime_ns=date_ns(file.ctime_ns),
         content_hash=outcome.content_hash,
         status="found" if content is not None else "skipped",
         reason=None if content is not None else outcome.reason or CHANGED,

@@ -8,8 +8,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from index.door import Rows
-from index.records import Row
-from retrieval.pictures.files import FoundFile, find_images
+from index.records import READ_AGAIN, Row
+from retrieval.pictures.files import FoundFile, date_ns, find_images
+
+
+class Reading(NamedTuple):
+    """What is read beside files that are new or seem changed."""
+
+    explicit: bool = False  # named by the user: files that were removed from the index are added again
+    retry: bool = False  # read skipped files again
+    reread: bool = False  # read all files again, also those that seem unchanged
+    follow_links: bool = False  # also those that lead out of the root
 
 
 @dataclass(frozen=True)
@@ -20,9 +29,7 @@ class Scope:
     root: str
     folder: str
     left_out: tuple[str, ...] = ()  # folders inside that are roots themselves, and the index itself
-    explicit: bool = False  # named by the user: files that were removed from the index are added again
-    retry: bool = False  # read skipped files again
-    reread: bool = False  # read all files again, also those that seem unchanged
+    reading: Reading = field(default_factory=Reading)
 
     def relative(self, path: str) -> bytes:
         """``path``, which is inside the root, as the catalog stores it."""
@@ -52,6 +59,7 @@ class Survey:
     unchanged: int = 0
     missing: list[Scope] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
+    links_outside: list[str] = field(default_factory=list)  # not followed
 
 
 def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
@@ -75,7 +83,16 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
     folder = scope.relative(scope.folder)
     known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
     closed: list[str] = []
-    for file in find_images(scope.folder, closed.append, left_out=scope.left_out):
+    outside: list[str] = []
+    files = find_images(
+        scope.folder,
+        closed.append,
+        left_out=scope.left_out,
+        within=scope.root,
+        outside=outside.append,
+        follow_links=scope.reading.follow_links,
+    )
+    for file in files:
         row = known.pop(scope.relative(file.path), None)
         if row is None or _needs_reading(row, file, scope):
             found.work.append(Work(scope, file, row))
@@ -84,17 +101,18 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
         else:
             found.unchanged += 1
     found.unreadable_folders += closed
-    unseen = [scope.relative(path) for path in closed]  # files in there cannot be seen, but are not gone
+    found.links_outside += outside
+    unseen = [scope.relative(path) for path in closed + outside]  # files in there are not seen, but are not gone
     found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
 
 
 def _needs_reading(row: Row, file: FoundFile, scope: Scope) -> bool:
     if row.status == "removed":
-        return scope.explicit
-    if scope.reread or not is_as_it_was(row, file.size_bytes, file.mtime_ns, file.ctime_ns):
+        return scope.reading.explicit
+    if scope.reading.reread or not is_as_it_was(row, file.size_bytes, file.mtime_ns, file.ctime_ns):
         return True
     was_coded = row.realism is not None
-    return not was_coded and (scope.retry or row.status == "vanished")
+    return not was_coded and (scope.reading.retry or row.status == "vanished")
 
 
 def is_as_it_was(row: Row, size_bytes: int, mtime_ns: int, ctime_ns: int) -> bool:
@@ -103,5 +121,7 @@ def is_as_it_was(row: Row, size_bytes: int, mtime_ns: int, ctime_ns: int) -> boo
     Programs that write in place, such as those that turn a photograph by its EXIF, may keep size and mtime, but cannot
     set the change time. Rows of an older version have none.
     """
-    same_change = row.ctime_ns is None or row.ctime_ns == ctime_ns
-    return same_change and (row.size_bytes, row.mtime_ns) == (size_bytes, mtime_ns)
+    same_date = row.mtime_ns == mtime_ns != READ_AGAIN or row.mtime_ns == date_ns(mtime_ns)
+    if row.size_bytes != size_bytes or not same_date:
+        return False
+    return row.ctime_ns is None or row.ctime_ns in (ctime_ns, date_ns(ctime_ns))

@@ -9,11 +9,13 @@ from typing import Any
 
 from retrieval.atomic import write
 from retrieval.errors import ModelError
+from retrieval.models.description import ENCODER, GENERATOR, SCHEMA, fault_of
+from retrieval.stored import parse_json, read_plain, reason_of
 
-SCHEMA = 1
-DESCRIPTION, ENCODER, GENERATOR = "model.json", "encoder.onnx", "generator.onnx"
+DESCRIPTION = "model.json"
 CARD = "CARD.md"
 SHIPPED = Path(__file__).parent.parent / "bundles"
+DESCRIPTION_BYTES, GRAPH_BYTES = 4 << 20, (2 << 30) - 1  # ONNX files have less than 2 GB
 
 
 def shipped_models() -> list[str]:
@@ -22,32 +24,43 @@ def shipped_models() -> list[str]:
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:
-    """Make ``folder`` a bundle: write ``model.json`` with ``facts`` and the SHA-256 of its ONNX files."""
+    """Make ``folder`` a bundle: write ``model.json`` with ``facts`` and the SHA-256 of its ONNX files.
+
+    Raises:
+        ModelError: a fact is out of its range, so that the bundle could not be opened.
+    """
     names = [name for name in (ENCODER, GENERATOR) if (folder / name).is_file()]
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     write_description(folder, {"schema": SCHEMA, **facts, "files": files})
 
 
 def write_description(folder: Path, facts: dict[str, Any]) -> None:
-    write(folder / DESCRIPTION, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    """Raises ModelError as ``seal``."""
+    text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+    try:
+        fault = fault_of(parse_json(text.encode()))
+    except ValueError as error:
+        fault = f"cannot be written: {error}"
+    if fault:
+        raise ModelError(f"{folder / DESCRIPTION} {fault}")
+    write(folder / DESCRIPTION, text)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read ``model.json``.
+    """Read ``model.json``. All fields that this program knows are of their types and within their ranges.
 
     Raises:
-        ModelError: it cannot be read, lacks a field, or has another schema.
+        ModelError: it cannot be read, lacks a field, has one out of its range, or has another schema.
     """
     path = folder / DESCRIPTION
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"name", "image_size", "latent_dim", "normalisation", "files"} - set(facts)
-        if missing or not facts["files"]:
-            raise ModelError(f"{path} lacks {', '.join(sorted(missing)) or 'its files'}; restore the bundle")
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read ({error}); restore the bundle") from error
-    if facts.get("schema") != SCHEMA:
-        raise ModelError(f"{path} has schema {facts.get('schema')}, this program reads {SCHEMA}; upgrade latent")
+        facts = parse_json(read_plain(path, DESCRIPTION_BYTES))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({reason_of(error)}); restore the bundle") from error
+    if isinstance(facts, dict) and facts.get("schema", SCHEMA) != SCHEMA:
+        raise ModelError(f"{path} has schema {facts['schema']!r}, this program reads {SCHEMA}; upgrade latent")
+    if fault := fault_of(facts):
+        raise ModelError(f"{path} {fault}; restore the bundle")
     return dict(facts)
 
 
@@ -55,13 +68,13 @@ def verified(folder: Path, name: str, digest: str) -> bytes:
     """Read a file of a bundle and compare it with its SHA-256.
 
     Raises:
-        ModelError: the file is missing, or is not the one that ``model.json`` describes.
+        ModelError: the file is missing, is no plain file, or is not the one that ``model.json`` describes.
     """
     path = folder / name
     try:
-        graph = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); restore the bundle") from error
+        graph = read_plain(path, GRAPH_BYTES)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({reason_of(error)}); restore the bundle") from error
     if hashlib.sha256(graph).hexdigest() != digest:
         raise ModelError(f"{path} is not the file that {DESCRIPTION} describes; restore the bundle")
     return graph

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,14 @@ from retrieval.defaults import DECODE_SCALE, DEFAULT_MODEL, Device
 from retrieval.errors import ModelError, PictureRefused
 from retrieval.models.bundle import (
     DESCRIPTION,
-    ENCODER,
-    GENERATOR,
     SHIPPED,
     read_description,
     shipped_models,
     verified,
     write_description,
 )
-from retrieval.models.sessions import open_session
-from retrieval.pictures.decode import identified, read_square, square
+from retrieval.models.description import ENCODER, GENERATOR
+from retrieval.models.sessions import Graph
 
 BATCH = 64
 CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
@@ -73,7 +71,7 @@ class Model:
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
         self.latent_dim: int = self.facts["latent_dim"]
-        self._sessions: dict[str, Any] = {}
+        self._graphs: dict[str, Graph] = {}
         self._opening = threading.Lock()
         watch(self)
 
@@ -125,18 +123,22 @@ class Model:
         if isinstance(pictures, str | bytes | os.PathLike):
             raise TypeError("encode takes a list of paths: encode([path])")
         if isinstance(pictures, np.ndarray):
-            squares: Iterable[Pixels] = (square(picture, self.image_size) for picture in _checked(pictures))
-        else:
-            squares = (self.square(picture) for picture in pictures)
-        return self.encode_squares(np.array(list(squares), np.uint8).reshape(-1, *self._shape))
+            pictures = list(_checked(pictures))
+        squares = [_unless_refused(one) for one in self.squares(pictures)]
+        return self.encode_squares(np.array(squares, np.uint8).reshape(-1, *self._shape))
 
     def encode_squares(self, squares: Pixels) -> Encoded:
         """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
         if not len(squares):
             return Encoded(np.empty((0, self.latent_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
         batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
-        outputs = [self._encoder.run(["code", "realism", "spread"], {"images": batch}) for batch in batches]
+        outputs = [self._encode_batch(batch) for batch in batches]
         return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
+
+    def _encode_batch(self, batch: Pixels) -> list[Floats]:
+        n, numbers = len(batch), ((len(batch),), "float32")
+        wanted = {"code": ((n, self.latent_dim), "float32"), "realism": numbers, "spread": numbers}
+        return self._encoder.run("images", batch, wanted)
 
     def paint(self, z: Floats) -> Pixels:
         """G(z) of latents (n, d): uint8 (n, s, s, 3).
@@ -148,8 +150,12 @@ class Model:
         z = np.asarray(z, dtype=np.float32)
         if z.ndim != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"codes must be (n, {self.latent_dim}), not {z.shape}")
-        batches = [self._generator.run(["images"], {"code": z[i : i + BATCH]})[0] for i in range(0, len(z), BATCH)]
+        batches = [self._paint_batch(z[i : i + BATCH]) for i in range(0, len(z), BATCH)]
         return np.concatenate([np.empty((0, *self._shape), np.uint8), *batches])
+
+    def _paint_batch(self, z: Floats) -> Pixels:
+        wanted = {"images": ((len(z), *self._shape), "uint8")}
+        return np.asarray(self._generator.run("code", z, wanted)[0], np.uint8)
 
     def decode(self, codes: Floats, scale: float | None = None) -> Pixels:
         """Decode codes (n, d) to pictures uint8 (n, s, s, 3).
@@ -275,48 +281,62 @@ class Model:
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
-    def square(self, path: str | os.PathLike[str] | Pixels, whole: bool = False) -> Pixels:
-        """The encoder's input for a picture, uint8 (s, s, 3): its central square, or all of a file with ``whole``.
+    def squares(self, pictures: Sequence[str | os.PathLike[str] | Pixels]) -> list[Pixels | PictureRefused]:
+        """The encoder's input for each picture, uint8 (s, s, 3), or why a file has none. Worker processes decode files.
 
-        Raises PictureRefused and ValueError as ``encode``.
+        Raises ValueError as ``encode``.
         """
-        if isinstance(path, np.ndarray):
-            return square(_checked(path[None])[0], self.image_size)
-        try:
-            with identified(path) as image:
-                return read_square(image, self.image_size, whole).pixels
-        except PictureRefused as refusal:
-            raise PictureRefused(f"{os.fspath(path)}: {refusal}") from refusal
-        except OSError as error:
-            raise PictureRefused(f"{os.fspath(path)}: cannot be read: {error.strerror or error}") from error
+        from retrieval.pictures.shared import decode_all
+        from retrieval.pictures.workers import Task
+
+        tasks = [Task(os.fspath(picture)) for picture in pictures if not isinstance(picture, np.ndarray)]
+        arrays = [_checked(one[None])[0] if isinstance(one, np.ndarray) else None for one in pictures]
+        # The first file of a process waits for a worker to start: time to open the encoder.
+        of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
+        return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in arrays]
+
+    def _squared(self, picture: Pixels) -> Pixels:
+        from retrieval.pictures.decode import square  # Pillow, which files do not need in this process
+
+        return square(picture, self.image_size)
+
+    def squeezed(self, path: str | os.PathLike[str]) -> Pixels:
+        """The whole picture in the size of the encoder's input, uint8 (s, s, 3). Raises as ``encode``."""
+        from retrieval.pictures.shared import frame_of
+
+        return frame_of(path, self.image_size, "squeezed")
+
+    def _open_encoder(self) -> None:
+        if self.has_encoder:
+            self._graph(ENCODER)
 
     @property
-    def _encoder(self) -> Any:
+    def _encoder(self) -> Graph:
         self._check_encoder()
-        return self._session(ENCODER)
+        return self._graph(ENCODER)
 
     @property
-    def _generator(self) -> Any:
+    def _generator(self) -> Graph:
         if not self.has_generator:
             raise ModelError(f"model {self.name} has no generator, so nothing can be decoded or sampled with it")
-        return self._session(GENERATOR)
+        return self._graph(GENERATOR)
 
-    def _session(self, name: str) -> Any:
-        session = self._sessions.get(name)
-        if session is not None:
-            return session
+    def _graph(self, name: str) -> Graph:
+        graph = self._graphs.get(name)
+        if graph is not None:
+            return graph
         with self._opening:
-            if name not in self._sessions:
-                self._sessions[name] = open_session(self.folder / name, self._verified(name), self.device)
-            return self._sessions[name]
+            if name not in self._graphs:
+                self._graphs[name] = Graph(self.folder / name, self._verified(name), self.device)
+            return self._graphs[name]
 
     def _verified(self, name: str) -> bytes:
         return verified(self.folder, name, self.facts["files"][name])
 
     def after_fork(self) -> None:
-        for session in self._sessions.values():
-            abandon(session)
-        self._sessions, self._opening = {}, threading.Lock()
+        for graph in self._graphs.values():
+            abandon(graph)
+        self._graphs, self._opening = {}, threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Model, (self.folder, self.device)
@@ -326,6 +346,12 @@ def standardize(codes: Floats) -> Floats:
     """N(v) = (v - avg v) / std v along the last axis, (..., d). A constant vector becomes zeros."""
     centred = codes - codes.mean(axis=-1, keepdims=True)
     return np.asarray(centred / np.maximum(codes.std(axis=-1, keepdims=True), 1e-8), np.float32)
+
+
+def _unless_refused(pixels: Pixels | PictureRefused) -> Pixels:
+    if isinstance(pixels, PictureRefused):
+        raise pixels
+    return pixels
 
 
 def _checked(pictures: Pixels) -> Pixels:

@@ -1,40 +1,142 @@
-"""ONNX Runtime sessions for the graphs of a bundle."""
+"""ONNX Runtime, and sessions for the graphs of a bundle.
+
+A bundle may come from anyone, and a graph is a program. It gets bounded memory, reads no files, ends when the user says
+so, and can return nothing but arrays of the expected shapes and types.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from index.forks import held
 from retrieval.defaults import Device
-from retrieval.errors import ModelError
+from retrieval.errors import LatentError, ModelError
+from retrieval.models.interruptible import interruptible
+
+MEMORY_BYTES = 4 << 30  # of all sessions together; 64 pictures of 256 px in the widest preset need 2 GB
+NO_FOLDER = "/dev/null/none"  # there is nothing below it, and nothing can be made there
+REASON_MOST = 300  # characters of ONNX Runtime's reasons, which quote the graph
+TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+
+Shape = tuple[int, ...]
 
 
-@held()
-def open_session(path: Path, graph: bytes, device: Device) -> Any:
-    """Open a session for ``graph``, the bytes of the file at ``path``. Any number of threads may run it.
+@cache
+def runtime() -> Any:
+    """The module onnxruntime, which nothing else imports: without its telemetry, and with bounded memory.
 
-    Raises:
-        ModelError: the graph does not run here, or the device is not available.
+    Since 1.29 ONNX Runtime asks a host for settings and keeps files below the home folder, unless this variable is set
+    before it is imported.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # worker processes need the cores
+    onnxruntime.disable_telemetry_events()  # if somebody else imported it before
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    memory = onnxruntime.OrtMemoryInfo("Cpu", kinds[0], 0, kinds[1])
+    with contextlib.suppress(RuntimeError):  # somebody else has registered one for this process
+        onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg({"max_mem": MEMORY_BYTES}))
+    return onnxruntime
+
+
+class Graph:
+    """An opened graph with one input. Any number of threads may run it."""
+
+    def __init__(self, path: Path, graph: bytes, device: Device) -> None:
+        """Open ``graph``, the bytes of the file at ``path``.
+
+        Raises:
+            ModelError: the graph does not run here, or the device is not available.
+        """
+        self.path = path
+        self._session = _opened(path, graph, device)
+        self._types = {one.name: one.type for one in self._session.get_outputs()}
+
+    def run(self, name: str, batch: npt.NDArray[Any], outputs: Mapping[str, tuple[Shape, str]]) -> list[Any]:
+        """Feed ``batch`` to the input ``name``. Returns an array for each of ``outputs``, which name shape and dtype.
+
+        Raises:
+            ModelError: the graph fails, has other inputs or outputs, or returns numbers that are not finite.
+        """
+        arrays = {one: np.empty(shape, dtype) for one, (shape, dtype) in outputs.items()}
+        options = runtime().RunOptions()
+        try:
+            interruptible(
+                lambda: self._fill(arrays, name, np.ascontiguousarray(batch), options),
+                lambda: setattr(options, "terminate", True),
+            )
+        except LatentError:
+            raise
+        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
+            raise ModelError(f"{self.path} cannot be run: {_reason(error)}") from error
+        for one, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ModelError(f"{self.path} cannot be used: its {one} holds numbers that are not finite")
+        return list(arrays.values())
+
+    @held()
+    def _fill(self, arrays: Mapping[str, npt.NDArray[Any]], name: str, batch: npt.NDArray[Any], options: Any) -> None:
+        """Run into ``arrays``. ONNX Runtime allocates no output then, and refuses to fill one of another shape."""
+        if wrong := [one for one, array in arrays.items() if self._types.get(one) != TYPES[array.dtype.name]]:
+            raise ValueError(f"it has no output {wrong[0]} of the expected type")
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(name, batch)
+        for one, array in arrays.items():
+            binding.bind_output(one, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        self._session.run_with_iobinding(binding, options)
+
+
+def _opened(path: Path, graph: bytes, device: Device) -> Any:
+    options, providers = _options(), _providers(device)
+    opening = held()(runtime().InferenceSession)
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=_providers(device))
-    except ModelError:
+        return interruptible(
+            # its second try, which prints, is for GPUs only
+            lambda: opening(graph, options, providers=providers, enable_fallback=int(len(providers) > 1)),
+            lambda: None,
+        )
+    except LatentError:
         raise
-    except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
-        raise ModelError(f"{path} cannot be loaded: {error}") from error
+    except Exception as error:
+        raise ModelError(f"{path} cannot be loaded: {_reason(error)}") from error
+
+
+def _options() -> Any:
+    options = runtime().SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = _cores()
+    entries = {
+        "session.intra_op.allow_spinning": "0",  # worker processes need the cores
+        "session.use_env_allocators": "1",  # the bounded one
+        "session.load_model_format": "ONNX",
+        "session.model_external_initializers_file_folder_path": NO_FOLDER,
+    }
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _cores() -> int:
+    """The cores that this process may use. Left to itself, ONNX Runtime binds threads to any core of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= REASON_MOST else text[:REASON_MOST] + " ..."
 
 
 def _providers(device: Device) -> list[str]:
     """ONNX Runtime's execution providers for a device, best first."""
-    import onnxruntime
-
-    has_cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    has_cuda = "CUDAExecutionProvider" in runtime().get_available_providers()
     if device == "cuda" and not has_cuda:
         raise ModelError(
             "device cuda: this ONNX Runtime has no CUDA provider; "

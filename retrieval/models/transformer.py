@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import DEFAULT_MODEL, Device
-from retrieval.errors import MissingExtra, PictureRefused
+from retrieval.errors import MissingExtra, PictureRefused, pip_line
 from retrieval.models.encode import encode_files
 from retrieval.models.model import Model, load_model
 
@@ -20,7 +20,7 @@ try:
     from sklearn.base import BaseEstimator, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
-    raise MissingExtra("CodeTransformer needs scikit-learn: pip install 'latent[features]'") from error
+    raise MissingExtra(f"CodeTransformer needs scikit-learn: {pip_line('features')}") from error
 
 OnError = Literal["raise", "nan", "drop"]
 

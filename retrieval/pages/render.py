@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
+
 from retrieval.pages.raster import data_uri
 from retrieval.text import printable
+
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'nonce-{0}'; script-src 'nonce-{0}'; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 def render(template: str, **values: object) -> str:
     """Render ``template`` with ``values``. All values are escaped, and an undefined name raises.
 
-    In a template, ``| printable`` makes a foreign name safe to show, and ``| data_uri`` turns pixels into a picture.
+    A page asks nobody for anything: its policy allows the pictures inside it, and the styles and scripts that carry
+    this page's ``nonce``, which are the template's own. In a template, ``| printable`` makes a foreign name safe to
+    show, and ``| data_uri`` turns pixels into a picture.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -23,4 +32,5 @@ def render(template: str, **values: object) -> str:
     )
     pages.filters |= {"printable": printable, "data_uri": data_uri}
     pages.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
-    return pages.get_template(template).render(values)
+    nonce = secrets.token_urlsafe(16)
+    return pages.get_template(template).render(values, nonce=nonce, policy=POLICY.format(nonce))

@@ -2,27 +2,36 @@
 
 The content of a file, never its suffix, decides how it is opened. Its first frame is turned upright once by EXIF,
 composed over white if it is transparent, and converted to 8-bit RGB. For a model it is then cropped to its central
-square and scaled to the model's size. Every worker process imports this module, so it needs only Pillow and numpy.
+square and scaled to the model's size. Every worker process imports this module, so it needs only Pillow; numpy is
+imported for the few pictures that are not of 8 bits.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from retrieval.arrays import Pixels
-from retrieval.errors import PictureRefused
+from retrieval.errors import PictureRefused, pip_line
+from retrieval.pictures.opening import open_file
+from retrieval.pictures.tasks import MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
+from retrieval.text import short_line
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from retrieval.arrays import Pixels
+
+SIDE_PX = 128  # of a thumbnail
+NO_MEMORY = "not enough memory to decode it"
+BAND_PIXELS = 1 << 22  # pictures of more are converted band by band, so that few copies of all pixels exist at once
 
 TURNS = {  # EXIF orientation -> the operation that turns the picture upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,8 +46,7 @@ ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
 PROGRAMS = frozenset({"EPS", "WMF"})  # formats that only other programs could run
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """A decoded picture: ``pixels`` uint8 (h, w, 3), upright; ``width_px`` x ``height_px`` of the whole original."""
 
     pixels: Pixels
@@ -47,7 +55,7 @@ class Picture:
 
 
 def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int | None = None) -> Picture:
-    """Decode one picture to upright 8-bit RGB.
+    """Decode one picture to upright 8-bit RGB, in this process: without a limit of time or memory.
 
     Args:
         source: a path, an open binary file, or the bytes of one.
@@ -65,29 +73,40 @@ def read_image(source: str | os.PathLike[str] | BinaryIO | bytes, cover_px: int 
 @contextmanager
 def identified(source: str | os.PathLike[str] | BinaryIO | bytes) -> Iterator[Image.Image]:
     """Open a picture and read only its header, for ``read_pixels``. Raises as ``read_image``."""
-    with ignoring_warnings():  # decoders warn about odd metadata; only the pixels count
-        image = _open(BytesIO(source) if isinstance(source, bytes) else source)
+    with ignoring_warnings(), _stream(source) as stream:  # decoders warn about odd metadata; only the pixels count
+        image = _open(stream)
         try:
             yield image
         finally:
             image.close()
 
 
+@contextmanager
+def _stream(source: str | os.PathLike[str] | BinaryIO | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, str | os.PathLike):
+        with open_file(source) as file:
+            yield file
+    else:
+        yield BytesIO(source) if isinstance(source, bytes) else source
+
+
 def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
     """Decode the pixels of an ``identified`` picture, as ``read_image`` does."""
-    with _refusing():
-        upright, width, height = _decode(image, cover_px)
-        return Picture(np.asarray(upright), width, height)
+    import numpy as np
+
+    upright, width, height = read_frame(image, cover_px or 0, "original")
+    return Picture(np.asarray(upright), width, height)
 
 
-def read_square(image: Image.Image, size_px: int, whole: bool = False) -> Picture:
-    """As ``read_pixels`` and ``square``, without copying all pixels in between. ``whole`` squeezes the whole picture.
+def read_frame(image: Image.Image, size_px: int, frame: Frame) -> tuple[Image.Image, int, int]:
+    """The wanted ``frame`` of an ``identified`` picture, in RGB; and the width and height of the whole, upright.
 
-    The cost of such a copy is less the copying than the fresh pages of memory: half of the time of a PNG.
+    It is (size_px, size_px), except ``original``: that has the size of the file, or of a smaller scale of it whose
+    shorter side is ``size_px``, unless that is 0. Raises PictureRefused as ``read_image``.
     """
     with _refusing():
-        upright, width, height = _decode(image, cover_px=size_px)
-        return Picture(_squeezed(upright, size_px) if whole else _squared(upright, size_px), width, height)
+        upright, width, height = _decode(image, cover_px=size_px or None)
+        return _FRAMES[frame](upright, size_px), width, height
 
 
 @contextmanager
@@ -98,31 +117,40 @@ def _refusing() -> Iterator[None]:
     except PictureRefused:
         raise
     except Exception as error:
-        raise PictureRefused(_reason(error), passing=isinstance(error, MemoryError)) from error
+        raise PictureRefused(reason_of(error), passing=isinstance(error, MemoryError)) from error
 
 
-def _open(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
-    if isinstance(source, str | os.PathLike):
-        facts = os.stat(source)
-        if not stat.S_ISREG(facts.st_mode):  # a pipe, which cannot seek
-            source = BytesIO(Path(source).read_bytes())
-        elif facts.st_size == 0:
-            raise PictureRefused("empty file")
+def _open(source: BinaryIO) -> Image.Image:
+    image = _identify(source)
+    try:
+        _check_size(image)
+    except PictureRefused:
+        image.close()
+        raise
+    return image
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        raise PictureRefused(reason_of(Image.DecompressionBombError()))
+
+
+def _identify(source: BinaryIO) -> Image.Image:
     try:
         return Image.open(source)
     except UnidentifiedImageError:
         return _open_heif(source)
     except Image.DecompressionBombError as error:
-        raise PictureRefused(_reason(error)) from error
+        raise PictureRefused(reason_of(error)) from error
     except OSError as error:
         if error.errno is not None:  # an error of the file system
             raise
-        raise PictureRefused(_reason(error)) from error
+        raise PictureRefused(reason_of(error)) from error
     except Exception as error:
-        raise PictureRefused(_reason(error)) from error
+        raise PictureRefused(reason_of(error)) from error
 
 
-def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
+def _open_heif(source: BinaryIO) -> Image.Image:
     """Second try with the HEIF decoder, which is imported only when a file needs it."""
     head = _head(source, 12)
     if not head:
@@ -134,22 +162,14 @@ def _open_heif(source: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
-        raise PictureRefused("HEIC needs an extra: pip install 'latent[heif]'", passing=True) from error
+        raise PictureRefused(f"HEIC needs an extra: {pip_line('heif')}", passing=True) from error
     try:
-        image: Image.Image = HeifImageFile(source)  # type: ignore[no-untyped-call]
+        return HeifImageFile(source)  # type: ignore[no-untyped-call]
     except Exception as error:
-        raise PictureRefused(_reason(error)) from error
-    width, height = image.size
-    if Image.MAX_IMAGE_PIXELS and width * height > 2 * Image.MAX_IMAGE_PIXELS:  # as Image.open checks
-        image.close()
-        raise PictureRefused(_reason(Image.DecompressionBombError()))
-    return image
+        raise PictureRefused(reason_of(error)) from error
 
 
-def _head(source: str | os.PathLike[str] | BinaryIO, count: int) -> bytes:
-    if isinstance(source, str | os.PathLike):
-        with open(source, "rb") as file:
-            return file.read(count)
+def _head(source: BinaryIO, count: int) -> bytes:
     source.seek(0)
     head = source.read(count)
     source.seek(0)
@@ -167,6 +187,7 @@ def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int,
     image.load()  # no seek: every format opens at the frame or layer to show
     if drafted is None:
         width, height = image.size
+        _check_size(image)  # icons have several sizes, and some decoders learn theirs only now
     if not width or not height:
         raise PictureRefused("no pixels")
     # Read only now: TIFF and HEIF are turned while they load, and then lose the tag.
@@ -190,66 +211,125 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Convert 16-bit, 32-bit and floating grey to 8-bit grey; leave other modes unchanged."""
     if not image.mode.startswith(("I", "F")):
         return image
-    if image.mode.startswith("I;16"):  # v / 257, rounded; scans are large, so no wider type than needed
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide + 128) // 257).astype(np.uint8), "L")
-    values = np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0, neginf=0)
-    low, high = float(values.min()), float(values.max())
+    import numpy as np
+
+    if image.mode.startswith("I;16"):  # v / 257, rounded
+        return _in_bands(image, "L", lambda band: _grey((np.asarray(band).astype(np.uint32) + 128) // 257))
+    low, high = _levels(image)
+    scale = 255.0 / max(high - low, 1e-12)
+    return _in_bands(image, "L", lambda band: _grey(np.rint((_values(band) - low) * scale)))
+
+
+def _levels(image: Image.Image) -> tuple[float, float]:
+    """The values that become black and white."""
+    extremes = [(float(values.min()), float(values.max())) for values in map(_values, bands(image))]
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     if image.mode == "I" and low >= 0 and 255 < high < 2**16:
-        low, high = 0.0, 65535.0  # 16-bit pictures keep their brightness
-    elif image.mode == "F" and low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 255.0
-    grey = (values - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(np.rint(grey).astype(np.uint8), "L")
+        return 0.0, 65535.0  # 16-bit pictures keep their brightness
+    if image.mode == "F" and low >= 0 and high <= 1:
+        return 0.0, 1.0
+    return (0.0, 255.0) if low >= 0 and high <= 255 else (low, high)
+
+
+def _values(band: Image.Image) -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    return np.nan_to_num(np.asarray(band).astype(np.float64), posinf=0, neginf=0)
+
+
+def _grey(levels: npt.NDArray[Any]) -> Image.Image:
+    return Image.fromarray(levels.astype("uint8"), "L")
 
 
 def _over_white(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _in_bands(image, "RGB", _composited)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _composited(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The picture converted to ``mode``, band by band if it is large."""
+    if image.width * image.height <= BAND_PIXELS:
+        return convert(image)
+    converted = Image.new(mode, image.size)
+    top = 0
+    for band in bands(image):
+        converted.paste(convert(band), (0, top))
+        top += band.height
+    return converted
+
+
+def bands(image: Image.Image) -> Iterator[Image.Image]:
+    """The picture in bands of at most ``BAND_PIXELS``, or of one row, from top to bottom."""
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def square(pixels: Pixels, size_px: int) -> Pixels:
     """Crop ``pixels`` (h, w, 3) to the central square and scale it to (size_px, size_px, 3)."""
-    return _squared(Image.fromarray(pixels), size_px)
+    import numpy as np
+
+    return np.asarray(_squared(Image.fromarray(pixels), size_px))
 
 
-def _squared(image: Image.Image, size_px: int) -> Pixels:
+def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
+    """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), and centre it on white."""
+    import numpy as np
+
+    return np.asarray(_letterboxed(Image.fromarray(pixels), side_px))
+
+
+def _squared(image: Image.Image, size_px: int) -> Image.Image:
     width, height = image.size
     if height == width == size_px:
-        return np.asarray(image)
+        return image
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
-    scaled = image.resize(
+    return image.resize(
         (size_px, size_px),
         Image.Resampling.BICUBIC,
         box=(left, top, left + side, top + side),
         reducing_gap=3.0,
     )
-    return np.asarray(scaled)
 
 
-def _squeezed(image: Image.Image, size_px: int) -> Pixels:
-    """Scale a whole picture to (size_px, size_px, 3), without keeping its proportions."""
-    scaled = image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    return np.asarray(scaled)
+def _squeezed(image: Image.Image, size_px: int) -> Image.Image:
+    return image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def _reason(error: BaseException) -> str:
+def _letterboxed(image: Image.Image, side_px: int) -> Image.Image:
+    scale = side_px / max(image.size)
+    size = tuple(max(1, round(length * scale)) for length in image.size)
+    inner = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
+    canvas = Image.new("RGB", (side_px, side_px), "white")
+    canvas.paste(inner, ((side_px - size[0]) // 2, (side_px - size[1]) // 2))
+    return canvas
+
+
+_FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
+    "square": _squared,
+    "squeezed": _squeezed,
+    "thumbnail": _letterboxed,
+    "original": lambda image, _: image,
+}
+
+
+def reason_of(error: BaseException) -> str:
     """The reason for a decoder's error, on one line."""
     known = {
-        MemoryError: "not enough memory to decode it",
+        MemoryError: NO_MEMORY,
         struct.error: "damaged or cut off",
         Image.DecompressionBombError: "too many pixels (a decompression bomb?)",
     }
     for kind, text in known.items():
         if isinstance(error, kind):
             return text
-    text = " ".join(str(error).split()).removeprefix("cannot identify image file")
-    text = text[:120] or type(error).__name__
+    text = short_line(str(error)).removeprefix("cannot identify image file") or type(error).__name__
     cut = any(word in text.lower() for word in ("truncated", "decoder object"))  # the latter is WebP's
     return "damaged or cut off" if cut else f"cannot be decoded: {text}"

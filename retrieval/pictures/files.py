@@ -11,8 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from index.records import READ_AGAIN
+
 JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+PART = ".latent-part"  # ends the names of files that are being moved or removed; a killed process may leave some
 GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link, or deleted after its folder was listed
+FIRST_NS, LAST_NS = -(2**63), 2**63 - 1  # dates from 1677 to 2262; a file system may hold others
 
 
 class FoundFile(NamedTuple):
@@ -24,15 +28,27 @@ class FoundFile(NamedTuple):
     ctime_ns: int
 
 
+def date_ns(date: int) -> int:
+    """A date of a file in nanoseconds, as an index stores it: in 64 bits, and never ``READ_AGAIN``."""
+    return 0 if date == READ_AGAIN else min(max(date, FIRST_NS), LAST_NS)
+
+
 def find_images(
-    root: str | Path, unreadable: Callable[[str], None] | None = None, *, left_out: Iterable[str | Path] = ()
+    root: str | Path,
+    unreadable: Callable[[str], None] | None = None,
+    *,
+    left_out: Iterable[str | Path] = (),
+    within: str | Path | None = None,
+    outside: Callable[[str], None] | None = None,
+    follow_links: bool = False,
 ) -> Iterator[FoundFile]:
     """Yield every file below ``root`` that may be a picture, ordered by the bytes of the names.
 
     Hidden files and folders, files of desktops (``._*``, ``Thumbs.db``) and the folders ``left_out`` are skipped.
     Links to folders are followed last, and no folder is entered twice, so loops end and a folder is listed under its
-    own name. ``unreadable`` is called with each folder that cannot be listed, and with each entry of a folder that
-    cannot be entered.
+    own name. Links that lead out of the folder ``within``, by default ``root``, are followed only with
+    ``follow_links``; otherwise ``outside`` is called with each of them. ``unreadable`` is called with each folder that
+    cannot be listed, and with each entry of a folder that cannot be entered.
 
     Raises:
         FileNotFoundError, NotADirectoryError: ``root`` is not a folder.
@@ -40,28 +56,94 @@ def find_images(
     first = os.stat(root)
     if not stat.S_ISDIR(first.st_mode):
         raise NotADirectoryError(f"{os.fsdecode(root)} is not a folder")
-    report = unreadable or (lambda folder: None)
     seen = {(facts.st_dev, facts.st_ino) for facts in (first, *_existing(left_out))}
-    levels = [_listing(os.fsdecode(root), report)]  # a stack, because folders nest deeper than Python recurses
-    links: deque[str] = deque()
-    while levels or links:
-        if not levels:
-            levels.append(_entered(links.popleft(), seen, report))
-        entry = next(levels[-1], None)
-        if entry is None:
-            levels.pop()
-            continue
+    bounds = None if follow_links else os.path.join(os.path.realpath(os.fsdecode(within or root)), "")
+    yield from _Walk(seen, bounds, unreadable or _ignore, outside or _ignore).through(os.fsdecode(root))
+
+
+def _ignore(path: str) -> None:
+    """What is reported to nobody."""
+
+
+class _Walk:
+    """A walk that enters no folder in ``seen``, and follows links only into ``bounds`` (None: anywhere)."""
+
+    def __init__(
+        self,
+        seen: set[tuple[int, int]],
+        bounds: str | None,
+        unreadable: Callable[[str], None],
+        outside: Callable[[str], None],
+    ) -> None:
+        self._seen, self._bounds, self._unreadable, self._outside = seen, bounds, unreadable, outside
+        self._links: deque[str] = deque()
+
+    def through(self, root: str) -> Iterator[FoundFile]:
+        levels = [self._listing(root)]  # a stack, because folders nest deeper than Python recurses
+        while levels or self._links:
+            if not levels:
+                levels.append(self._linked(self._links.popleft()))
+            entry = next(levels[-1], None)
+            if entry is None:
+                levels.pop()
+                continue
+            try:
+                found = self._look_at(entry)
+            except OSError as error:
+                self._report(entry.path, error)
+                continue
+            if isinstance(found, FoundFile):
+                yield found
+            elif found is not None:
+                levels.append(found)
+
+    def _report(self, path: str, error: OSError) -> None:
+        if error.errno not in GONE:
+            self._unreadable(path)
+
+    def _linked(self, link: str) -> Iterator[os.DirEntry[str]]:
         try:
-            facts = entry.stat()
-            if stat.S_ISDIR(facts.st_mode) and entry.is_symlink():
-                links.append(entry.path)
-            elif stat.S_ISDIR(facts.st_mode):
-                levels.append(_entered(entry.path, seen, report))
-            elif stat.S_ISREG(facts.st_mode):
-                yield FoundFile(entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+            return self._entered(link)
         except OSError as error:
-            if error.errno not in GONE:
-                report(entry.path)
+            self._report(link, error)
+            return iter(())
+
+    def _look_at(self, entry: os.DirEntry[str]) -> FoundFile | Iterator[os.DirEntry[str]] | None:
+        """The entry as a file, as the entries of a folder, or None if it is neither or must wait."""
+        facts, is_link = entry.stat(), entry.is_symlink()
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        if not is_folder and not stat.S_ISREG(facts.st_mode):
+            return None
+        if is_link and not self._allows(entry.path):
+            self._outside(entry.path)
+            return None
+        if is_link and is_folder:
+            self._links.append(entry.path)
+            return None
+        if is_folder:
+            return self._entered(entry.path)
+        return FoundFile(entry.path, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+    def _allows(self, link: str) -> bool:
+        """Whether the target of a link is in bounds."""
+        return self._bounds is None or os.path.join(os.path.realpath(link), "").startswith(self._bounds)
+
+    def _entered(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """The folder's entries, or none if it was entered before."""
+        facts = os.stat(folder)  # not the entry's own stat, which has no inode on Windows
+        if (facts.st_dev, facts.st_ino) in self._seen:
+            return iter(())
+        self._seen.add((facts.st_dev, facts.st_ino))
+        return self._listing(folder)
+
+    def _listing(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+        except OSError:
+            self._unreadable(folder)
+            entries = []
+        return (entry for entry in entries if not _is_junk(entry.name))
 
 
 def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
@@ -70,20 +152,5 @@ def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
             yield os.stat(folder)
 
 
-def _entered(folder: str, seen: set[tuple[int, int]], unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
-    """The folder's entries, or none if it was entered before."""
-    facts = os.stat(folder)  # not the entry's own stat, which has no inode on Windows
-    if (facts.st_dev, facts.st_ino) in seen:
-        return iter(())
-    seen.add((facts.st_dev, facts.st_ino))
-    return _listing(folder, unreadable)
-
-
-def _listing(folder: str, unreadable: Callable[[str], None]) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        unreadable(folder)
-        entries = []
-    return (entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in JUNK_NAMES)
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.endswith(PART) or name.lower() in JUNK_NAMES

@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from retrieval.arrays import Pixels
-from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import read_image
+from retrieval.pictures.decode import SIDE_PX, letterbox
+from retrieval.pictures.shared import decode_all
+from retrieval.pictures.workers import Task
 
-SIDE_PX = 128
+__all__ = ["SIDE_PX", "THUMB_PX", "UNREADABLE", "letterbox", "thumbnail", "thumbnails"]
+
 THUMB_PX = 64  # on a map
 UNREADABLE = 200  # grey level of the thumbnail of a picture that cannot be read any more
 
 
 def thumbnail(path: str | os.PathLike[str], side_px: int = SIDE_PX) -> Pixels:
     """The thumbnail of the picture at ``path``, uint8 (side_px, side_px, 3); plain grey if it cannot be read."""
-    try:
-        pixels = read_image(path, cover_px=side_px).pixels
-    except (PictureRefused, OSError):
-        return np.full((side_px, side_px, 3), UNREADABLE, np.uint8)
-    return letterbox(pixels, side_px)
+    return thumbnails([path], side_px)[0]
 
 
-def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
-    """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), and centre it on white."""
-    image = Image.fromarray(pixels)
-    scale = side_px / max(image.size)
-    size = tuple(max(1, round(length * scale)) for length in image.size)
-    inner = image.resize((size[0], size[1]), Image.Resampling.BICUBIC)
-    canvas = Image.new("RGB", (side_px, side_px), "white")
-    canvas.paste(inner, ((side_px - size[0]) // 2, (side_px - size[1]) // 2))
-    return np.asarray(canvas)
+def thumbnails(paths: Sequence[str | os.PathLike[str]], side_px: int = SIDE_PX) -> list[Pixels]:
+    """The thumbnail of each picture, as ``thumbnail``. Worker processes decode them."""
+    decoded = decode_all([Task(os.fspath(path), frame="thumbnail") for path in paths], side_px)
+    grey = np.full((side_px, side_px, 3), UNREADABLE, np.uint8)
+    return [grey if one.pixels is None else one.pixels for one in decoded]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import os
-import pickle
 import signal
 import sys
 from bisect import bisect_left
-from collections.abc import Callable
+from io import FileIO
 
-from retrieval.pictures.workers import READY, Task, decode
+from PIL import Image
 
-HASH_BYTES = 16
+from retrieval.pictures.decode import NO_MEMORY
+from retrieval.pictures.limits import alarm, has_memory_to_limit, limit_process
+from retrieval.pictures.reading import carry_out
+from retrieval.pictures.tasks import Answer
+from retrieval.pictures.wire import HASH_BYTES, READY, packed_answer, read_block, read_count, read_task
 
 
 class Hashes:
@@ -33,38 +35,36 @@ class Hashes:
         return self._ascending[place * HASH_BYTES : (place + 1) * HASH_BYTES]
 
 
-def serve(size_px: int, time_limit_s: float) -> None:
+def serve(time_limit_s: float, memory_bytes: int) -> None:
     """Read the known hashes and then lists of tasks from standard input; answer each task on standard output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    answers = os.fdopen(os.dup(1), "wb")
+    sys.dont_write_bytecode = True
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # text that a decoder prints must not get between the answers
     answers.write(READY)
-    answers.flush()
-    end_after = _alarm()
-    with contextlib.suppress(EOFError):  # the parent is done, or gone
-        known = Hashes(pickle.load(sys.stdin.buffer))
+    Image.preinit()  # the usual formats, while the first task is on its way
+    end_after = alarm()
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is done, or gone
+        ascending = read_block(sys.stdin.buffer)
+        known, most_bytes = Hashes(ascending), memory_bytes + len(ascending)
+        limit_process(most_bytes)
         while True:
-            tasks: list[Task] = pickle.load(sys.stdin.buffer)
-            for task in tasks:
+            requests = [read_task(sys.stdin.buffer) for _ in range(read_count(sys.stdin.buffer))]
+            for path, task, size_px in requests:
                 end_after(time_limit_s)
-                decoded = decode(task, size_px, known)
+                answer = carry_out(task._replace(path=os.fsdecode(path)), size_px, known)
                 end_after(0)
-                pickle.dump(decoded, answers, protocol=pickle.HIGHEST_PROTOCOL)
-                answers.flush()
+                _send(answers, packed_answer(_explained(answer, memory_bytes, most_bytes)))
 
 
-def _alarm() -> Callable[[float], object]:
-    """Return a function that ends this process after so many seconds, whatever it is doing; 0 cancels that."""
-    if sys.platform != "win32":
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the parent may ignore it, and that is inherited
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-        return lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
-    nowhere = open(os.devnull, "w")  # noqa: SIM115, it stays open as long as the process
+def _send(answers: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[answers.write(rest) :]
 
-    def end_after(seconds: float) -> None:  # by a thread, which costs some 0.1 ms a file
-        if seconds:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        else:
-            faulthandler.cancel_dump_traceback_later()
 
-    return end_after
+def _explained(answer: Answer, memory_bytes: int, most_bytes: int) -> Answer:
+    """Tell a file that needs too much memory, today and tomorrow, from a machine that is short of it today."""
+    if answer.reason == NO_MEMORY and has_memory_to_limit(most_bytes):
+        return answer._replace(reason=f"needs more than {memory_bytes / 2**30:g} GiB of memory", passing=False)
+    return answer

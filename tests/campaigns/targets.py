@@ -63,7 +63,8 @@ def _make_index(folder: Path) -> None:
         name = f"shape-0-{number:03d}.png"
         shutil.copy2(folder / "photos" / name, folder / "photos" / f"copy-{name}")
     making = (
-        "import sys; from pathlib import Path; from tests.conftest import make_bundle\n"
+        "import os, sys; from pathlib import Path; data = os.environ['LATENT_DATA']\n"
+        "from tests.conftest import make_bundle; os.environ['LATENT_DATA'] = data  # the key of this process\n"
         "from retrieval import Retriever, apply_plan, find_copies\n"
         "folder = Path(sys.argv[1]); make_bundle(folder / 'bundle')\n"
         "with Retriever.build(folder / 'photos', folder / 'index', model=folder / 'bundle') as built:\n"

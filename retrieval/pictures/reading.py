@@ -1,0 +1,80 @@
+"""Carry out the task of a worker process: open, hash and decode one file. Imported by all of them, so without numpy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container
+from io import BytesIO
+from typing import TYPE_CHECKING, BinaryIO
+
+import xxhash
+
+from retrieval.errors import PictureRefused
+from retrieval.pictures.decode import NO_MEMORY, bands, identified, read_frame, reason_of
+from retrieval.pictures.opening import open_file
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, Answer, Task
+from retrieval.text import short_line
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+READ_BYTES = 1 << 20
+
+
+def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> Answer:
+    """Carry out one task in this process. A file whose content hash is in ``known`` is not decoded.
+
+    Never raises: any exception of a decoder becomes the ``reason``, on one line of at most 200 characters.
+    """
+    content_hash = None
+    try:
+        with open_file(task.path) as file:
+            source, hashing = _source(file, task)
+            with identified(source) as image:  # before hashing: a file that is not a picture may be huge
+                content_hash = hashing()
+                if content_hash in known and not task.force:
+                    return Answer(content_hash)
+                frame, width_px, height_px = read_frame(image, size_px, task.frame)
+                pixels = _digest(frame) if task.digest else frame.tobytes()
+                return Answer(content_hash, pixels, width_px, height_px, frame.size)
+    except PictureRefused as refusal:
+        reason, passing = str(refusal), refusal.passing
+    except MemoryError:
+        reason, passing = NO_MEMORY, True
+    except OSError as error:
+        reason, passing = f"cannot be read: {error.strerror or error}", True
+    except Exception as error:
+        reason, passing = reason_of(error), False
+    return Answer(content_hash, reason=short_line(reason, MOST_REASON), passing=passing)
+
+
+def _source(file: BinaryIO, task: Task) -> tuple[BinaryIO, Callable[[], bytes]]:
+    """What a decoder reads, and a function that hashes all of it. A decoder may close the one and disturb no other."""
+    number = file.fileno()
+    if task.length is None:
+        return open(number, "rb", closefd=False), lambda: _hash_of_file(number)
+    room = os.fstat(number).st_size - task.offset  # archives may promise more
+    file.seek(task.offset)
+    segment = file.read(max(0, min(task.length, room)))
+    return BytesIO(segment), xxhash.xxh3_128(segment).digest
+
+
+def _hash_of_file(number: int) -> bytes:
+    """XXH3, 128 bits: recognises a renamed file at the speed of memory. It is no defence against forgery."""
+    digest = xxhash.xxh3_128()
+    position = os.lseek(number, 0, os.SEEK_CUR)
+    os.lseek(number, 0, os.SEEK_SET)
+    while block := os.read(number, READ_BYTES):
+        digest.update(block)
+    os.lseek(number, position, os.SEEK_SET)  # where the decoder left it
+    return digest.digest()
+
+
+def _digest(frame: Image.Image) -> bytes:
+    """BLAKE2b of size and pixels."""
+    from hashlib import blake2b
+
+    digest = blake2b(repr(frame.size).encode(), digest_size=DIGEST_BYTES)
+    for band in bands(frame):
+        digest.update(band.tobytes())
+    return digest.digest()

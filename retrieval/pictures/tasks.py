@@ -1,0 +1,42 @@
+"""What a worker process is asked, and what it answers. Neither numpy nor Pillow is needed here."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+MOST_PIXELS = 178_956_970  # of a picture of any format, whole; also the most that Pillow opens
+MOST_REASON = 200  # characters
+DIGEST_BYTES = 32
+
+Frame = Literal["square", "squeezed", "thumbnail", "original"]
+"""What of a picture is wanted: its central square, the whole picture squeezed into a square, the whole picture centred
+in a white square, or all pixels in their own size."""
+
+
+class Task(NamedTuple):
+    """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
+
+    A file of known content is decoded only with ``force``. With ``digest``, a hash of the pixels of ``frame`` is wanted
+    in their place.
+    """
+
+    path: str
+    offset: int = 0
+    length: int | None = None
+    frame: Frame = "square"
+    force: bool = False
+    digest: bool = False
+
+
+class Answer(NamedTuple):
+    """The result of a task, as bytes: ``pixels`` (RGB, or their digest), or the ``reason``, or neither if the content
+    is known. ``width_px`` x ``height_px`` of the whole picture, upright; ``frame_px`` width and height of the frame.
+    """
+
+    content_hash: bytes | None = None
+    pixels: bytes | None = None
+    width_px: int = 0
+    height_px: int = 0
+    frame_px: tuple[int, int] = (0, 0)
+    reason: str | None = None
+    passing: bool = False

@@ -1,0 +1,111 @@
+"""How tasks and answers are written between this process and its worker processes: fixed structs, never pickles.
+
+What a decoder was made to do by a hostile file may have made its process hostile. So an answer is data of known kinds
+and lengths, and is refused if it is anything else.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_PIXELS, MOST_REASON, Answer, Frame, Task
+from retrieval.text import short_line
+
+READY = b"ready"
+HASH_BYTES = 16
+COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
+TASK = struct.Struct("<IQqIB??")  # bytes of the path, offset, length or -1, size_px, frame, force, digest
+ANSWER = struct.Struct("<B?16s?4IQ")  # the fields of Head
+REFUSED, KNOWN, DECODED = range(3)
+FRAMES: tuple[Frame, ...] = ("square", "squeezed", "thumbnail", "original")
+
+
+class NoAnswer(Exception):
+    """What a worker process sent is not an answer to its task."""
+
+
+def packed_task(path: bytes, task: Task, size_px: int) -> bytes:
+    length = -1 if task.length is None else task.length
+    head = TASK.pack(len(path), task.offset, length, size_px, FRAMES.index(task.frame), task.force, task.digest)
+    return head + path
+
+
+def read_task(source: BinaryIO) -> tuple[bytes, Task, int]:
+    """The path, the rest of the task, and ``size_px``. Raises EOFError at the end."""
+    count, offset, length, size_px, frame, force, digest = TASK.unpack(_read(source, TASK.size))
+    task = Task("", offset, None if length < 0 else length, FRAMES[frame], force, digest)
+    return _read(source, count), task, size_px
+
+
+def read_block(source: BinaryIO) -> bytes:
+    return _read(source, read_count(source))
+
+
+def read_count(source: BinaryIO) -> int:
+    (count,) = COUNT.unpack(_read(source, COUNT.size))
+    return int(count)
+
+
+def _read(source: BinaryIO, count: int) -> bytes:
+    data = source.read(count)
+    if len(data) < count:
+        raise EOFError
+    return data
+
+
+def packed_answer(answer: Answer) -> bytes:
+    kind = REFUSED if answer.reason is not None else KNOWN if answer.pixels is None else DECODED
+    follows = (answer.reason or "").encode() if answer.pixels is None else answer.pixels
+    content_hash = answer.content_hash or bytes(HASH_BYTES)
+    is_hashed, sizes = answer.content_hash is not None, (answer.width_px, answer.height_px, *answer.frame_px)
+    return ANSWER.pack(kind, is_hashed, content_hash, answer.passing, *sizes, len(follows)) + follows
+
+
+class Head(NamedTuple):
+    """What stands before an answer's pixels or reason, which are ``follow_bytes`` long."""
+
+    kind: int
+    hashed: bool
+    content_hash: bytes
+    passing: bool
+    width_px: int
+    height_px: int
+    across: int
+    down: int
+    follow_bytes: int
+
+
+def read_answer(read: Callable[[int], bytearray], task: Task, size_px: int) -> tuple[Answer, bytearray]:
+    """The answer to ``task`` without its pixels, and these. ``read`` returns so many bytes.
+
+    Raises:
+        NoAnswer: it is of no known kind, or not as long as this task's must be. Then no more than its head is read.
+    """
+    head = Head(*ANSWER.unpack(read(ANSWER.size)))
+    if not _fits(head, task, size_px):
+        raise NoAnswer
+    follows = read(head.follow_bytes)
+    reason = short_line(follows.decode(errors="replace"), MOST_REASON) or "?" if head.kind == REFUSED else None
+    content_hash = head.content_hash if head.hashed else None
+    sizes = (head.width_px, head.height_px, (head.across, head.down))
+    return Answer(content_hash, None, *sizes, reason, head.passing), follows if reason is None else bytearray()
+
+
+def _fits(head: Head, task: Task, size_px: int) -> bool:
+    if head.kind == REFUSED:
+        return head.follow_bytes <= 4 * MOST_REASON
+    if head.kind == KNOWN:
+        return head.hashed and not task.force and head.follow_bytes == 0
+    is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_PIXELS
+    return head.kind == DECODED and is_picture and head.follow_bytes == _bytes_of(head, task, size_px) > 0
+
+
+def _bytes_of(head: Head, task: Task, size_px: int) -> int:
+    """How long the pixels of a task's frame must be, or 0 if the frame cannot have this size."""
+    if task.digest:
+        return DIGEST_BYTES
+    if task.frame != "original" and (head.across, head.down) != (size_px, size_px):
+        return 0
+    return 3 * head.across * head.down if head.across * head.down <= MOST_PIXELS else 0
