@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from retrieval.text import printable
+
+if TYPE_CHECKING:
+    from retrieval import Status
 
 Command = Callable[..., Any]
 
@@ -40,11 +44,37 @@ def _finite(
     return number
 
 
+def _warned(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: say what is trusted in an index that was named, but neither made nor trusted by this user."""
+    from retrieval.places import foreign_index
+
+    foreign = foreign_index(value)
+    if foreign is not None:
+        from retrieval.library import Library
+
+        with Library.open(foreign) as library:
+            say(
+                f"Note: {shown_path(os.fspath(foreign))} was not made here by you, and is opened since you named it.",
+                *claims(library.status()),
+                f"To say that you trust it: latent index trust {shlex.quote(os.fspath(foreign))}",
+            )
+    return value
+
+
+def claims(facts: Status) -> list[str]:
+    """What trust in an index is trust in."""
+    return [
+        f"  its model runs: {facts.model_name} ({facts.model_digest[:12]})",
+        f"  folders that it names are read: {', '.join(map(shown_path, facts.roots)) or 'none'}",
+    ]
+
+
 index_option = click.option(
     "--index",
     "index_folder",
     type=click.Path(file_okay=False),
     metavar="DIR",
+    callback=_warned,
     help="Index folder [default: $LATENT_INDEX, else .latent here or in the nearest parent].",
 )
 device_option = click.option(

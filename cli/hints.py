@@ -6,6 +6,8 @@ from index.errors import LatentError
 
 HINTS = {  # by the code of the error; names in braces are facts of the error
     "no_index": "create one with: latent index build PHOTOS",
+    "unknown_index": "if you trust it: latent index trust {folder}, or name it with --index {folder}",
+    "other_owner": "if you trust that user: latent index trust {folder}",
     "index_mismatch": "choose another index with --index, or build one",
     "other_model": "build another one with --index DIR --model {given}",
     "not_an_index": "try --index {suggestion}",

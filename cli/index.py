@@ -12,6 +12,7 @@ import click
 
 from cli.console import (
     bar,
+    claims,
     counted,
     device_option,
     give_json,
@@ -273,6 +274,27 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         tell(f"  skipped {count:,}: {printable(reason)}")
     for path, reason in files:
         tell(f"{shown_path(path)}\t{printable(reason)}")
+
+
+@index.command(epilog="\b\nExamples:\n  latent index trust\n  latent index trust /mnt/family/.latent")
+@click.argument("folder", required=False, type=click.Path(file_okay=False), metavar="[DIR]")
+@click.option("--forget", is_flag=True, help="Trust it no more.")
+def trust(folder: str | None, forget: bool) -> None:
+    """Trust an index that was made elsewhere or by another user, and print what is trusted.
+
+    DIR is the index itself [default: $LATENT_INDEX, else .latent here or in the nearest parent].
+
+    An index that you have not made here is only opened if you name it with --index; one of another user is not
+    opened at all. An index that was moved counts as made elsewhere.
+    """
+    from retrieval import Library, trust_index
+
+    trusted = trust_index(folder, forget=forget)
+    if forget:
+        tell(f"{shown_path(str(trusted))} is not trusted any more")
+        return
+    with Library.open(trusted) as library:
+        tell(f"{shown_path(str(trusted))} is trusted from now on:", *claims(library.status()))
 
 
 @index.command(epilog="\b\nExamples:\n  latent index verify\n  latent index verify --repair")

@@ -32,6 +32,12 @@ class NoIndex(LatentError):
     code = "no_index"
 
 
+class NotTrusted(LatentError):
+    """An index of another user, or one that was found without being named and that this user has not made."""
+
+    code = "not_trusted"
+
+
 class IndexMismatch(LatentError):
     """The index holds codes of another model, or has a schema of another version of this program."""
 

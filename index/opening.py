@@ -7,8 +7,9 @@ import re
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from index import owners
 from index.door import Index, IndexWriter
-from index.errors import AddressUnknown
+from index.errors import AddressUnknown, IndexUnwritable, NoIndex
 from index.records import Meta
 
 INDEX_NAME = ".latent"
@@ -23,6 +24,7 @@ def open_index(address: Address, on_gpu: bool = False) -> Index:
     Raises:
         AddressUnknown: the address is of an unknown kind.
         NoIndex: there is none.
+        NotTrusted: it belongs to another user.
         IndexMismatch: it has a newer schema.
         IndexDamaged: the catalog cannot be read.
     """
@@ -39,6 +41,7 @@ def write_index(address: Address, create: Meta | None = None) -> AbstractContext
         IndexBusy: another process is writing.
         IndexUnwritable: the folder cannot be written, or holds other files and no index.
         NoIndex: there is none, and ``create`` is None.
+        NotTrusted: it belongs to another user.
     """
     from index.local.store import Store
 
@@ -48,6 +51,30 @@ def write_index(address: Address, create: Meta | None = None) -> AbstractContext
 def exists(address: Address) -> bool:
     """Whether there is an index at an address."""
     return os.path.isfile(folder_of(address) / "catalog.db")
+
+
+def is_known(address: Address) -> bool:
+    """Whether this user's program made the index at an address, or this user trusts it."""
+    return owners.is_known(folder_of(address))
+
+
+def note_trust(address: Address, forget: bool = False) -> None:
+    """Note that this user trusts the index at an address, with its owners as they are; or ``forget`` that.
+
+    Raises:
+        NoIndex: there is none.
+        IndexUnwritable: there is no place for the note.
+    """
+    folder = folder_of(address)
+    if forget:
+        owners.forget(folder)
+        return
+    if not exists(folder):
+        raise NoIndex(f"there is no index at {folder}", folder=str(folder))
+    try:
+        owners.trust(folder)
+    except OSError as error:
+        raise IndexUnwritable(f"this cannot be noted: {error.strerror}", code="no_user_folder") from error
 
 
 def nearest_index(start: Address) -> Path:

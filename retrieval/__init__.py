@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from retrieval.models.transformer import CodeTransformer
     from retrieval.pictures.decode import read_image
     from retrieval.pictures.files import find_images
-    from retrieval.places import locate_index
+    from retrieval.places import locate_index, trust_index
     from retrieval.questions import Answer, Question, Term, ask, ask_all
     from retrieval.retriever import Retriever
     from retrieval.searcher import Hit, Searcher
@@ -81,6 +81,7 @@ __all__ = [
     "NoDirection",
     "NoIndex",
     "Not",
+    "NotTrusted",
     "PathError",
     "PictureRefused",
     "Plan",
@@ -105,6 +106,7 @@ __all__ = [
     "locate_index",
     "read_image",
     "shipped_models",
+    "trust_index",
     "undo",
     "write_features",
 ]
@@ -127,7 +129,7 @@ _ROOMS = {
     "retrieval.models.model": ("Encoded", "Model", "load_model"),
     "retrieval.models.transformer": ("CodeTransformer",),
     "retrieval.explore.tables": ("write_features",),
-    "retrieval.places": ("locate_index",),
+    "retrieval.places": ("locate_index", "trust_index"),
     "retrieval.library": ("Library",),
     "retrieval.retriever": ("Retriever",),
     "retrieval.searcher": ("Hit", "Searcher"),

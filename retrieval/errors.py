@@ -12,6 +12,7 @@
     ├── NoDirection         a direction that is not stored in the index
     ├── AddressUnknown      an address of an unknown kind
     ├── NoIndex             no index at an address
+    ├── NotTrusted          an index that somebody else made, or owns
     ├── IndexMismatch       an index of another model or schema
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
@@ -35,6 +36,7 @@ from index.errors import (
     LatentError,
     MissingExtra,
     NoIndex,
+    NotTrusted,
     pip_line,
 )
 
@@ -53,6 +55,7 @@ __all__ = [
     "ModelError",
     "NoDirection",
     "NoIndex",
+    "NotTrusted",
     "PathError",
     "PictureRefused",
     "PlanError",

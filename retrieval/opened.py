@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from index.forks import watch
-from index.opening import open_index
+from index.opening import is_known, open_index
 from retrieval.defaults import Device
 from retrieval.models.kept import check_model
 from retrieval.models.model import Model, load_model
@@ -44,6 +44,7 @@ class Opened:
 
         Raises:
             NoIndex: there is none.
+            NotTrusted: it belongs to another user, or was not named and is not known (see ``locate_index``).
             IndexMismatch: it has a newer schema.
             IndexDamaged: the catalog cannot be read.
             MissingExtra: raised by the first search if ``search_on`` is "gpu" and FAISS can use none.
@@ -54,6 +55,11 @@ class Opened:
     def folder(self) -> Path:
         """The folder of the index."""
         return Path(self.index.address)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this user's program made the index here, or this user trusts it."""
+        return is_known(self.index.address)
 
     @property
     def model(self) -> Model:

@@ -7,9 +7,9 @@ from bisect import bisect_left
 from pathlib import Path
 
 from index.door import Rows, RowsWriter
-from index.opening import folder_of, nearest_index
+from index.opening import exists, folder_of, is_known, nearest_index, note_trust
 from index.records import Row
-from retrieval.errors import PathError
+from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 
 ENVIRONMENT = "LATENT_INDEX"
@@ -23,9 +23,43 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
 
     Raises:
         AddressUnknown: an address that is not a folder.
+        NotTrusted: it was not named, and this user has neither made nor trusted it (``trust_index``).
     """
+    if (named := _named(index)) is not None:
+        return named
+    folder = nearest_index(start or os.getcwd())
+    if exists(folder) and not is_known(folder):
+        raise NotTrusted(
+            f"{folder} was not made here by you: its model would run, and the folders that it names would be read",
+            code="unknown_index",
+            folder=str(folder),
+        )
+    return folder
+
+
+def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path:
+    """Note that this user trusts an index that somebody else made, or that was moved here; or ``forget`` that.
+
+    It is found as by ``locate_index``. Returns its folder.
+
+    Raises:
+        NoIndex: there is none.
+        IndexUnwritable: there is no place for the note.
+    """
+    folder = _named(index) or nearest_index(os.getcwd())
+    note_trust(folder, forget)
+    return folder
+
+
+def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | None:
+    """The index that ``index`` or $LATENT_INDEX names, if this user has neither made nor trusted it; else None."""
+    named = _named(index)
+    return named if named is not None and exists(named) and not is_known(named) else None
+
+
+def _named(index: str | os.PathLike[str] | None) -> Path | None:
     named = index or os.environ.get(ENVIRONMENT)
-    return folder_of(named) if named else nearest_index(start or os.getcwd())
+    return folder_of(named) if named else None
 
 
 def all_scopes(rows: Rows, index: str, reading: Reading) -> list[Scope]:

@@ -20,9 +20,10 @@ from cli.hints import HINTS, with_hint
 from cli.main import COMMANDS
 from index.door import Index, IndexWriter, Notes, NotesWriter, Rows, RowsWriter
 from index.errors import LatentError
-from index.local.cachefile import DIGEST, MAGIC, TAIL, Trailer, trailer_of
+from index.local.cachefile import MAGIC, TAIL, Trailer, trailer_of
 from index.local.store import Store
 from index.local.structures import Quality, Structure
+from index.trust import DIGEST_BYTES
 from tests.test_index import make_store, random_codes
 
 ROOMS = ("index", "retrieval", "train")
@@ -49,8 +50,8 @@ def test_a_trailer_is_written_field_by_field(tmp_path: Path) -> None:
     """Reordering the fields of a record must not change the format of files that lie on disks."""
     trailer = Trailer(7, bytes(range(16)), Structure(True, 64, 5), Quality(200, 3000, 0.25))
     packed = struct.pack("<8sq16s?qqqqd", MAGIC, 7, bytes(range(16)), True, 64, 5, 200, 3000, 0.25)
-    assert trailer.packed() == packed and len(packed) + DIGEST.size == TAIL
-    (tmp_path / "x.faiss").write_bytes(b"codes" + packed + bytes(DIGEST.size))
+    assert trailer.packed() == packed and len(packed) + DIGEST_BYTES == TAIL
+    (tmp_path / "x.faiss").write_bytes(b"codes" + packed + bytes(DIGEST_BYTES))
     assert trailer_of(tmp_path / "x.faiss") == trailer
     assert {field.name for field in fields(Structure)} == {"quantized", "lists", "probes"}
     assert {field.name for field in fields(Quality)} == {"candidates", "measured_at", "recall"}

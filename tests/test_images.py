@@ -547,12 +547,12 @@ def test_links_that_loop_end(tmp_path: Path) -> None:
     assert found(tmp_path) == ["a/x.jpg", "b/y.jpg"]  # each under its own name
 
 
-def test_a_folder_linked_twice_is_entered_once(tmp_path: Path) -> None:
+def test_a_folder_linked_twice_is_entered_once_and_last(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere" / "x.jpg", tmp_path / "root" / "y.jpg")
     for name in ("one", "two"):
         (tmp_path / "root" / name).symlink_to(tmp_path / "elsewhere")
     files = find_images(tmp_path / "root", follow_links=True)
-    assert [os.path.relpath(file.path, tmp_path / "root") for file in files] == ["y.jpg", "one/x.jpg"]  # links come last
+    assert [os.path.relpath(file.path, tmp_path / "root") for file in files] == ["y.jpg", "one/x.jpg"]
 
 
 def test_links_to_files_are_files_and_dangling_ones_are_nothing(tmp_path: Path) -> None:

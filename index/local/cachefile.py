@@ -1,32 +1,38 @@
-"""A cache file: the bytes of FAISS's index, a trailer that names the state of the catalog, and a hash of all before it.
+"""A cache file: the bytes of FAISS's index, a trailer that names the catalog's state, and a proof of both.
 
 The trailer has these fields in this order, independent of the records that they come from: magic (8 bytes), generation,
-stamp (16), whether codes are quantized, lists, probes, candidates, measured at, recall; then XXH3 of everything before
-it. Little-endian.
+stamp (16), whether codes are quantized, lists, probes, candidates, measured at, recall; then keyed BLAKE3 (32 bytes) of
+all that. Little-endian.
+
+FAISS believes what it reads: a file can make it write to other files, or read beyond its memory. So it is given no byte
+that was not written by this user's own program (``index.trust``), and no name of a file: a folder need not be named in
+UTF-8.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import xxhash
+from blake3 import blake3
 
 from index.atomic import replacing
+from index.forks import held
 from index.local.structures import Quality, Structure
 from index.neighbours import import_faiss
+from index.trust import DIGEST_BYTES, keyed_hash
 
 TRAILER = struct.Struct("<8sq16s?qqqqd")
-DIGEST = struct.Struct("<Q")
-TAIL = TRAILER.size + DIGEST.size
-MAGIC = b"latentF3"
-READ_BYTES = 1 << 22
+TAIL = TRAILER.size + DIGEST_BYTES
+MAGIC = b"latentF4"
+BLOCK_BYTES = 1 << 22
 
 
 class CacheUnusable(Exception):
-    """A cache file is missing, cut off or damaged. It is rebuilt; this never leaves the package."""
+    """A cache file is missing, damaged or not of this user. It is rebuilt; this never leaves the package."""
 
 
 class Trailer(NamedTuple):
@@ -52,48 +58,65 @@ class Trailer(NamedTuple):
         )
 
 
+@held()
 def write_cache(path: Path, faiss_index: Any, trailer: Trailer) -> None:
     """Write a cache file atomically.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
-    with replacing(path) as part:
-        try:
-            import_faiss().write_index(faiss_index, str(part))
-        except RuntimeError as error:  # FAISS wraps the system's error
-            raise OSError(f"{path} cannot be written: {error}") from error
-        with open(part, "r+b") as file:
-            file.seek(0, os.SEEK_END)
-            file.write(trailer.packed())
-            size = file.tell()
-            file.seek(0)
-            file.write(DIGEST.pack(_hash(file, size)))
+    faiss, proof, packed = import_faiss(), _proof(), trailer.packed()
+    with replacing(path) as part, open(part, "wb") as file:
+
+        def write(block: bytes) -> int:
+            proof.update(block)
+            return file.write(block)
+
+        faiss.write_index(faiss_index, faiss.PyCallbackIOWriter(write, BLOCK_BYTES))
+        file.write(packed + proof.update(packed).digest())
 
 
+@held()
 def read_cache(path: Path, dim: int) -> tuple[Any, Trailer]:
-    """Read FAISS's index of codes of ``dim`` dimensions and the trailer, and check all bytes.
+    """Read FAISS's index of codes of ``dim`` dimensions and the trailer, after all bytes were checked.
 
     Raises:
-        CacheUnusable: the file is missing, cut off or damaged, or its codes have other dimensions.
+        CacheUnusable: the file is missing, cut off, damaged or not written by this user's program, or is an index of
+            another kind than its trailer says.
     """
     try:
         with open(path, "rb") as file:
             trailer = _read_trailer(file)
-            (digest,) = DIGEST.unpack(file.read(DIGEST.size))
+            if not hmac.compare_digest(file.read(DIGEST_BYTES), _proof_of(file)):
+                raise CacheUnusable(f"{path.name}: damaged, not finished, or written by another user")
             file.seek(0)
-            if _hash(file, os.fstat(file.fileno()).st_size - DIGEST.size) != digest:
-                raise CacheUnusable(f"{path.name}: damaged or not finished")
-        faiss_index = import_faiss().read_index(str(path))
-    except (OSError, RuntimeError, MemoryError) as error:
-        raise CacheUnusable(f"{path.name}: {error}") from error
-    if faiss_index.d != dim:
-        raise CacheUnusable(f"{path.name}: codes of {faiss_index.d} dimensions, not {dim}")
+            faiss = import_faiss()
+            faiss_index = faiss.read_index(faiss.PyCallbackIOReader(file.read, BLOCK_BYTES))
+    except OSError as error:
+        raise CacheUnusable(f"{path.name}: {error.strerror or error}") from error
+    except RuntimeError as error:  # FAISS's words name its source files
+        raise CacheUnusable(f"{path.name}: not readable by this version of FAISS") from error
+    except MemoryError as error:
+        raise CacheUnusable(f"{path.name}: there is too little memory to read it") from error
+    if not _is_of(faiss_index, trailer.structure, dim):
+        raise CacheUnusable(f"{path.name}: not {trailer.structure} codes of {dim} dimensions")
     return faiss_index, trailer
 
 
+def _is_of(faiss_index: Any, structure: Structure, dim: int) -> bool:
+    """Whether an index is of the one type that a structure has."""
+    faiss = import_faiss()
+    if faiss_index.d != dim:
+        return False
+    if structure.lists:
+        lists = getattr(faiss_index, "invlists", None)
+        return isinstance(faiss_index, faiss.IndexIVFPQ) and isinstance(lists, faiss.ArrayInvertedLists)
+    wanted = faiss.IndexPQ if structure.quantized else faiss.IndexFlat
+    return isinstance(faiss_index, faiss.IndexIDMap2) and isinstance(faiss.downcast_index(faiss_index.index), wanted)
+
+
 def trailer_of(path: Path) -> Trailer | None:
-    """Read only the trailer, from the last bytes of a cache file. None if there is no complete one."""
+    """Read only the trailer, from the last bytes of a cache file, without a proof. None if there is no complete one."""
     try:
         with open(path, "rb") as file:
             return _read_trailer(file)
@@ -102,7 +125,7 @@ def trailer_of(path: Path) -> Trailer | None:
 
 
 def _read_trailer(file: BinaryIO) -> Trailer:
-    """Read the trailer and leave the file positioned before the hash."""
+    """Read the trailer and leave the file positioned before the proof."""
     size = os.fstat(file.fileno()).st_size - TAIL
     if size < 0:
         raise CacheUnusable(f"{Path(file.name).name}: cut off")
@@ -115,13 +138,19 @@ def _read_trailer(file: BinaryIO) -> Trailer:
     return Trailer(generation, stamp, Structure(quantized, lists, probes), Quality(candidates, measured_at, recall))
 
 
-def _hash(file: BinaryIO, size: int) -> int:
-    """XXH3 of the next ``size`` bytes. Leaves the file positioned behind them."""
-    digest, left = xxhash.xxh3_64(), size
+def _proof() -> blake3:
+    """A running hash that only this user can make."""
+    return blake3(key=keyed_hash("cache").digest())
+
+
+def _proof_of(file: BinaryIO) -> bytes:
+    """The proof of all bytes but the last ones, which hold it."""
+    proof, left = _proof(), os.fstat(file.fileno()).st_size - DIGEST_BYTES
+    file.seek(0)
     while left:
-        block = file.read(min(left, READ_BYTES))
+        block = file.read(min(left, BLOCK_BYTES))
         if not block:
-            raise CacheUnusable("cut off")
-        digest.update(block)
+            raise CacheUnusable(f"{Path(file.name).name}: cut off")
+        proof.update(block)
         left -= len(block)
-    return digest.intdigest()
+    return proof.digest()

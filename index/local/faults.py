@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Table, func, literal_column, select
+from sqlalchemy import Connection, Label, Table, func, literal_column, select
 from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
@@ -21,7 +22,7 @@ from index.records import Row
 
 ROWS = select(*SUMMED).order_by(pictures.c.id).limit(PAGE)
 CODES = select(*CODE).order_by(codes.c.picture_id).limit(PAGE)
-ROWID = literal_column("rowid").label("rowid")  # a key may be of a type that cannot be asked for
+ROWID: Label[Any] = literal_column("rowid").label("rowid")  # a key may be of a type that cannot be asked for
 LOST = select(pictures.c.id).where(pictures.c.status == "found", pictures.c.id.not_in(select(codes.c.picture_id)))
 
 
@@ -86,7 +87,7 @@ def damaged_code_ids(rows: Catalog) -> Iterator[int]:
         last = page[-1].picture_id
 
 
-def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Record[tuple[object, ...]]]]:
+def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Record[Any]]]:
     """Entries of the user's notes that are not as they were written."""
     for table, is_whole_note in ((directions, is_whole_direction), (distinct, is_whole_pair)):
         for note in connection.execute(select(*table.columns, ROWID)).all():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from index import folders
@@ -27,6 +27,7 @@ from index.local.tables import SCHEMA
 from index.local.transactions import FILE_NAME
 from index.local.writing import CatalogWriter
 from index.neighbours import check_faiss
+from index.owners import check_owner, trust
 from index.records import Budget, Floats, Ids, Layout, Meta, Metric, Neighbour
 from index.where import Where
 
@@ -56,10 +57,12 @@ class Store:
 
         Raises:
             NoIndex: there is none.
+            NotTrusted: it belongs to another user.
             IndexMismatch: it has a newer schema.
             IndexDamaged: the catalog cannot be read.
         """
         path = folder / FILE_NAME
+        check_owner(folder)
         check_links(folder, OWN_NAMES)
         _check_it_is_there(path)
         private = _migrated(folder, path)
@@ -76,9 +79,12 @@ class Store:
             IndexBusy: another process is writing.
             IndexUnwritable: the folder cannot be written, or holds other files and no index.
             NoIndex: there is none, and ``create`` is None.
+            NotTrusted: it belongs to another user.
         """
         path = folder / FILE_NAME
         check_links(folder, OWN_NAMES)
+        if path.exists():
+            check_owner(folder)
         if create is None:
             _check_it_is_there(path)
         check_faiss()
@@ -86,6 +92,8 @@ class Store:
         with _locked(folder):
             if create is not None and not path.is_file():
                 rows = CatalogWriter.create(folder, create)
+                with suppress(OSError):  # without a place for the note, the index must be named each time
+                    trust(folder)
             else:
                 with translated(path):
                     migrations.migrate(path)

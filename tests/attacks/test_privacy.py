@@ -1,4 +1,4 @@
-"""Nothing leaves, and nothing is left elsewhere: every command under strace, in a network of its own with nothing in it."""
+"""Nothing leaves, and nothing is left elsewhere: every command under strace, in an empty network of its own."""
 
 from __future__ import annotations
 
