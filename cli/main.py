@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.errors import DISTRIBUTION, AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex
+from retrieval.errors import DISTRIBUTION, AddressUnknown, IndexDamaged, IndexMismatch, LatentError, NoIndex, NotTrusted
 
 COMMANDS = {  # name: (where it is, its line in the list of commands)
     "demo": ("cli.demo:demo", "Run the whole workflow on generated pictures."),
@@ -110,7 +110,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _does_not_fit(error: LatentError) -> bool:
-    return isinstance(error, AddressUnknown | NoIndex | IndexMismatch | IndexDamaged)
+    return isinstance(error, AddressUnknown | NoIndex | NotTrusted | IndexMismatch | IndexDamaged)
 
 
 def _spoken(message: str, code: int) -> click.ClickException:

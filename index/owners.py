@@ -9,7 +9,6 @@ only because it lies in the current folder or above it; and if it belongs to ano
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -59,7 +58,7 @@ def trust(folder: Path) -> None:
     if note is None:
         raise OSError(None, "there is no folder for notes of this user")
     note.parent.mkdir(mode=0o700, exist_ok=True)
-    write(note, json.dumps({"index": os.fsencode(folder).hex(), "owners": _owners(folder)}) + "\n")
+    write(note, " ".join(map(str, _owners(folder))) + f"\n{folder}\n")
 
 
 def forget(folder: Path) -> None:
@@ -70,15 +69,15 @@ def forget(folder: Path) -> None:
 
 def _note(folder: Path) -> Path | None:
     place = user_folder()
-    return place and place / NOTES / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()}.json"
+    return place and place / NOTES / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()}.txt"
 
 
 def _noted(folder: Path) -> Owners:
     """The owners that this user has seen at the index; none if there is no note."""
     note = _note(folder)
-    with suppress(OSError, ValueError, LookupError):
-        if note is not None and isinstance(owners := json.loads(note.read_text())["owners"], list):
-            return owners
+    with suppress(OSError, ValueError):
+        if note is not None:
+            return [int(owner) for owner in note.read_bytes().partition(b"\n")[0].split()]
     return []
 
 

@@ -109,8 +109,9 @@ def _is_of(faiss_index: Any, structure: Structure, dim: int) -> bool:
     if faiss_index.d != dim:
         return False
     if structure.lists:
-        lists = getattr(faiss_index, "invlists", None)
-        return isinstance(faiss_index, faiss.IndexIVFPQ) and isinstance(lists, faiss.ArrayInvertedLists)
+        return isinstance(faiss_index, faiss.IndexIVFPQ) and isinstance(
+            faiss.downcast_InvertedLists(faiss_index.invlists), faiss.ArrayInvertedLists
+        )
     wanted = faiss.IndexPQ if structure.quantized else faiss.IndexFlat
     return isinstance(faiss_index, faiss.IndexIDMap2) and isinstance(faiss.downcast_index(faiss_index.index), wanted)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Label, Table, func, literal_column, select
-from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
 from index.local.cachefile import CacheUnusable
@@ -87,10 +86,11 @@ def damaged_code_ids(rows: Catalog) -> Iterator[int]:
         last = page[-1].picture_id
 
 
-def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Record[Any]]]:
+def damaged_notes(connection: Connection) -> Iterator[tuple[Table, Any]]:
     """Entries of the user's notes that are not as they were written."""
     for table, is_whole_note in ((directions, is_whole_direction), (distinct, is_whole_pair)):
-        for note in connection.execute(select(*table.columns, ROWID)).all():
+        notes: Sequence[Any] = connection.execute(select(*table.columns, ROWID)).all()
+        for note in notes:
             if not is_whole_note(note):
                 yield table, note
 
