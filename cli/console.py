@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,6 +180,7 @@ def bar(unit: str, verb: str) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar with rate and time left, if standard error is a terminal."""
     from tqdm import tqdm
 
+    tqdm.set_lock(threading.RLock())  # its own one is a file in /dev/shm, for processes that this program has not
     with tqdm(total=0, unit=unit, desc=verb, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False) as shown:
 
         def report(done: int, total: int) -> None:

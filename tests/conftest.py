@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ from PIL import Image, ImageDraw
 
 os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="tests-of-latent-")  # the user's own key and notes stay as they are
 atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
 
 SHAPES = ("disc", "square", "triangle", "cross")
 

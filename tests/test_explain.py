@@ -159,6 +159,8 @@ def test_an_index_of_the_first_days_has_no_directions_and_learns_some(tmp_path: 
         database.execute("drop table directions")
         database.execute("alter table meta drop column next_id")
         database.execute("alter table pictures drop column ctime_ns")
+        for table in ("meta", "roots", "pictures", "codes", "distinct_contents"):
+            database.execute(f"alter table {table} drop column checksum")
         database.execute("update meta set schema = 1")
     with Retriever.open(tmp_path / "i") as retriever:
         assert retriever.directions() == {}

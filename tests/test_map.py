@@ -142,7 +142,7 @@ def neighbours(points: np.ndarray) -> np.ndarray:
 
 def test_umap_that_is_not_installed_is_named(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "umap", None)  # as if it were not there
-    with Retriever.open(indexed / ".latent") as retriever, pytest.raises(MissingExtra, match=r"latent\[map\]"):
+    with Retriever.open(indexed / ".latent") as retriever, pytest.raises(MissingExtra, match=r"latent-search\[map\]"):
         lay_out(retriever, "umap")
 
 

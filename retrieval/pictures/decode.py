@@ -248,7 +248,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _composited(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 

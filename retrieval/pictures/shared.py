@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import atexit
 import os
+import stat
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from tempfile import NamedTemporaryFile
 
 from index.forks import abandon, watch
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
 from retrieval.pictures.tasks import Frame, Task
 from retrieval.pictures.workers import Decoded, DecoderPool, cores
+
+OWN_STREAMS = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+BLOCK_BYTES, MOST_BYTES = 1 << 20, 1 << 30  # of a pipe; a picture that is cut off there is refused
 
 
 class _Shared:
@@ -55,9 +62,29 @@ def start() -> None:
         _shared.pool().start()
 
 
-def decode_all(tasks: Iterable[Task], size_px: int, meanwhile: Callable[[], object] | None = None) -> list[Decoded]:
+def decode_all(tasks: Sequence[Task], size_px: int, meanwhile: Callable[[], object] | None = None) -> list[Decoded]:
     """Decode to frames of ``size_px``, one result per task, in order. ``meanwhile`` is called once they began."""
-    return list(_shared.pool().map(tasks, size_px, meanwhile))
+    with ExitStack() as spools:
+        readable = [_spooled(task, spools) for task in tasks]
+        decoded = list(_shared.pool().map(readable, size_px, meanwhile))
+    return [replace(one, task=task) for one, task in zip(decoded, tasks, strict=True)]
+
+
+def _spooled(task: Task, spools: ExitStack) -> Task:
+    """A task that a worker process can carry out: what comes through a pipe of this process is written to a file."""
+    if not task.path.startswith(OWN_STREAMS):
+        return task
+    file = spools.enter_context(NamedTemporaryFile(prefix="latent-"))  # noqa: SIM115, the caller closes it
+    try:
+        with open(task.path, "rb") as stream:
+            if not stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+                return task
+            while len(block := stream.read(BLOCK_BYTES)) and file.tell() <= MOST_BYTES:
+                file.write(block)
+    except OSError:
+        return task  # and the worker says why
+    file.flush()
+    return task._replace(path=file.name)
 
 
 def frame_of(path: str | os.PathLike[str], size_px: int, frame: Frame) -> Pixels:

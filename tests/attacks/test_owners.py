@@ -69,7 +69,8 @@ def test_an_index_that_this_user_made_is_known_where_it_was_made(tmp_path: Path)
 
 def test_commands_say_what_a_named_index_is_trusted_with(planted: Path, latent: Run) -> None:
     here = Path.cwd()
-    for words in (["index", "status"], ["query", "x.jpg"], ["index", "build", "."], ["dedup", "find"], ["map", "-o", "x.html"]):
+    commands = [["index", "status"], ["query", "x.jpg"], ["index", "build", "."], ["dedup", "find"]]
+    for words in (*commands, ["map", "-o", "x.html"]):
         done = latent(*words, code=3, cwd=here)
         assert "was not made here by you" in done.stderr and f"latent index trust {planted}" in done.stderr, words
         assert not done.stdout

@@ -304,7 +304,7 @@ def test_time_in_which_a_decoder_is_stopped_does_not_count(tmp_path: Path, rigge
     """The process and its workers are stopped, as by a laptop that is closed, for longer than any limit."""
     code = (
         "import sys; from retrieval.pictures.workers import DecoderPool, Task\n"
-        "with DecoderPool(32, workers=1, time_limit_s=0.6) as pool:\n"
+        "with DecoderPool(32, workers=1, time_limit_s=2.0) as pool:\n"
         "    first = next(pool.map([Task(sys.argv[1])])); print('ready', flush=True)\n"
         "    print(*(one.reason for one in pool.map([Task(sys.argv[2])] * 4)))\n"
     )
@@ -316,7 +316,7 @@ def test_time_in_which_a_decoder_is_stopped_does_not_count(tmp_path: Path, rigge
         assert process.stdout and process.stdout.readline() == "ready\n"
         time.sleep(0.3)  # in the midst of the first
         os.killpg(process.pid, signal.SIGSTOP)
-        time.sleep(4)  # longer than the limit by the clock on the wall
+        time.sleep(10)  # longer than the limit by the clock on the wall
         os.killpg(process.pid, signal.SIGCONT)
         assert process.stdout.read().split() == ["None"] * 4
 
@@ -403,8 +403,7 @@ def test_members_of_an_archive_end_with_it(tmp_path: Path) -> None:
     (task,) = find_sources([path])
     for length in (len(picture), 1 << 40, (1 << 63) - 1):
         assert decode(task._replace(length=length), SIZE_PX).reason is None
-    (far,) = through_workers([path]), decode(task._replace(offset=1 << 40), SIZE_PX)
-    assert far[-1].reason == "empty file" if isinstance(far, tuple) else far
+    assert decode(task._replace(offset=1 << 40), SIZE_PX).reason == "empty file"
 
 
 # Links
