@@ -22,13 +22,14 @@ Run = Callable[[list[str]], int]
 class Scene:
     """``prepare`` fills an empty current folder, which is copied for each trial, and ``change`` changes the copy.
 
-    ``command`` is what is disturbed, and what is run again after it.
+    ``command`` is what is disturbed, and what is run again after it; undisturbed, it ends with ``code``.
     """
 
     name: str
     prepare: Callable[[Run, str], None]
     command: list[str]
     change: Callable[[], None] = lambda: None
+    code: int = 0  # its exit code
 
 
 def scenes(bundle: str) -> list[Scene]:
@@ -46,7 +47,7 @@ def scenes(bundle: str) -> list[Scene]:
     return [
         Scene("build", _photos, [*BUILD, bundle]),
         Scene("update", _built, ["index", "update", "--index", INDEX, "--workers", "1"], _changed),
-        Scene("repair", _built, ["index", "verify", "--repair", "--index", INDEX], _damaged),
+        Scene("repair", _built, ["index", "verify", "--repair", "--index", INDEX], _damaged, code=1),  # see _damaged
         Scene("migrate", _old, ["index", "status", "--index", INDEX]),
         *acts,
         Scene("undo move", _moved, ["dedup", "undo", "plan.json.journal"]),
@@ -80,7 +81,7 @@ def _changed() -> None:
 
 
 def _damaged() -> None:
-    """A cache that is cut off, and a picture without its code."""
+    """A cache that is cut off, and a picture without its code: repair has it read again, by the next update."""
     for cache in Path(INDEX).glob("*.faiss"):
         cache.write_bytes(cache.read_bytes()[:-100])
     with closing(sqlite3.connect(Path(INDEX) / "catalog.db")) as connection:
