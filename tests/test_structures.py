@@ -177,7 +177,15 @@ def test_tables_are_learnt_anew_when_the_collection_has_doubled() -> None:
     assert searched.is_outgrown(500, EXACT)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"memory_bytes": 1}', "\x00"])
+WRONG_BUDGETS = [
+    f'{{"memory_bytes": {memory}, "latency_s": {latency}}}'
+    for memory, latency in (
+        ('"2"', 1), ("[]", 1), (-1, 1), (0, 1), ("true", 1), (1, "NaN"), (1, "1e999"), ("9" * 400, 1), ("[" * 900, 1)
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"memory_bytes": 1}', "\x00", *WRONG_BUDGETS])
 def test_a_damaged_budget_is_no_budget(tmp_path: Path, text: str) -> None:
     write_budget(tmp_path, Budget(5 * MB, 0.01))
     assert read_budget(tmp_path) == Budget(5 * MB, 0.01)

@@ -37,15 +37,17 @@ def check_files(path: Path) -> None:
             raise _refused(f"{journal} names another file, which SQLite would delete")
 
 
-def check_links(folder: Path, names: tuple[str, ...]) -> None:
-    """Refuse links under the names of an index's own files and folders.
+def check_own(folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse links, pipes and devices under the names of an index's own files and folders.
 
     Raises:
-        IndexDamaged: one of ``names`` in ``folder`` is a link.
+        IndexDamaged: one of ``names`` in ``folder`` is neither a file nor a folder.
     """
     for name in names:
-        if os.path.islink(folder / name):
-            raise _refused(f"{folder / name} is a link, and the files of an index are its own")
+        with suppress(OSError):
+            mode = os.lstat(folder / name).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise _refused(f"{folder / name} is a link or no plain file, and the files of an index are its own")
 
 
 def make_new(path: Path) -> None:

@@ -16,7 +16,7 @@ from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
 from index.local.database import translated
 from index.local.faults import cache_faults, catalog_faults
-from index.local.files import check_links
+from index.local.files import check_own
 from index.local.mending import mend
 from index.local.notes import Notes, NotesWriter
 from index.local.ranking import Ranked, Search
@@ -63,7 +63,7 @@ class Store:
         """
         path = folder / FILE_NAME
         check_owner(folder)
-        check_links(folder, OWN_NAMES)
+        check_own(folder, OWN_NAMES)
         _check_it_is_there(path)
         private = _migrated(folder, path)
         store = cls(folder, Catalog(folder, private), on_gpu, private)
@@ -82,7 +82,7 @@ class Store:
             NotTrusted: it belongs to another user.
         """
         path = folder / FILE_NAME
-        check_links(folder, OWN_NAMES)
+        check_own(folder, OWN_NAMES)
         if path.exists():
             check_owner(folder)
         if create is None:

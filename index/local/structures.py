@@ -17,11 +17,13 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from index.atomic import write
 from index.records import Budget
 
 BUDGET_NAME = "budget.json"
+MOST_CHARACTERS = 1000  # of that file
 EXACT_MOST = 300_000  # codes; more are searched exactly only if a budget allows it
 FEWEST = 1000  # codes that tables can be learned from; fewer are always searched exactly
 PATIENCE_S = 0.1  # latency of one query, if the budget has none
@@ -35,10 +37,23 @@ ID_BYTES = 8
 def read_budget(folder: Path) -> Budget:
     """The budget of an index; ``Budget()`` if none can be read, since only caches depend on it."""
     try:
-        kept = json.loads((folder / BUDGET_NAME).read_text())
-        return Budget(kept["memory_bytes"], kept["latency_s"])
-    except (OSError, ValueError, TypeError, KeyError):
+        with open(folder / BUDGET_NAME, encoding="utf-8") as file:
+            kept = json.loads(file.read(MOST_CHARACTERS))
+        limits = [_limit(kept[name]) for name in ("memory_bytes", "latency_s")]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
         return Budget()
+    return Budget(*limits)
+
+
+def _limit(value: object) -> Any:
+    """A limit that may have been written: none, or a number above 0.
+
+    Raises:
+        ValueError, OverflowError: it is something else.
+    """
+    if value is not None and not (type(value) in (int, float) and 0 < float(value) < math.inf):  # type: ignore[arg-type]
+        raise ValueError("no limit")
+    return value
 
 
 def write_budget(folder: Path, budget: Budget) -> None:
