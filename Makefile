@@ -14,7 +14,7 @@ ABLATION := ogan-views $(addprefix ogan-views:,correlation_weight=0.25 correlati
   ema_decay=0 decay_share=0 learning_rate=0.0004 learning_rate=0.0001) ogan
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz torture reliability train-faces train-faces-64 train-photos quality-faces \
+.PHONY: help demo test lint bench fuzz torture reliability lock sbom train-faces train-faces-64 train-photos quality-faces \
   quality-photos ablation compare figures clean
 
 help:  ## print this list
@@ -70,6 +70,12 @@ torture: $(VENV)/.tests  ## kill, starve and disturb all commands 1,000 times (h
 
 reliability: $(VENV)/.tests  ## run both for a while, and write the counts of docs/reliability.md
 	@$(BIN)/python -m tests.campaigns.report
+
+lock: $(VENV)/.tests  ## write locked.txt: the exact files, by hash, that CI installs
+	@$(BIN)/python .ci/lock
+
+sbom: $(VENV)/.searches  ## write sbom.json (CycloneDX): all packages of the environment, with versions and licences
+	@$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml -o sbom.json
 
 train-faces: $(VENV)/.tests  ## train the faces-128 model: make train-faces FACES="a.tar b.tar"
 	@$(BIN)/latent train $(FACES) -o runs/faces-128 --size 128 --method ogan-views --steps 11000 \

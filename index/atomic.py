@@ -87,6 +87,17 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
         part.write_bytes(data)
 
 
+def append(path: str | os.PathLike[str], text: str) -> None:
+    """Append ``text`` as UTF-8 to a file, or create it. It is not flushed: for notes on what is under way.
+
+    Raises:
+        OSError: it cannot be written, or is a link.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags, OWN_MODE), "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def _flush(path: Path) -> None:
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

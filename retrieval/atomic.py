@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from index.atomic import replacing, write
+from index.atomic import append, replacing, write
 from index.folders import replace as replace_folder
 
-__all__ = ["replace_folder", "replacing", "write"]
+__all__ = ["append", "replace_folder", "replacing", "write"]

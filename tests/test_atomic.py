@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.atomic import replacing, write
+from retrieval.atomic import append, replacing, write
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, masks and limits are others there")
 ROOT = Path(__file__).parents[1]
@@ -204,9 +204,27 @@ def test_names_as_long_as_they_may_be(tmp_path: Path, name: str) -> None:
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"there")]
 
 
+@posix
+def test_what_is_appended_goes_through_no_link(tmp_path: Path) -> None:
+    append(tmp_path / "notes", "one\n")
+    append(tmp_path / "notes", "zw\u00f6lf\n")
+    assert (tmp_path / "notes").read_bytes() == b"one\nzw\xc3\xb6lf\n"
+    assert (tmp_path / "notes").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "link").symlink_to("precious")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        with pytest.raises(OSError, match=r"link|device"):
+            append(tmp_path / name, "x")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
 def test_no_file_is_written_in_another_way() -> None:
     """Neither in place nor by a replacement made by hand, but for what moves a person's own files."""
-    by_hand = re.compile(r"\.write_text\(|\.write_bytes\(|os\.replace\(|os\.rename\(|fromarray\(.*\)\.save\((?!buffer)")
+    appending = r"""open\([^)]*["']a["']"""
+    by_hand = re.compile(
+        appending + r"|\.write_text\(|\.write_bytes\(|os\.replace\(|os\.rename\(|fromarray\(.*\)\.save\((?!buffer)"
+    )
     sources = [path for room in ("retrieval", "cli", "train") for path in (ROOT / room).rglob("*.py")]
     found = {path.relative_to(ROOT).as_posix() for path in sources if by_hand.search(path.read_text(encoding="utf-8"))}
     assert len(sources) > 50 and found == {"retrieval/copies/held.py"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from retrieval.atomic import write
+from retrieval.atomic import append, write
 from retrieval.errors import Diverged, TrainingError
 from train import checkpoint
 from train.checkpoint import State
@@ -150,8 +150,7 @@ def _append_stats(run: Path, state: State, rate: float, values: dict[str, float]
         "learning_rate": rate_of_learning,
         **{name: round(value, 6) for name, value in values.items()},
     }
-    with open(run / "stats.jsonl", "a") as file:
-        file.write(json.dumps(line) + "\n")
+    append(run / "stats.jsonl", json.dumps(line) + "\n")
 
 
 def _fixed_pictures(pictures: Pictures, recipe: Recipe) -> np.ndarray:
