@@ -7,6 +7,7 @@ from index.errors import LatentError
 HINTS = {  # by the code of the error; names in braces are facts of the error
     "no_index": "create one with: latent index build PHOTOS",
     "unknown_index": "if you trust it: latent index trust {folder}, or name it with --index {folder}",
+    "unnoted_index": "name it with --index {folder}, or a folder for notes of yours in the environment as LATENT_DATA",
     "other_owner": "if you trust that user: latent index trust {folder}",
     "index_mismatch": "choose another index with --index, or build one",
     "other_model": "build another one with --index DIR --model {given}",

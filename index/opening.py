@@ -58,6 +58,11 @@ def is_known(address: Address) -> bool:
     return owners.is_known(folder_of(address))
 
 
+def can_note() -> bool:
+    """Whether there is a place for notes of this user: which indexes they made and trust."""
+    return owners.can_note()
+
+
 def note_trust(address: Address, forget: bool = False) -> None:
     """Note that this user trusts the index at an address, with its owners as they are; or ``forget`` that.
 

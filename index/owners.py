@@ -48,6 +48,11 @@ def is_known(folder: Path) -> bool:
     return bool(_noted(folder))
 
 
+def can_note() -> bool:
+    """Whether there is a place for these notes."""
+    return user_folder() is not None
+
+
 def trust(folder: Path) -> None:
     """Note that this user made or trusts the index at ``folder``, with its owners as they are.
 

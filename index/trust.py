@@ -30,7 +30,10 @@ def user_folder() -> Path | None:
     It is created for this user alone (0700). None if it cannot be, as without a home or on a read-only disk.
     """
     named = os.environ.get(ENVIRONMENT)
-    folder = Path(named) if named else user_data_path("latent", appauthor=False)
+    try:
+        folder = Path(named) if named else user_data_path("latent", appauthor=False)
+    except RuntimeError:  # a user whom the system does not know, as in a container
+        return None
     if not folder.is_absolute():  # a user without a home
         return None
     try:

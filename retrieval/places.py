@@ -7,7 +7,7 @@ from bisect import bisect_left
 from pathlib import Path
 
 from index.door import Rows, RowsWriter
-from index.opening import exists, folder_of, is_known, nearest_index, note_trust
+from index.opening import can_note, exists, folder_of, is_known, nearest_index, note_trust
 from index.records import Row
 from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
@@ -31,7 +31,7 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
     if exists(folder) and not is_known(folder):
         raise NotTrusted(
             f"{folder} was not made here by you: its model would run, and the folders that it names would be read",
-            code="unknown_index",
+            code="unknown_index" if can_note() else "unnoted_index",
             folder=str(folder),
         )
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,3 +65,15 @@ def test_without_a_place_each_process_has_a_key_of_its_own(tmp_path: Path, monke
         monkeypatch.setenv("LATENT_DATA", str(place))
         assert user_folder() is None
         assert digest_elsewhere(place) != digest_elsewhere(place)
+
+
+def test_a_user_whom_the_system_does_not_know_has_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that is run with any number as its user."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("LATENT_DATA", "HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert user_folder() is None

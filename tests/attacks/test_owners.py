@@ -145,8 +145,9 @@ def test_without_a_place_for_notes_an_index_must_be_named(tmp_path: Path, monkey
     (tmp_path / "file").touch()
     monkeypatch.setenv("LATENT_DATA", str(tmp_path / "file" / "data"))
     make_index(tmp_path / ".latent")
-    with pytest.raises(NotTrusted):
+    with pytest.raises(NotTrusted) as refused:
         locate_index(start=tmp_path)
+    assert refused.value.code == "unnoted_index"
     open_index(locate_index(tmp_path / ".latent")).close()
     with pytest.raises(Exception, match="cannot be noted") as caught:
         trust_index(tmp_path / ".latent")
