@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -30,6 +31,7 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "benchmark": ("cli.benchmark:benchmark", "Train several methods and compare them."),
 }
 EXIT_NO_INDEX = 3
+LEAST_BYTES, BYTES_PER_CORE = 640 << 20, 32 << 20  # of address space, for FAISS and ONNX Runtime with their threads
 EXIT_INTERRUPTED = 130
 
 EPILOG = """\b
@@ -63,8 +65,11 @@ class Latent(click.Group):
             raise _escaped(error) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        _check_address_space()
         try:
             return super().invoke(ctx)
+        except MemoryError as error:
+            raise SpokenError("there is not enough memory for this; what was committed is kept", 1) from error
         except LatentError as error:
             from cli.hints import with_hint
 
@@ -83,6 +88,22 @@ class Latent(click.Group):
 
             say("", "Interrupted. Committed work is kept; run the same command to continue.")
             ctx.exit(EXIT_INTERRUPTED)
+
+
+def _check_address_space() -> None:
+    """Refuse a limit (ulimit -v) below which numerical libraries raise no errors, but crash while they are loaded."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    allowed, cores = resource.getrlimit(resource.RLIMIT_AS)[0], len(os.sched_getaffinity(0))
+    needed = LEAST_BYTES + cores * BYTES_PER_CORE
+    if resource.RLIM_INFINITY != allowed < needed:
+        raise SpokenError(
+            f"this process may use {allowed >> 20:,} MiB of address space, and needs {needed >> 20:,} MiB; "
+            "raise the limit (ulimit -v)",
+            1,
+        )
 
 
 def _escaped(error: click.ClickException) -> click.ClickException:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from index.errors import MissingExtra, pip_line
+from index.errors import LatentError, MissingExtra, pip_line
 from index.forks import held, watch
 from index.records import Floats, Ids
 
@@ -65,11 +65,14 @@ def import_faiss() -> Any:
 
     Raises:
         MissingExtra: FAISS is not installed.
+        LatentError: it cannot be loaded, as where there is too little memory.
     """
     try:
         import faiss
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise MissingExtra(FAISS_LINE) from error
+    except ImportError as error:
+        raise LatentError(f"FAISS cannot be loaded ({error})", code="not_loaded") from error
     return faiss
 
 

@@ -382,3 +382,26 @@ def test_the_way_begins_and_ends_at_the_reconstructions() -> None:
 def test_numbers_are_finite(latent: Run, words: tuple[str, ...], number: str) -> None:
     refused = latent(*words, number, code=2).stderr
     assert words[-1] in refused and ("finite" in refused or "range" in refused)
+
+
+def query_within(mib: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A query in a process that may use so much address space."""
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({mib} << 20,) * 2)\n"
+        "import sys; sys.argv = ['latent', 'query', 'photos/shape-0-001.png']\n"
+        "from cli.main import main; main()"
+    )
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("mib", [100, 200, 300, 450, 600])
+def test_too_little_address_space_is_told_and_crashes_nothing(indexed: Path, mib: int) -> None:
+    done = query_within(mib, indexed.parent)
+    assert done.returncode == 1 and done.stderr.startswith(f"Error: this process may use {mib} MiB of address space")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("mib", [1000, 4000])
+def test_enough_address_space_is_enough(indexed: Path, mib: int) -> None:
+    done = query_within(mib + 64 * len(os.sched_getaffinity(0)), indexed.parent)
+    assert done.returncode == 0, done.stderr
