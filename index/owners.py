@@ -31,9 +31,8 @@ def check_owner(folder: Path) -> None:
         NotTrusted: they belong to somebody else.
     """
     mine = {ROOT, *_own_ids()}
-    noted = _noted(folder)
     for place, owner in enumerate(_owners(folder)):
-        if owner not in mine and noted[place : place + 1] != [owner]:
+        if owner not in mine and _noted(folder)[place : place + 1] != [owner]:
             named = [folder.parent, folder, folder / "catalog.db"][place]
             raise NotTrusted(
                 f"{named} belongs to another user ({_name_of(owner)}), who could make an index there do anything for "
