@@ -12,6 +12,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -43,6 +44,7 @@ TURNS = {  # EXIF orientation -> the operation that turns the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
+GROUNDS: dict[Frame, str] = {"look": "gray"}  # of what is transparent: white and black shapes are both seen on grey
 PROGRAMS = frozenset({"EPS", "WMF"})  # formats that only other programs could run
 
 
@@ -104,13 +106,13 @@ def read_frame(image: Image.Image, size_px: int, frame: Frame) -> tuple[Image.Im
     It is (size_px, size_px), except ``original``: that has the size of the file, or of a smaller scale of it whose
     shorter side is ``size_px``, unless that is 0. Raises PictureRefused as ``read_image``.
     """
-    with _refusing():
-        upright, width, height = _decode(image, cover_px=size_px or None)
+    with refusing():
+        upright, width, height = _decode(image, size_px or None, GROUNDS.get(frame, "white"))
         return _FRAMES[frame](upright, size_px), width, height
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Raise any exception of a decoder as ``PictureRefused``: third-party decoders raise all kinds."""
     try:
         yield
@@ -176,8 +178,8 @@ def _head(source: BinaryIO, count: int) -> bytes:
     return head
 
 
-def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int, int]:
-    """The picture in RGB, upright, perhaps at a smaller scale; and its full width and height, upright."""
+def _decode(image: Image.Image, cover_px: int | None, ground: str) -> tuple[Image.Image, int, int]:
+    """The picture in RGB on a ground, upright, perhaps at a smaller scale; and its full width and height, upright."""
     if image.format in PROGRAMS:
         raise PictureRefused(f"{image.format} is a program that draws, not a picture")
     width, height = image.size
@@ -191,8 +193,8 @@ def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int,
     if not width or not height:
         raise PictureRefused("no pixels")
     # Read only now: TIFF and HEIF are turned while they load, and then lose the tag.
-    orientation = _orientation(image)
-    rgb = _over_white(_to_8_bit(image))
+    orientation = orientation_of(image)
+    rgb = _over(ground, _to_8_bit(image))
     if orientation in TURNS:
         rgb = rgb.transpose(TURNS[orientation])
     if orientation in ORIENTATIONS_THAT_SWAP:
@@ -200,7 +202,7 @@ def _decode(image: Image.Image, cover_px: int | None) -> tuple[Image.Image, int,
     return rgb, width, height
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata: the picture is read, but not turned
@@ -241,15 +243,15 @@ def _grey(levels: npt.NDArray[Any]) -> Image.Image:
     return Image.fromarray(levels.astype("uint8"), "L")
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def _over(ground: str, image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
-        return _in_bands(image, "RGB", _composited)
+        return _in_bands(image, "RGB", partial(_composited, ground))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _composited(image: Image.Image) -> Image.Image:
+def _composited(ground: str, image: Image.Image) -> Image.Image:
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, ground), rgba).convert("RGB")
 
 
 def _in_bands(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -303,6 +305,12 @@ def _squeezed(image: Image.Image, size_px: int) -> Image.Image:
     return image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
+def _fitted(image: Image.Image, size_px: int) -> Image.Image:
+    scale = min(1.0, size_px / max(image.size))
+    wide, high = (max(1, round(length * scale)) for length in image.size)
+    return image.resize((wide, high), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
 def _letterboxed(image: Image.Image, side_px: int) -> Image.Image:
     scale = side_px / max(image.size)
     size = tuple(max(1, round(length * scale)) for length in image.size)
@@ -317,6 +325,7 @@ _FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
     "squeezed": _squeezed,
     "thumbnail": _letterboxed,
     "original": lambda image, _: image,
+    "look": _fitted,
 }
 
 

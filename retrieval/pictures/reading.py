@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Container
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import xxhash
 
 from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import NO_MEMORY, bands, identified, read_frame, reason_of
+from retrieval.pictures.decode import NO_MEMORY, identified, read_frame, reason_of
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, Answer, Task
+from retrieval.pictures.samples import holds_more, samples_digest
+from retrieval.pictures.tasks import MOST_REASON, Answer, Task
 from retrieval.text import short_line
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 READ_BYTES = 1 << 20
 
@@ -34,9 +32,11 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
                 content_hash = hashing()
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
+                if task.digest:
+                    return Answer(content_hash, samples_digest(image), *image.size, image.size)
                 frame, width_px, height_px = read_frame(image, size_px, task.frame)
-                pixels = _digest(frame) if task.digest else frame.tobytes()
-                return Answer(content_hash, pixels, width_px, height_px, frame.size)
+                more = task.frame == "look" and holds_more(image)
+                return Answer(content_hash, frame.tobytes(), width_px, height_px, frame.size, holds_more=more)
     except PictureRefused as refusal:
         reason, passing = str(refusal), refusal.passing
     except MemoryError:
@@ -67,14 +67,4 @@ def _hash_of_file(number: int) -> bytes:
     while block := os.read(number, READ_BYTES):
         digest.update(block)
     os.lseek(number, position, os.SEEK_SET)  # where the decoder left it
-    return digest.digest()
-
-
-def _digest(frame: Image.Image) -> bytes:
-    """BLAKE2b of size and pixels."""
-    from hashlib import blake2b
-
-    digest = blake2b(repr(frame.size).encode(), digest_size=DIGEST_BYTES)
-    for band in bands(frame):
-        digest.update(band.tobytes())
     return digest.digest()

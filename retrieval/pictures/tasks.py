@@ -8,16 +8,16 @@ MOST_PIXELS = 178_956_970  # of a picture of any format, whole; also the most th
 MOST_REASON = 200  # characters
 DIGEST_BYTES = 32
 
-Frame = Literal["square", "squeezed", "thumbnail", "original"]
+Frame = Literal["square", "squeezed", "thumbnail", "original", "look"]
 """What of a picture is wanted: its central square, the whole picture squeezed into a square, the whole picture centred
-in a white square, or all pixels in their own size."""
+in a white square, all pixels in their own size, or the whole picture on grey, scaled down to fit into a square."""
 
 
 class Task(NamedTuple):
     """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
 
-    A file of known content is decoded only with ``force``. With ``digest``, a hash of the pixels of ``frame`` is wanted
-    in their place.
+    A file of known content is decoded only with ``force``. With ``digest``, a hash of all stored samples is wanted in
+    place of the pixels of ``frame``.
     """
 
     path: str
@@ -31,6 +31,7 @@ class Task(NamedTuple):
 class Answer(NamedTuple):
     """The result of a task, as bytes: ``pixels`` (RGB, or their digest), or the ``reason``, or neither if the content
     is known. ``width_px`` x ``height_px`` of the whole picture, upright; ``frame_px`` width and height of the frame.
+    ``holds_more``: the file has other frames, pages or layers, or raw values; it is told of a ``look`` alone.
     """
 
     content_hash: bytes | None = None
@@ -40,3 +41,4 @@ class Answer(NamedTuple):
     frame_px: tuple[int, int] = (0, 0)
     reason: str | None = None
     passing: bool = False
+    holds_more: bool = False

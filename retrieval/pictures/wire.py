@@ -17,9 +17,9 @@ READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
 TASK = struct.Struct("<IQqIB??")  # bytes of the path, offset, length or -1, size_px, frame, force, digest
-ANSWER = struct.Struct("<B?16s?4IQ")  # the fields of Head
+ANSWER = struct.Struct("<B?16s??4IQ")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
-FRAMES: tuple[Frame, ...] = ("square", "squeezed", "thumbnail", "original")
+FRAMES: tuple[Frame, ...] = ("square", "squeezed", "thumbnail", "original", "look")
 
 
 class NoAnswer(Exception):
@@ -60,7 +60,8 @@ def packed_answer(answer: Answer) -> bytes:
     follows = (answer.reason or "").encode() if answer.pixels is None else answer.pixels
     content_hash = answer.content_hash or bytes(HASH_BYTES)
     is_hashed, sizes = answer.content_hash is not None, (answer.width_px, answer.height_px, *answer.frame_px)
-    return ANSWER.pack(kind, is_hashed, content_hash, answer.passing, *sizes, len(follows)) + follows
+    flags = (answer.passing, answer.holds_more)
+    return ANSWER.pack(kind, is_hashed, content_hash, *flags, *sizes, len(follows)) + follows
 
 
 class Head(NamedTuple):
@@ -70,6 +71,7 @@ class Head(NamedTuple):
     hashed: bool
     content_hash: bytes
     passing: bool
+    holds_more: bool
     width_px: int
     height_px: int
     across: int
@@ -90,7 +92,9 @@ def read_answer(read: Callable[[int], bytearray], task: Task, size_px: int) -> t
     reason = short_line(follows.decode(errors="replace"), MOST_REASON) or "?" if head.kind == REFUSED else None
     content_hash = head.content_hash if head.hashed else None
     sizes = (head.width_px, head.height_px, (head.across, head.down))
-    return Answer(content_hash, None, *sizes, reason, head.passing), follows if reason is None else bytearray()
+    return Answer(
+        content_hash, None, *sizes, reason, head.passing, head.holds_more
+    ), follows if reason is None else bytearray()
 
 
 def _fits(head: Head, task: Task, size_px: int) -> bool:
@@ -106,6 +110,8 @@ def _bytes_of(head: Head, task: Task, size_px: int) -> int:
     """How long the pixels of a task's frame must be, or 0 if the frame cannot have this size."""
     if task.digest:
         return DIGEST_BYTES
-    if task.frame != "original" and (head.across, head.down) != (size_px, size_px):
+    if task.frame == "look" and max(head.across, head.down) > size_px:
+        return 0
+    if task.frame not in ("original", "look") and (head.across, head.down) != (size_px, size_px):
         return 0
     return 3 * head.across * head.down if head.across * head.down <= MOST_PIXELS else 0

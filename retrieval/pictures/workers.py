@@ -65,8 +65,8 @@ OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGPROF  # exit code of 
 class Decoded:
     """The result of a task: ``pixels`` uint8 (h, w, 3) of its frame, or None with the ``reason``, or with a known hash.
 
-    If a ``digest`` was asked for, it stands in the place of pixels: BLAKE2b of them and their size. ``passing``: the
-    fault is not the file's, so it is read again next time.
+    If a ``digest`` was asked for, it stands in the place of pixels: BLAKE2b of all stored samples. ``passing``: the
+    fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
     """
 
     task: Task
@@ -77,6 +77,7 @@ class Decoded:
     reason: str | None = None
     passing: bool = False
     digest: bytes | None = None
+    holds_more: bool = False
 
     def pixels_or_refusal(self) -> Pixels | PictureRefused:
         """The pixels, or the refusal that says why there are none, and names the file."""
@@ -109,6 +110,7 @@ def _decoded(task: Task, answer: Answer, pixels: bytearray) -> Decoded:
         answer.reason,
         answer.passing,
         bytes(pixels) if pixels and task.digest else None,
+        answer.holds_more,
     )
 
 

@@ -26,6 +26,10 @@ def forge(data):
             pass
 
 
+def head(*sizes):
+    return struct.pack("<B?16s??4IQ", 2, True, bytes(16), False, False, *sizes)
+
+
 def busy(seconds):
     end = time.process_time() + seconds
     while time.process_time() < end:
@@ -41,9 +45,9 @@ DEEDS = {
     "decode": lambda: None,
     "pickle": lambda: forge(pickle.dumps(Opening())),
     "garbage": lambda: forge(os.urandom(200)),
-    "flood": lambda: forge(struct.pack("<B?16s?4IQ", 2, True, bytes(16), False, 8, 8, 1 << 31, 1 << 31, 1 << 62)),
-    "too long": lambda: forge(struct.pack("<B?16s?4IQ", 2, True, bytes(16), False, 8, 8, 8, 8, 193) + bytes(193)),
-    "too short": lambda: forge(struct.pack("<B?16s?4IQ", 2, True, bytes(16), False, 8, 8, 8, 8, 0)),
+    "flood": lambda: forge(head(8, 8, 1 << 31, 1 << 31, 1 << 62)),
+    "too long": lambda: forge(head(8, 8, 8, 8, 193) + bytes(193)),
+    "too short": lambda: forge(head(8, 8, 8, 8, 0)),
     "busy": lambda: busy(0.5),
     "busy for ever": lambda: busy(1e9),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),

@@ -143,10 +143,10 @@ def test_conversion_band_by_band_changes_no_pixel(mode: str, seed: int, monkeypa
             image.putpalette(rng.bytes(768))
         if mode == "P" and seed % 2:
             image.info["transparency"] = int(rng.integers(256))
-    whole = np.asarray(decoding._over_white(decoding._to_8_bit(image)))
+    whole = np.asarray(decoding._over("white", decoding._to_8_bit(image)))
     for band_pixels in (1, 7, int(width), 5 * int(width) + 1):
         monkeypatch.setattr(decoding, "BAND_PIXELS", band_pixels)
-        np.testing.assert_array_equal(np.asarray(decoding._over_white(decoding._to_8_bit(image))), whole)
+        np.testing.assert_array_equal(np.asarray(decoding._over("white", decoding._to_8_bit(image))), whole)
 
 
 # Everything that decodes does so in a worker process
