@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import FiniteRange, OutputFile, bar, counted, give, index_option, say, shown_path, tell, workers_option
-from cli.plans import outcome, print_act, print_plan, write_csv, write_html
-from retrieval.defaults import ACTIONS, KEEP, Action
+from cli.plans import LISTED, outcome, print_act, print_plan, write_csv, write_html
+from retrieval.defaults import ACTIONS, KEEP, PROPOSED, Action
 
 if TYPE_CHECKING:
     from retrieval import Retriever
@@ -48,7 +48,7 @@ Examples:
     show_default=True,
     help="Expected number of wrong pairs, at most.",
 )
-@click.option("--threshold", type=FiniteRange(min=0), help="Instead: the largest distance of two codes.")
+@click.option("--threshold", type=FiniteRange(min=0), help="The largest distance of two codes.")
 @invariant_option
 @click.option(
     "--against",
@@ -69,7 +69,15 @@ Examples:
     default=",".join(KEEP),
     show_default=True,
     metavar="RULES",
-    help="The file to keep: resolution, size, oldest, newest, path. The first rule that differs decides.",
+    help="What to keep: raw, living (in no bin), detail, facts, size, oldest, path, resolution, camera, rating, taken, "
+    "newest. The first rule that differs decides.",
+)
+@click.option(
+    "--kinds",
+    default=",".join(PROPOSED),
+    show_default=True,
+    metavar="KINDS",
+    help="Kinds of copies to remove, also: edited, frame, series, variant.",
 )
 @click.option("-o", "--output", type=OutputFile(), metavar="FILE.json", help="Write the plan as JSON.")
 @click.option("--csv", "csv_file", type=OutputFile(), metavar="FILE", help="Write the plan as CSV.")
@@ -84,17 +92,18 @@ def find(
     against: tuple[str, ...],
     folders: Folders,
     keep: str,
+    kinds: str,
     output: str | None,
     csv_file: str | None,
     html_file: str | None,
     form: str,
     workers: int | None,
 ) -> None:
-    """Find copies: the same bytes, the same pixels, or slightly altered.
+    """Find copies: the same bytes, the same pixels, saved again or scaled.
 
-    Codes propose pairs, and a comparison of the pictures decides. The threshold is estimated from pictures of this
-    collection that are no copies, so that at most --false-matches wrong pairs are to be expected. In a group, every
-    file is a copy of the one that is kept. Update the index first.
+    Codes propose pairs, and a comparison of the pictures decides. Edited copies, shots of one moment and other pictures
+    in one layout are counted, and go only if --kinds names them. In a group, every file is a copy of the one that is
+    kept. Update the index first.
     """
     from retrieval import Retriever, find_copies
 
@@ -109,12 +118,13 @@ def find(
                     against=against,
                     folders=folders,
                     keep=comma_list(keep),
+                    kinds=comma_list(kinds),
                     workers=workers,
                     report=report,
                 )
             except ValueError as error:
                 raise click.UsageError(str(error)) from error
-        give(plan.as_json() + "\n") if form == "json" else print_plan(plan)
+        give(plan.as_json() + "\n") if form == "json" else print_plan(plan, LISTED if output or html_file else None)
         if output:
             plan.save(output)
         if csv_file:

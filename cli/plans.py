@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli.console import counted, say, shown_path, size, tell
@@ -13,32 +14,58 @@ from retrieval.text import csv_cell, printable
 if TYPE_CHECKING:
     from retrieval import Act, Plan, Retriever
 
-FIELDS = ["keep", "remove", "kind", "distance", "likeness", "turned"]
+FIELDS = ["keep", "remove", "kind", "distance", "alike", "turned", "differs", "because"]
+WORDS = {
+    "bytes": "the same bytes",
+    "pixels": "the same pixels",
+    "scaled": "saved again or scaled",
+    "edited": "edited",
+    "frame": "only the first frame is the same",
+    "series": "other shots of one moment",
+    "variant": "one layout, other content",
+}
+LISTED = 20  # groups on a terminal, if the plan is in a file too
 
 
-def print_plan(plan: Plan) -> None:
-    from retrieval.copies.similarity import ALIKE
-
-    for group in plan.groups:
+def print_plan(plan: Plan, groups: int | None = None) -> None:
+    """Print the first groups of a plan, by default all, and what it comes to."""
+    for group in plan.groups[:groups]:
         tell(shown_path(group.keep))
         for one in group.evidence:
-            why = f"{one.kind:<7}{one.distance:>7.3f}{one.likeness:>7.3f}"
-            tell(f"  {why}  {shown_path(one.path)}" + (f"  ({one.turned})" if one.turned else ""))
+            words = ", ".join(filter(None, (WORDS[one.kind], one.turned, differences(one.differs))))
+            tell(f"  {shown_path(one.path)}")
+            tell(f"      {words}; kept: {printable(one.because)}")
+    if groups is not None and len(plan.groups) > groups:
+        tell(f"... and {len(plan.groups) - groups:,} groups more")
     gone = [path for group in plan.groups for path in group.remove]
     room = sum(plan.files[path].size_bytes for path in gone)
-    tell(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept")
+    tell(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept; nothing was changed")
+    _print_kinds(plan)
     expected = plan.expected_false_pairs
-    doubt = (
-        "too few pictures to estimate how many are wrong"
-        if expected is None
-        else f"{expected:.2g} wrong to be expected"
-    )
-    rule = f"with a likeness of {ALIKE:.2f} or more within distance {plan.near:.2f}"
-    if plan.threshold > plan.near:
-        rule += f", rising to {plan.likeness_at_threshold:.2f} at distance {plan.threshold:.2f}"
-    tell(f"pairs {rule}: {doubt}; nothing was changed")
-    if plan.estimated_from:
-        say(f"Estimated from the {plan.estimated_from:,} nearest pairs of this collection that are not copies.")
+    if expected is None:
+        say("There are too few pictures to estimate how many pairs are wrong.")
+    elif plan.groups:
+        few = "fewer than 0.01" if expected < 0.01 else f"{expected:.2g}"
+        say(
+            f"Wrong pairs to be expected: {few}, by {plan.estimated_from:,} pairs of this collection that are no copies."
+        )
+    if not plan.registered:
+        from retrieval.errors import pip_line
+
+        say(f"Crops and screenshots were not looked for: {pip_line('copies')}")
+
+
+def _print_kinds(plan: Plan) -> None:
+    removed = {one.kind for group in plan.groups for one in group.evidence}
+    for kind, count in plan.counts().items():
+        listed = "" if kind in removed else "  (only listed: --kinds)"
+        tell(f"  {count:>7,}  {WORDS[kind]}{listed}")
+
+
+def differences(differs: Sequence[str]) -> str:
+    """What differs, as a list of words."""
+    names = {"part": "a part differs", "frame": "another frame", "tone": "another tone", "colour": "another colour"}
+    return ", ".join(names.get(word, word) for word in differs)
 
 
 def write_csv(plan: Plan, path: str) -> None:
@@ -48,7 +75,8 @@ def write_csv(plan: Plan, path: str) -> None:
     for group in plan.groups:
         for one in group.evidence:
             keep, remove = csv_cell(group.keep), csv_cell(one.path)
-            table.writerow([keep, remove, one.kind, one.distance, one.likeness, one.turned])
+            facts = (one.kind, one.distance, one.alike, one.turned, differences(one.differs), csv_cell(one.because))
+            table.writerow([keep, remove, *facts])
     write(path, text.getvalue())
 
 

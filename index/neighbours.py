@@ -13,6 +13,9 @@ from index.errors import LatentError, MissingExtra, pip_line
 from index.forks import held, watch
 from index.records import Floats, Ids
 
+EXACT_MOST = 100_000  # codes among which all are looked at
+LEARN_FROM = 64  # codes a list
+PROBED = 0.01  # share of the lists that are searched
 FAISS_LINE = f"searching needs FAISS: {pip_line('cpu')} (with an NVIDIA GPU: {pip_line('gpu')})"
 
 
@@ -21,6 +24,32 @@ def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
     """Euclidean distances float32 (n, k) and rows of ``xb`` (m, d), int64 (n, k), nearest first, to ``xq`` (n, d)."""
     squares, rows = import_faiss().knn(np.ascontiguousarray(xq), np.ascontiguousarray(xb), min(k, len(xb)))
     return np.sqrt(np.maximum(squares, 0)), rows
+
+
+class Nearest:
+    """Nearest neighbours among codes (m, d): exact, or, of very many, in the nearest of many lists (FAISS's IVF).
+
+    Call it with ``xq`` (n, d) and k for Euclidean distances float32 (n, k) and rows int64 (n, k), nearest first; rows are
+    -1 at infinite distances if too few are in the lists.
+    """
+
+    @held()
+    def __init__(self, xb: Floats) -> None:
+        faiss = import_faiss()
+        xb = np.ascontiguousarray(xb)
+        self._index = flat = faiss.IndexFlatL2(xb.shape[1])
+        if len(xb) > EXACT_MOST:
+            self._index = faiss.IndexIVFFlat(flat, xb.shape[1], int(4 * np.sqrt(len(xb))))
+            sample = np.random.default_rng(0).permutation(len(xb))[: LEARN_FROM * self._index.nlist]
+            self._index.cp.niter = 10
+            self._index.train(xb[np.sort(sample)])
+            self._index.nprobe = max(1, round(PROBED * self._index.nlist))
+        self._index.add(xb)
+
+    @held()
+    def __call__(self, xq: Floats, k: int) -> tuple[Floats, Ids]:
+        squares, rows = self._index.search(np.ascontiguousarray(xq), k)
+        return np.sqrt(np.maximum(squares, 0)), rows
 
 
 @held()

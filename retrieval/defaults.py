@@ -6,7 +6,16 @@ from typing import Literal, get_args
 
 Action = Literal["trash", "move", "hardlink", "symlink", "delete"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
-KEEP = ("resolution", "size", "oldest", "path")  # which copy to keep: the first rule that tells two apart
+KEEP = (
+    "raw",
+    "living",
+    "detail",
+    "facts",
+    "size",
+    "oldest",
+    "path",
+)  # which copy to keep: the first rule that tells two apart
+PROPOSED = ("bytes", "pixels", "scaled")  # kinds of copies that a plan removes, unless others are asked for
 Device = Literal["auto", "cpu", "cuda"]
 
 NOVEL = 0.99  # novelty above which a query gets a warning

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageOps
+from retrieval.copies.calibration import FEWEST, WANTED, Background, measure_background
+from retrieval.copies.similarity import ALIKE, Fingerprint, likeness
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
-from retrieval.copies.calibration import FEWEST, WANTED, Background, measure_background
 from retrieval.copies.compare import same_pixels
-from retrieval.copies.similarity import ALIKE, Fingerprint, likeness
 from train.copies import ALTERATIONS
 
 COUNT = 240

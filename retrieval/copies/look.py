@@ -2,8 +2,8 @@
 
 Codes say what a picture shows. Whether two pictures are copies is decided by their pixels: in colour, at a size at
 which print can be read. How much may differ depends on the kind of picture. A photograph has texture nearly everywhere, which
-no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few even colours, and a
-small difference is all that tells two of them apart.
+no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few colours, and a small
+difference is all that tells two of them apart.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from PIL import Image
 from retrieval.arrays import Pixels
 
 LOOK_PX = 512  # the longest side
-TILE = 16  # pixels of a side
+GLANCE_PX = 96  # the longest side for a first comparison, which sorts out most pairs
 FAINT = 24  # grey levels between nearly the darkest and nearly the brightest value: too few to tell anything
 ENDS = (0.5, 99.5)  # percentiles that are nearly the darkest and the brightest
-EVEN = 2.0  # standard deviation of an even tile, in grey levels
-FEW_COLOURS = 4  # that the even tiles of a drawing share
-COLOUR_STEP = 8  # levels of a colour that count as one
-DRAWN = 0.3  # share of tiles that are even and of the few colours, from which on a picture is drawn, not photographed
 GREY = 4.0  # mean difference of channels below which a picture is grey
+FEW_COLOURS, COLOUR_STEP, DRAWN = 8, 8, 0.9  # so many colours, in steps of so many levels, fill so much of a drawing
+BORDER_LEVELS = 8.0  # by which the values of a row or column of a border may differ from their median
+ONE_COLOUR = 0.98  # share of the values of a row or column of a border that are near the median
+LEAST_CONTENT = 0.3  # of a side, that is left without its borders
 
 Values = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class Look:
         return Image.fromarray(self.pixels)
 
     @cached_property
+    def glance(self) -> Look:
+        """The picture at ``GLANCE_PX``."""
+        scale = min(1.0, GLANCE_PX / max(self.size))
+        small = tuple(max(1, round(length * scale)) for length in self.size)
+        image = self.image.resize((small[0], small[1]), Image.Resampling.BOX)
+        return Look(np.asarray(image), self.width_px, self.height_px)
+
+    @cached_property
     def is_faint(self) -> bool:
         """Whether hardly anything can be seen: nothing can be told from this but by the stored samples."""
         low, high = np.percentile(self.pixels.reshape(-1, 3), ENDS, axis=0)
@@ -59,15 +69,14 @@ class Look:
         return bool((values.max(2) - values.min(2)).mean() < GREY)
 
     @cached_property
-    def is_drawn(self) -> bool:
-        """Whether it consists of a few even colours, as drawings, pages and product pictures do."""
-        means, deviations = tile_statistics(self.pixels.astype(np.float32))
-        even = (deviations < EVEN).all(-1).ravel()
-        if not even.any():
-            return False
-        colours = np.rint(means.reshape(-1, 3)[even] / COLOUR_STEP)
-        _, counts = np.unique(colours, axis=0, return_counts=True)
-        return bool(np.sort(counts)[-FEW_COLOURS:].sum() >= DRAWN * even.size)
+    def content(self) -> Box:
+        """The box without borders and bars: rows and columns of one colour at the sides. All of it, if little is left."""
+        values = self.pixels.astype(np.int16)
+        top, bottom = _without_borders(values)
+        left, right = _without_borders(values[top:bottom].swapaxes(0, 1))
+        wide, high = self.size
+        is_enough = right - left >= LEAST_CONTENT * wide and bottom - top >= LEAST_CONTENT * high
+        return (left, top, right, bottom) if is_enough else (0, 0, wide, high)
 
     def turned(self, turn: int) -> Look:
         """The picture mirrored (``turn`` >= 4) and then turned by quarters: the eight symmetries of a rectangle."""
@@ -79,12 +88,20 @@ class Look:
         return Look(pixels, *(size[::-1] if turn % 2 else size))
 
 
-def tile_statistics(values: Values) -> tuple[Values, Values]:
-    """Mean and standard deviation of each channel in tiles of ``TILE`` pixels: (rows, columns, channels) both.
+def are_few_colours(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Whether pixels (n, 3) have few colours, as those of drawings, pages, flags and icons."""
+    steps = (pixels // COLOUR_STEP).astype(np.int32)
+    counts = np.bincount((steps[:, 0] * 32 + steps[:, 1]) * 32 + steps[:, 2])
+    few = np.partition(counts, -FEW_COLOURS)[-FEW_COLOURS:] if len(counts) > FEW_COLOURS else counts
+    return bool(few.sum() >= DRAWN * len(pixels))
 
-    What is left of a tile at the right and at the bottom is not counted; a side below ``TILE`` is one tile.
-    """
-    high, wide = (max(1, length // TILE) for length in values.shape[:2])
-    down, across = values.shape[0] // high, values.shape[1] // wide
-    tiles = values[: high * down, : wide * across].reshape(high, down, wide, across, -1)
-    return tiles.mean((1, 3)), tiles.std((1, 3))
+
+def _without_borders(values: npt.NDArray[np.int16]) -> tuple[int, int]:
+    """The longest run of rows of (h, w, 3) that are not of one colour: its first row, and the one after its last."""
+    even = (np.abs(values - np.median(values, axis=1, keepdims=True)) <= BORDER_LEVELS).all(2).mean(1) > ONE_COLOUR
+    ends = np.flatnonzero(np.diff(np.concatenate([[True], even, [True]])))
+    if not len(ends):
+        return 0, len(values)
+    starts, stops = ends[::2], ends[1::2]
+    longest = int((stops - starts).argmax())
+    return int(starts[longest]), int(stops[longest])

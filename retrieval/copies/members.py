@@ -1,11 +1,11 @@
-"""The pictures of a collection, by their contents, and which of them to keep."""
+"""The pictures of a collection, by their contents."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,15 +13,11 @@ from retrieval.arrays import Floats
 from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import FileFacts
 from retrieval.errors import PathError
+from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.searcher import Searcher
 
-RULES: dict[str, Callable[[Member], Any]] = {
-    "resolution": lambda one: -one.pixels,
-    "size": lambda one: -one.size_bytes,
-    "oldest": lambda one: one.mtime_ns,
-    "newest": lambda one: -one.mtime_ns,
-    "path": lambda one: os.fsencode(one.path),
-}
+Picture = list[list["Member"]]
+"""Files of the same samples, by their bytes: each list is of files with the same bytes."""
 
 
 class Member(NamedTuple):  # there may be millions
@@ -32,7 +28,12 @@ class Member(NamedTuple):  # there may be millions
     content_hash: bytes | None
     size_bytes: int
     mtime_ns: int
-    pixels: int
+    width_px: int
+    height_px: int
+
+    @property
+    def pixels(self) -> int:
+        return self.width_px * self.height_px
 
 
 class Archive:
@@ -77,14 +78,14 @@ def all_members(retriever: Searcher) -> tuple[list[Member], Floats]:
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
     for rows, batch in retriever.found():
         for number, one in enumerate(rows, len(members)):
-            pixels = one.width_px * one.height_px
-            members.append(Member(one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, pixels))
+            its = (one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, one.width_px, one.height_px)
+            members.append(Member(*its))
         codes.append(batch)
     return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
 
 
-def by_content(members: Sequence[Member], keep: Sequence[str], archive: Archive, known: Known) -> list[list[Member]]:
-    """Files of equal bytes, grouped: in a group the file to keep comes first, and groups are ordered by it.
+def by_content(members: Sequence[Member], known: Known) -> list[list[Member]]:
+    """Files of equal bytes, grouped; files and groups are ordered by path.
 
     The index proposes them by XXH3, which can be forged. So they are read again.
     """
@@ -95,8 +96,20 @@ def by_content(members: Sequence[Member], keep: Sequence[str], archive: Archive,
         if alike[one.content_hash] > 1:
             content = (one.content_hash, its.content_hash if (its := known.of(one)) else one.path)
         same.setdefault(content, []).append(one)
+    return list(same.values())
 
-    def rank(one: Member) -> tuple[Any, ...]:
-        return (one.path not in archive, *(RULES[rule](one) for rule in (*keep, "path")))
 
-    return sorted((sorted(group, key=rank) for group in same.values()), key=lambda group: rank(group[0]))
+def by_samples(contents: Sequence[list[Member]], codes: Floats, pool: DecoderPool) -> tuple[list[Picture], Floats]:
+    """Contents of the same stored samples, joined, and the codes (n, d) of these pictures. All codes are given.
+
+    Equal samples have equal codes, so only files of equal codes are read.
+    """
+    rows = [content[0].number for content in contents]
+    count = Counter(codes[row].tobytes() for row in rows)
+    alike = [content[0].path for content, row in zip(contents, rows, strict=True) if count[codes[row].tobytes()] > 1]
+    tasks = (Task(path, frame="original", want="samples") for path in alike)
+    digests = dict(zip(alike, (decoded.digest for decoded in pool.map(tasks)), strict=True))
+    same: dict[object, Picture] = {}
+    for content in contents:
+        same.setdefault(digests.get(content[0].path) or content[0].path, []).append(content)
+    return list(same.values()), codes[[picture[0][0].number for picture in same.values()]]

@@ -9,15 +9,15 @@ import re
 import stat
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from retrieval.atomic import write
-from retrieval.copies.similarity import ALIKE
+from retrieval.copies.kinds import KINDS, Kind
+from retrieval.copies.verdict import Place
 from retrieval.errors import PlanError
 
-Kind = Literal["bytes", "pixels", "near"]
-SCHEMA = 2
-OLDER = (1,)  # its hashes were XXH3, which can be forged
+SCHEMA = 3
+OLDER = (1, 2)  # whose hashes can be forged; whose copies may be none
 HASH_BYTES = 32
 HASH = re.compile(f"[0-9a-f]{{{2 * HASH_BYTES}}}")
 LONGEST_PATH_BYTES = 32_767  # of any system
@@ -26,13 +26,30 @@ LONGEST_REASON = 200  # characters
 
 @dataclass(frozen=True)
 class Evidence:
-    """Why ``path`` is a copy of its group's kept file: the distance of the codes and the likeness of the pictures."""
+    """Why ``path`` is a copy of its group's kept file: the distance of the codes in the view in which they are nearest,
+    the share of tiles that agree, what differs and where. ``because`` says why the other file is kept."""
 
     path: str
     kind: Kind
     distance: float
-    likeness: float
+    alike: float
     turned: str = ""
+    differs: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Other:
+    """Two pictures that have something to do with each other, of which the plan removes none."""
+
+    a: str
+    b: str
+    kind: Kind
+    distance: float
+    alike: float
+    turned: str = ""
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,19 +74,23 @@ class FileFacts:
 class Plan:
     """Groups of copies, and facts of all their files by path.
 
-    The codes of copies are within ``threshold``, a Euclidean distance. Within ``near`` copies have a likeness of
-    ``ALIKE``, which rises to ``likeness_at_threshold``. ``expected_false_pairs`` is the expected number of pairs that
-    are not copies, None if the collection is too small to tell. It is estimated from the ``estimated_from`` nearest
-    pairs that are not copies.
+    ``expected_false_pairs`` is the expected number of pairs that are not copies, None if the collection is too small to
+    tell. It is estimated from so many pairs that cannot be copies. At least the share ``alike`` of the tiles of a copy
+    agree. ``registered``: crops, turns and screenshots were looked for, too. ``others`` are pairs of other kinds.
     """
 
-    threshold: float
     expected_false_pairs: float | None
-    near: float = 0.0
-    likeness_at_threshold: float = ALIKE
     estimated_from: int = 0
+    alike: float = 0.0
+    registered: bool = True
     groups: list[Group] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
+
+    def counts(self) -> dict[Kind, int]:
+        """The pairs of each kind, whether the plan removes any of them or not."""
+        kinds = [one.kind for group in self.groups for one in group.evidence] + [one.kind for one in self.others]
+        return {kind: count for kind in KINDS if (count := kinds.count(kind))}
 
     def as_json(self) -> str:
         """The plan as JSON, as ``load_plan`` reads it."""
@@ -98,7 +119,7 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
         files = {str(one): _facts(its) for one, its in facts["files"].items()}
         expected = facts["expected_false_pairs"]
         expected = None if expected is None else _number(expected)
-        plan = Plan(_number(facts["threshold"]), expected, groups=groups, files=files)
+        plan = Plan(expected, groups=groups, files=files)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise PlanError(f"{name} is no plan for copies ({str(error)[:LONGEST_REASON]})") from error
     _check(plan, name)

@@ -1,37 +1,43 @@
 """Bring two pictures into one frame: how the points of one lie in the other.
 
-SIFT finds points that are the same at any scale and turn (Lowe, IJCV 2004), RANSAC the similarity that most of their
-matches agree on (Fischler and Bolles, CACM 1981). Both are OpenCV's.
+SIFT finds points that are the same at any scale and turn (Lowe, IJCV 2004), RANSAC the similarity, or the homography
+where very many agree, that most of their matches fit (Fischler and Bolles, CACM 1981). Both are OpenCV's.
 """
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
 from retrieval.copies.look import Look
-from retrieval.copies.verdict import Affine
+from retrieval.copies.verdict import Map
 
 SEEN_PX = 256  # longest side in which points are looked for
 POINTS = 300
 FAINTEST = 0.02  # contrast of a point
 RATIO = 0.8  # of the distances of the best and the second-best match
 FEWEST = 8  # matches that agree; of pictures that share nothing, hardly ever so many do
+MANY = 24  # that can tell eight numbers of a homography
 TOLERANCE_PX = 4.0
 
 Points = tuple[np.ndarray, np.ndarray | None]
 """Places (n, 2) in pixels as seen, and descriptors (n, 128)."""
 
 
+def can_register() -> bool:
+    """Whether OpenCV is installed."""
+    return find_spec("cv2") is not None
+
+
 def points_of(look: Look) -> Points:
     """The points of a picture that can be found again."""
+    import cv2
+
     wide, high = look.size
-    scale = min(1.0, SEEN_PX / max(wide, high))
-    if max(wide, high) < SEEN_PX:
-        scale = SEEN_PX / max(wide, high)
+    scale = SEEN_PX / max(wide, high)
     small = (max(1, round(wide * scale)), max(1, round(high * scale)))
     grey = np.asarray(look.image.convert("L").resize(small, Image.Resampling.BICUBIC, reducing_gap=3.0))
     found, descriptors = cv2.SIFT_create(POINTS, contrastThreshold=FAINTEST).detectAndCompute(grey, None)  # type: ignore[attr-defined]
@@ -39,8 +45,10 @@ def points_of(look: Look) -> Points:
     return (places + 0.5) * (wide / small[0], high / small[1]), descriptors
 
 
-def similarity(a: Points, b: Points) -> Affine | None:
-    """The similarity that maps the points of ``a`` to those of ``b``; None if there is none."""
+def registered(a: Points, b: Points) -> Map | None:
+    """The map from the points of ``a`` to those of ``b``; None if they have no points in common."""
+    import cv2
+
     if a[1] is None or b[1] is None or min(len(a[0]), len(b[0])) < FEWEST:
         return None
     pairs: list[Any] = cv2.BFMatcher(cv2.NORM_L2).knnMatch(a[1], b[1], k=2)  # type: ignore[assignment]
@@ -53,4 +61,9 @@ def similarity(a: Points, b: Points) -> Affine | None:
     affine, agree = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE_PX)
     if affine is None or int(agree.sum()) < FEWEST:
         return None
-    return np.asarray(affine, np.float64)
+    found = np.vstack([affine, [0, 0, 1]])
+    if len(good) >= MANY:
+        whole, fit = cv2.findHomography(here, there, cv2.RANSAC, TOLERANCE_PX)
+        if whole is not None and int(fit.sum()) > 1.1 * int(agree.sum()):
+            found = whole
+    return np.asarray(found, np.float64)

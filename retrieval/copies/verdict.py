@@ -1,9 +1,9 @@
-"""The second look: are two pictures that were brought into one frame copies, and what differs?
+"""The verdict on two pictures that were brought into one frame: are they copies, and what differs?
 
 Both are compared tile by tile, at the coarser of their two scales. A tile with texture agrees if its grey values
 correlate, whatever tone and contrast; an even one by its colour. In photographs some tiles may disagree: text, a
-sticker and a watermark hide a part. Of pictures that are drawn (``retrieval.copies.look``) every tile must agree in
-colour and in structure, and print must be large enough to be read; else nobody can tell.
+sticker and a watermark hide a part. Of pictures that have few colours (``retrieval.copies.look``) every tile must agree
+in colour and in structure, and print must be large enough to be read; else nobody can tell.
 """
 
 from __future__ import annotations
@@ -15,24 +15,31 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from retrieval.copies.look import COLOUR_STEP, DRAWN, EVEN, FEW_COLOURS, TILE, Look, Values
+from retrieval.copies.look import Look, Values, are_few_colours
 
-Affine = npt.NDArray[np.float64]
-"""(2, 3): from points of one picture as seen to points of another."""
+Map = npt.NDArray[np.float64]
+"""(3, 3): from points of one picture as seen to points of another, in homogeneous coordinates."""
+Flags = npt.NDArray[np.bool_]
 Answer = Literal["copy", "other", "unsure"]
-Box = tuple[float, float, float, float]
+Place = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the first picture."""
 
-SMALLEST_TILE = 6
+TILE, SMALLEST_TILE, TILES_ACROSS = 16, 4, 24  # pixels of a side; smaller pictures have smaller tiles
 BLUR_PX = 1.0  # against noise, compression and shifts of part of a pixel
 TEXTURED = 5.0  # standard deviation of grey values in a tile, from which on its structure is compared
 CORRELATES = 0.6  # of a tile
-AGREES = 0.75  # share of the textured tiles of photographs that correlate
-DISAGREES = 0.35  # the share below which they show other things
+NO_MORE = 5.0  # root mean square of grey levels: a difference that compression makes in faint texture
+AGREES = 0.75  # share of the textured tiles of photographs that agree
+DISAGREES = 0.55  # the share below which they show other things
+FITS, FITS_CLOSELY, NEARLY_ALL = 0.85, 0.965, 0.95  # median correlation of what agrees: if nearly all does, or less
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
-GAINS = (0.3, 3.0)  # of a tone curve, for each channel
-OTHER_COLOUR, COLOURED = 18.0, 0.08  # difference of colour, in levels; share of tiles that may have it
+ZOOM_MOST = 20.0
+GAINS = (0.2, 5.0)  # of a tone curve, for each channel
+OTHER_COLOUR, COLOURED = 20.0, 0.1  # difference of colour, in levels; share of tiles that may have it
+CLIPPED = (8.0, 247.0)  # levels beyond which a tone curve may have cut values off
+OTHER_TONE = 8.0  # levels between the means of tiles, in the median
+CHANGED, CHANGED_COLOUR = 12.0, 16.0  # levels of grey and of colour in a tile that disagrees: a part was changed
 DRAWN_TILE, DRAWN_TEXTURED, DRAWN_CORRELATES = 8, 10.0, 0.75
 DRAWN_COLOUR = 12.0  # levels by which an even tile of a drawing may differ
 READABLE_PX = 256  # longest side at which print is compared, unless the larger picture has no more
@@ -41,74 +48,133 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True)
 class Verdict:
-    """``alike`` is the share of textured tiles that agree; ``differs`` says what does not, at ``places``."""
+    """``alike`` is the share of tiles that agree; ``differs`` says what does not, at ``places``."""
 
     answer: Answer
-    alike: float
+    alike: float = 0.0
     differs: tuple[str, ...] = ()
-    places: tuple[Box, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
-OTHER, UNSURE = Verdict("other", 0.0), Verdict("unsure", 0.0)
+OTHER, UNSURE = Verdict("other"), Verdict("unsure")
 
 
-def verdict(a: Look, b: Look, affine: Affine) -> Verdict:
-    """Compare two pictures under an ``affine`` map from the first to the second."""
-    if a.is_faint or b.is_faint:
-        return OTHER
-    shown = _in_one_frame(a, b, affine)
+def verdict(a: Look, b: Look, there: Map) -> Verdict:
+    """Compare two pictures under a map from the first to the second."""
+    shown = _in_one_frame(a, b, there)
     if shown is None:
         return OTHER
-    one, other, inside = shown
-    if _are_drawn(one, other, inside):
-        return _of_drawings(one, other, inside, a, b)
-    return _of_photographs(one, other, inside, a.is_grey or b.is_grey)
+    if shown.is_drawn:
+        return _of_drawings(shown, a, b)
+    return _of_photographs(shown, a.is_grey or b.is_grey)
 
 
-def whole_frame(a: Look, b: Look) -> Affine:
-    """The map that stretches the first picture onto the second."""
-    (aw, ah), (bw, bh) = a.size, b.size
-    across, down = bw / aw, bh / ah
-    return np.array([[across, 0, 0], [0, down, 0]], float)
+def glance(a: Look, b: Look) -> float:
+    """The share of tiles that agree if the whole pictures are stretched onto each other and seen at ``GLANCE_PX``."""
+    shown = _in_one_frame(a.glance, b.glance, stretched(a.glance, b.glance))
+    if shown is None:
+        return 0.0
+    tiles = _compared(shown, shown.side)
+    return float((np.abs(tiles.correlation) >= CORRELATES)[tiles.textured].mean()) if tiles.textured.any() else 1.0
 
 
-def _in_one_frame(a: Look, b: Look, affine: Affine) -> tuple[Values, Values, npt.NDArray[np.bool_]] | None:
-    """Both pictures as float32 (h, w, 3) in the frame of the first, at the coarser scale, and where both are.
+def stretched(a: Look, b: Look) -> Map:
+    """The map that stretches the whole first picture onto the second."""
+    return _between((0, 0, *a.size), (0, 0, *b.size))
 
-    None if too little is in both.
-    """
-    zoom = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))  # pixels of the second for one of the first
-    if not 0.05 < zoom < 20:
+
+def trimmed(a: Look, b: Look) -> Map:
+    """The map that stretches the first picture without its borders onto the second without its own."""
+    return _between(a.content, b.content)
+
+
+def _between(here: tuple[int, int, int, int], there: tuple[int, int, int, int]) -> Map:
+    across = (there[2] - there[0]) / max(1, here[2] - here[0])
+    down = (there[3] - there[1]) / max(1, here[3] - here[1])
+    return np.array([[across, 0, there[0] - across * here[0]], [0, down, there[1] - down * here[1]], [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Two pictures in one frame, float32 (h, w, 3); and where both are, (h, w)."""
+
+    one: Values
+    other: Values
+    inside: Flags
+
+    @property
+    def side(self) -> int:
+        """The side of tiles."""
+        return max(SMALLEST_TILE, min(TILE, max(self.one.shape[:2]) // TILES_ACROSS))
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether what is inside has few colours."""
+        return any(are_few_colours(one[self.inside].clip(0, 255).astype(np.uint8)) for one in (self.one, self.other))
+
+
+def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
+    """Both pictures in the frame of the first, at the coarser scale. None if too little is in both."""
+    middle = there @ (a.size[0] / 2, a.size[1] / 2, 1)
+    zoom = float(np.sqrt(abs(np.linalg.det(there) / middle[2] ** 3))) if abs(middle[2]) > 1e-6 else 0.0
+    if not 1 / ZOOM_MOST < zoom < ZOOM_MOST:  # pixels of the second for one of the first
         return None
     scale = min(1.0, zoom)
     wide, high = (max(1, round(length * scale)) for length in a.size)
-    one = a.image.resize((wide, high), Image.Resampling.BICUBIC, reducing_gap=3.0)
-    to_a = np.array([[a.size[0] / wide, 0], [0, a.size[1] / high]])
-    matrix, shift = affine[:, :2] @ to_a, affine[:, 2]
-    step = max(1.0, zoom / scale)  # pixels of the second for one of the frame
+    one = _resized(a.image, (wide, high))
+    step = max(1.0, zoom)  # pixels of the second for one of the frame
     small = (max(1, round(b.size[0] / step)), max(1, round(b.size[1] / step)))
-    picture = b.image if small == b.size else b.image.resize(small, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    shrink = np.array([small[0] / b.size[0], small[1] / b.size[1]])
-    matrix, shift = matrix * shrink[:, None], shift * shrink
-    data = (*matrix[0], shift[0], *matrix[1], shift[1])
-    other = picture.transform((wide, high), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC)
-    x, y = np.meshgrid(np.arange(wide) + 0.5, np.arange(high) + 0.5)
-    u, v = (matrix[row, 0] * x + matrix[row, 1] * y + shift[row] for row in (0, 1))
-    inside = (u >= 0.5) & (v >= 0.5) & (u <= small[0] - 0.5) & (v <= small[1] - 0.5)
+    to_a = np.diag([a.size[0] / wide, a.size[1] / high, 1])
+    to_small = np.diag([small[0] / b.size[0], small[1] / b.size[1], 1])
+    matrix = to_small @ there @ to_a
+    matrix = matrix / matrix[2, 2]
+    data = matrix.ravel()[:8].tolist()
+    picture = _resized(b.image, small)
+    other = picture.transform((wide, high), Image.Transform.PERSPECTIVE, data, Image.Resampling.BICUBIC)
+    x, y = np.arange(wide) + 0.5, (np.arange(high) + 0.5)[:, None]
+    u, v, w = (row[0] * x + row[1] * y + row[2] for row in matrix)
+    inside = (w > 0) & (u >= 0.5 * w) & (v >= 0.5 * w) & (u <= (small[0] - 0.5) * w) & (v <= (small[1] - 0.5) * w)
     of_a = float(inside.mean())
-    of_b = float(inside.sum()) * abs(float(np.linalg.det(matrix))) / (small[0] * small[1])
+    of_b = float(inside.sum()) * (zoom / step / scale) ** 2 / (small[0] * small[1])
     if max(of_a, of_b) < SHARED or min(of_a, of_b) < LEAST_SHARED:
         return None
-    return _blurred(one), _blurred(other), inside
+    return _Shown(_blurred(one), _blurred(other), inside)
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
 def _blurred(image: Image.Image) -> Values:
     return np.asarray(image.filter(ImageFilter.GaussianBlur(BLUR_PX)), np.float32)
 
 
-def _side_of(values: Values) -> int:
-    """The side of tiles: smaller ones for small pictures."""
-    return max(SMALLEST_TILE, min(TILE, max(values.shape[:2]) // 24))
+@dataclass(frozen=True)
+class _Tiles:
+    """Of tiles (r, c): means (r, c, 3) and deviations of grey values in both pictures, the correlation of grey values,
+    the root mean square of their difference without that of the means, and which tiles lie in both pictures."""
+
+    means: tuple[Values, Values]
+    deviations: tuple[Values, Values]
+    correlation: Values
+    residual: Values
+    counts: Flags
+
+    @property
+    def textured(self) -> Flags:
+        return (np.maximum(*self.deviations) > TEXTURED) & self.counts
+
+
+def _compared(shown: _Shown, side: int) -> _Tiles:
+    colours = [_tiles(values, side) for values in (shown.one, shown.other)]
+    grey = [tiles @ LUMA for tiles in colours]
+    grey = [values - values.mean(-1, keepdims=True) for values in grey]
+    deviations = [np.sqrt((values**2).mean(-1)) for values in grey]
+    correlation = (grey[0] * grey[1]).mean(-1) / np.maximum(deviations[0] * deviations[1], 1e-3)
+    residual = np.sqrt(((grey[0] - grey[1]) ** 2).mean(-1))
+    means = [tiles.mean(2) for tiles in colours]
+    counts = np.asarray(_tiles(shown.inside[..., None].astype(np.float32), side).all((2, 3)))
+    return _Tiles((means[0], means[1]), (deviations[0], deviations[1]), correlation, residual, counts)
 
 
 def _tiles(values: Values, side: int) -> Values:
@@ -119,116 +185,85 @@ def _tiles(values: Values, side: int) -> Values:
     return cut.swapaxes(1, 2).reshape(high, wide, side * side, -1)
 
 
-@dataclass(frozen=True)
-class _Tiles:
-    """Means (r, c, 3) of both pictures, deviations of grey (r, c), their correlation, and whether a tile counts."""
-
-    means: tuple[Values, Values]
-    deviations: tuple[Values, Values]
-    correlation: Values
-    counts: npt.NDArray[np.bool_]
-
-
-def _compared(one: Values, other: Values, inside: npt.NDArray[np.bool_], side: int) -> _Tiles:
-    colours = [_tiles(values, side) for values in (one, other)]
-    grey = [tiles @ LUMA for tiles in colours]
-    grey = [values - values.mean(-1, keepdims=True) for values in grey]
-    deviations = [np.sqrt((values**2).mean(-1)) for values in grey]
-    correlation = (grey[0] * grey[1]).mean(-1) / np.maximum(deviations[0] * deviations[1], 1e-3)
-    counts = _all_inside(inside, side)
-    means = [tiles.mean(2) for tiles in colours]
-    return _Tiles((means[0], means[1]), (deviations[0], deviations[1]), correlation, counts)
-
-
-def _all_inside(inside: npt.NDArray[np.bool_], side: int) -> npt.NDArray[np.bool_]:
-    """Which tiles (r, c) are inside with all their pixels."""
-    return np.asarray(_tiles(inside[..., None].astype(np.float32), side).all((2, 3)))
-
-
-def _are_drawn(one: Values, other: Values, inside: npt.NDArray[np.bool_]) -> bool:
-    return any(_is_drawn(values, inside) for values in (one, other))
-
-
-def _is_drawn(values: Values, inside: npt.NDArray[np.bool_]) -> bool:
-    """Whether the part that is inside consists of a few even colours."""
-    side = _side_of(values)
-    tiles = _tiles(values, side)
-    counts = _all_inside(inside, side)
-    even = (tiles.std(2) < EVEN).all(-1) & counts
-    if not even.any():
-        return False
-    colours = np.rint(tiles.mean(2)[even] / COLOUR_STEP)
-    _, common = np.unique(colours, axis=0, return_counts=True)
-    return bool(np.sort(common)[-FEW_COLOURS:].sum() >= DRAWN * counts.sum())
-
-
-def _of_photographs(one: Values, other: Values, inside: npt.NDArray[np.bool_], is_grey: bool) -> Verdict:
-    tiles = _compared(one, other, inside, _side_of(one))
-    textured = (np.maximum(*tiles.deviations) > TEXTURED) & tiles.counts
+def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
+    tiles = _compared(shown, shown.side)
+    textured = tiles.textured
     if textured.sum() < FEWEST:
         return UNSURE
     sign = -1.0 if np.median(tiles.correlation[textured]) < -CORRELATES else 1.0
-    agree = sign * tiles.correlation >= CORRELATES
+    agree = (sign * tiles.correlation >= CORRELATES) | ((tiles.residual < NO_MORE) & (sign > 0))
     alike = float(agree[textured].mean())
     if alike < DISAGREES:
         return Verdict("other", alike)
-    bad = textured & ~agree
-    places = _places(bad, one.shape)
-    if alike < AGREES:
+    fitting = sign * tiles.correlation[textured & agree]
+    fits = float(np.median(fitting[fitting >= CORRELATES])) if (fitting >= CORRELATES).any() else 1.0
+    torn = textured & ~agree
+    gains, strange = _tone(tiles, tiles.counts & ~torn)
+    if is_grey or sign < 0:
+        strange = np.zeros_like(torn)
+    bad = torn | (strange & tiles.counts)
+    places = _places(bad)
+    if strange[tiles.counts & ~torn].mean() > COLOURED:
+        return Verdict("other", alike, ("colour",), places)
+    if fits < FITS:
+        return Verdict("other", alike, ("part",), places)
+    if alike < AGREES or (alike < NEARLY_ALL and fits < FITS_CLOSELY):
         return Verdict("unsure", alike, ("part",), places)
-    differs = ["negative"] if sign < 0 else []
-    gains, strange = _tone(tiles, agree | ~textured)
-    if not is_grey and sign > 0 and strange[tiles.counts].mean() > COLOURED:
-        return Verdict("other", alike, ("colour",), _places(strange & tiles.counts, one.shape))
-    if sign > 0 and np.abs(gains - 1).max() > 0.15:
-        differs.append("tone")
-    if bad.sum() > 0.02 * textured.sum():
+    differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles, gains) else []
+    if (torn & (tiles.residual > CHANGED)).any() or strange.any():
         differs.append("part")
-    return Verdict("copy", alike, tuple(differs), places)
+    return Verdict("copy", alike, tuple(differs), places if "part" in differs else ())
 
 
-def _tone(tiles: _Tiles, use: npt.NDArray[np.bool_]) -> tuple[Values, npt.NDArray[np.bool_]]:
+def _is_other_tone(tiles: _Tiles, gains: Values) -> bool:
+    apart = np.median(np.abs(tiles.means[0] - tiles.means[1])[tiles.counts], axis=0)
+    return bool(apart.max() > OTHER_TONE)
+
+
+def _tone(tiles: _Tiles, use: Flags) -> tuple[Values, Flags]:
     """The gain of each channel from the second picture to the first, and tiles whose colour no tone curve explains."""
-    use = use & tiles.counts
     one, other = tiles.means
+    clipped = [(means < CLIPPED[0]) | (means > CLIPPED[1]) for means in (one, other)]
+    is_clipped = clipped[0] | clipped[1]
     gains, fitted = np.ones(3, np.float32), np.empty_like(one)
     for channel in range(3):
-        x, y = other[..., channel][use], one[..., channel][use]
-        spread = float(x.var())
+        fit = use & ~is_clipped[..., channel]
+        if fit.sum() < FEWEST:
+            fit = use
+        x, y = other[..., channel][fit], one[..., channel][fit]
+        spread = float(x.var()) if len(x) else 0.0
         gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
         gains[channel] = gain = float(np.clip(gain, *GAINS))
-        fitted[..., channel] = gain * (other[..., channel] - x.mean()) + y.mean()
+        fitted[..., channel] = gain * (other[..., channel] - (x.mean() if len(x) else 0)) + (y.mean() if len(y) else 0)
     grey = [np.maximum(values @ LUMA, 1.0)[..., None] for values in (one, fitted)]
     chroma = one - grey[0], (fitted - grey[1]) * np.clip(grey[0] / grey[1], 0.5, 2.0)
-    return gains, np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR
+    return gains, (np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR) & use & ~is_clipped.any(-1)
 
 
-def _of_drawings(one: Values, other: Values, inside: npt.NDArray[np.bool_], a: Look, b: Look) -> Verdict:
-    larger, seen = max(a.width_px, a.height_px, b.width_px, b.height_px), max(one.shape[:2])
+def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
+    larger, seen = max(a.width_px, a.height_px, b.width_px, b.height_px), max(shown.one.shape[:2])
     if a.is_grey != b.is_grey:
-        one, other = (np.repeat((values @ LUMA)[..., None], 3, 2) for values in (one, other))
-    tiles = _compared(one, other, inside, DRAWN_TILE)
+        one, other = (np.repeat((values @ LUMA)[..., None], 3, 2) for values in (shown.one, shown.other))
+        shown = _Shown(one, other, shown.inside)
+    tiles = _compared(shown, DRAWN_TILE)
     off = np.abs(tiles.means[0] - tiles.means[1]).max(-1) > DRAWN_COLOUR
     textured = np.maximum(*tiles.deviations) > DRAWN_TEXTURED
     torn = textured & (tiles.correlation < DRAWN_CORRELATES)
     bad = (off | torn) & tiles.counts
     alike = 1.0 - float(bad.sum()) / max(1, int(tiles.counts.sum()))
     if bad.any():
-        return Verdict(
-            "other",
-            alike,
-            ("colour" if (off & ~textured & tiles.counts).any() else "text or shape",),
-            _places(bad, one.shape),
-        )
+        is_colour = (off & ~textured & tiles.counts).any()
+        return Verdict("other", alike, ("colour" if is_colour else "text or shape",), _places(bad))
     if seen < READABLE_PX and larger > 2 * seen:
         return Verdict("unsure", alike, ("too small to read",))
-    return Verdict("copy", alike)
+    return Verdict("copy", alike, ("grey",) if a.is_grey != b.is_grey else ())
 
 
-def _places(bad: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[Box, ...]:
+def _places(bad: Flags) -> tuple[Place, ...]:
     """The box around all tiles that disagree."""
     if not bad.any():
         return ()
     rows, columns = np.nonzero(bad)
     high, wide = bad.shape
-    return ((columns.min() / wide, rows.min() / high, (columns.max() + 1) / wide, (rows.max() + 1) / high),)
+    box = columns.min() / wide, rows.min() / high, (columns.max() + 1) / wide, (rows.max() + 1) / high
+    return (tuple(map(float, box)),)  # type: ignore[return-value]

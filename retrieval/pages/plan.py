@@ -36,6 +36,6 @@ def _row(group: Group, thumbnails: Mapping[str, Pixels], prototypes: Mapping[str
 
 
 def _copy(kept: Pixels, picture: Pixels, evidence: Evidence) -> Cell:
-    why = f"same {evidence.kind}" if evidence.kind != "near" else f"d {evidence.distance:.2f}   {evidence.likeness:.3f}"
+    why = f"{evidence.kind}   {evidence.alike:.2f}"
     words = (" ".join(filter(None, (why, evidence.turned))), os.path.basename(evidence.path))
     return Cell(picture, heat_maps(kept, picture[None]), words, evidence.path)

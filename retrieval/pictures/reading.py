@@ -11,6 +11,7 @@ import xxhash
 
 from retrieval.errors import PictureRefused
 from retrieval.pictures.decode import NO_MEMORY, identified, read_frame, reason_of
+from retrieval.pictures.facts import facts_of, packed_facts
 from retrieval.pictures.opening import open_file
 from retrieval.pictures.samples import holds_more, samples_digest
 from retrieval.pictures.tasks import MOST_REASON, Answer, Task
@@ -32,8 +33,10 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
                 content_hash = hashing()
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
-                if task.digest:
+                if task.want == "samples":
                     return Answer(content_hash, samples_digest(image), *image.size, image.size)
+                if task.want == "facts":
+                    return Answer(content_hash, packed_facts(facts_of(image)), *image.size, image.size)
                 frame, width_px, height_px = read_frame(image, size_px, task.frame)
                 more = task.frame == "look" and holds_more(image)
                 return Answer(content_hash, frame.tobytes(), width_px, height_px, frame.size, holds_more=more)

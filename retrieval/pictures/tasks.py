@@ -13,11 +13,14 @@ Frame = Literal["square", "squeezed", "thumbnail", "original", "look"]
 in a white square, all pixels in their own size, or the whole picture on grey, scaled down to fit into a square."""
 
 
+Want = Literal["pixels", "samples", "facts"]
+"""The pixels of a frame, a hash of all stored samples of the file, or its facts."""
+
+
 class Task(NamedTuple):
     """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
 
-    A file of known content is decoded only with ``force``. With ``digest``, a hash of all stored samples is wanted in
-    place of the pixels of ``frame``.
+    A file of known content is decoded only with ``force``.
     """
 
     path: str
@@ -25,11 +28,11 @@ class Task(NamedTuple):
     length: int | None = None
     frame: Frame = "square"
     force: bool = False
-    digest: bool = False
+    want: Want = "pixels"
 
 
 class Answer(NamedTuple):
-    """The result of a task, as bytes: ``pixels`` (RGB, or their digest), or the ``reason``, or neither if the content
+    """The result of a task, as bytes: what is wanted of it (``pixels`` in RGB, a hash or facts), or the ``reason``, or neither if the content
     is known. ``width_px`` x ``height_px`` of the whole picture, upright; ``frame_px`` width and height of the frame.
     ``holds_more``: the file has other frames, pages or layers, or raw values; it is told of a ``look`` alone.
     """

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, get_args
 
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_PIXELS, MOST_REASON, Answer, Frame, Task
+from retrieval.pictures.facts import FACTS
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_PIXELS, MOST_REASON, Answer, Frame, Task, Want
 from retrieval.text import short_line
 
 READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
-TASK = struct.Struct("<IQqIB??")  # bytes of the path, offset, length or -1, size_px, frame, force, digest
+TASK = struct.Struct("<IQqIB?B")  # bytes of the path, offset, length or -1, size_px, frame, force, want
 ANSWER = struct.Struct("<B?16s??4IQ")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
-FRAMES: tuple[Frame, ...] = ("square", "squeezed", "thumbnail", "original", "look")
+FRAMES: tuple[Frame, ...] = get_args(Frame)
+WANTS: tuple[Want, ...] = get_args(Want)
 
 
 class NoAnswer(Exception):
@@ -28,14 +30,16 @@ class NoAnswer(Exception):
 
 def packed_task(path: bytes, task: Task, size_px: int) -> bytes:
     length = -1 if task.length is None else task.length
-    head = TASK.pack(len(path), task.offset, length, size_px, FRAMES.index(task.frame), task.force, task.digest)
+    head = TASK.pack(
+        len(path), task.offset, length, size_px, FRAMES.index(task.frame), task.force, WANTS.index(task.want)
+    )
     return head + path
 
 
 def read_task(source: BinaryIO) -> tuple[bytes, Task, int]:
     """The path, the rest of the task, and ``size_px``. Raises EOFError at the end."""
-    count, offset, length, size_px, frame, force, digest = TASK.unpack(_read(source, TASK.size))
-    task = Task("", offset, None if length < 0 else length, FRAMES[frame], force, digest)
+    count, offset, length, size_px, frame, force, want = TASK.unpack(_read(source, TASK.size))
+    task = Task("", offset, None if length < 0 else length, FRAMES[frame], force, WANTS[want])
     return _read(source, count), task, size_px
 
 
@@ -108,8 +112,8 @@ def _fits(head: Head, task: Task, size_px: int) -> bool:
 
 def _bytes_of(head: Head, task: Task, size_px: int) -> int:
     """How long the pixels of a task's frame must be, or 0 if the frame cannot have this size."""
-    if task.digest:
-        return DIGEST_BYTES
+    if task.want != "pixels":
+        return DIGEST_BYTES if task.want == "samples" else FACTS.size
     if task.frame == "look" and max(head.across, head.down) > size_px:
         return 0
     if task.frame not in ("original", "look") and (head.across, head.down) != (size_px, size_px):

@@ -29,6 +29,7 @@ import numpy as np
 import retrieval
 from retrieval.arrays import Pixels
 from retrieval.errors import LatentError, PictureRefused
+from retrieval.pictures.facts import Facts, read_facts
 from retrieval.pictures.limits import MEMORY_BYTES
 from retrieval.pictures.tasks import Answer, Task
 from retrieval.pictures.wire import COUNT, READY, NoAnswer, packed_task, read_answer
@@ -65,8 +66,8 @@ OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGPROF  # exit code of 
 class Decoded:
     """The result of a task: ``pixels`` uint8 (h, w, 3) of its frame, or None with the ``reason``, or with a known hash.
 
-    If a ``digest`` was asked for, it stands in the place of pixels: BLAKE2b of all stored samples. ``passing``: the
-    fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
+    If samples or facts were asked for, their ``digest`` (BLAKE2b) or ``facts`` stand in the place of pixels.
+    ``passing``: the fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
     """
 
     task: Task
@@ -78,6 +79,7 @@ class Decoded:
     passing: bool = False
     digest: bytes | None = None
     holds_more: bool = False
+    facts: Facts | None = None
 
     def pixels_or_refusal(self) -> Pixels | PictureRefused:
         """The pixels, or the refusal that says why there are none, and names the file."""
@@ -100,17 +102,18 @@ def decode(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> D
 def _decoded(task: Task, answer: Answer, pixels: bytearray) -> Decoded:
     """``pixels`` are those of the answer, or nothing."""
     across, down = answer.frame_px
-    has_pixels = bool(pixels) and not task.digest
+    has = task.want if pixels else ""
     return Decoded(
         task,
         answer.content_hash,
-        np.frombuffer(pixels, np.uint8).reshape(down, across, 3) if has_pixels else None,
+        np.frombuffer(pixels, np.uint8).reshape(down, across, 3) if has == "pixels" else None,
         answer.width_px,
         answer.height_px,
         answer.reason,
         answer.passing,
-        bytes(pixels) if pixels and task.digest else None,
+        bytes(pixels) if has == "samples" else None,
         answer.holds_more,
+        read_facts(bytes(pixels)) if has == "facts" else None,
     )
 
 

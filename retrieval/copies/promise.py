@@ -1,0 +1,77 @@
+"""How many wrong pairs are to be expected, and what that demands of a pair.
+
+It is measured on pairs of the collection that cannot be copies, or hardly can: pictures beside the mirror images of their
+neighbours, and neighbours whose codes are no nearer than their surroundings explain. The latter have the layout of the
+collection, such as that of its forms or slides, and other content. The share of these decoys that would be taken for
+copies is too small to count, so it is extrapolated: the shares of tiles that disagree in the ones that disagree least
+follow a power law near their end (Hill, Annals of Statistics 1975).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retrieval.copies.candidates import LIKE, NEIGHBOURS, Pairs, Surroundings, likenesses
+from retrieval.copies.judging import Judges
+from retrieval.copies.verdict import AGREES
+from retrieval.copies.views import Survey
+
+SAMPLE = 1000  # pictures whose neighbours are decoys
+JUDGED = 200  # decoys that are looked at: the ones that are most alike
+FEWEST, NEAREST = 100, 10  # decoys that allow an estimate; the ones of them whose end is fitted
+BEYOND = 5  # ranks of neighbours that may be copies of a picture
+MIRRORED = 4  # of ``Look.turned``
+
+
+@dataclass(frozen=True)
+class Promise:
+    """At most the share ``allowed`` of the tiles of a copy may disagree; then ``expected`` wrong pairs are to be expected,
+    None if the collection is too small to tell. It was estimated from so many decoys."""
+
+    allowed: float
+    expected: float | None
+    estimated_from: int
+
+
+def promise_of(disagree: Sequence[float], decoys: int, pairs: int, false_matches: float) -> Promise:
+    """The promise for so many ``pairs`` that are looked at, by the shares ``disagree`` of the decoys that were looked at
+    out of ``decoys``, all others being less alike."""
+    allowed = 1 - AGREES
+    if decoys < FEWEST or len(disagree) < NEAREST:
+        return Promise(allowed, None, 0)
+    nearest = np.maximum(np.sort(disagree)[:NEAREST], 1e-4)
+    spread = max(float(np.log(nearest[-1] / nearest).mean()), 1e-3)
+    end, share = float(nearest[-1]), pairs * NEAREST / decoys
+    log_expected = math.log(max(share, 1e-9)) + math.log(allowed / end) / spread
+    if log_expected > math.log(false_matches):
+        allowed = end * math.exp(spread * math.log(false_matches / share))
+        log_expected = math.log(false_matches)
+    return Promise(min(allowed, 1 - AGREES), math.exp(log_expected), decoys)
+
+
+def measured(surroundings: Surroundings, survey: Survey, judges: Judges, pairs: int, false_matches: float) -> Promise:
+    """Measure the promise on the decoys of a collection."""
+    rng = np.random.default_rng(0)
+    known = np.flatnonzero(~survey.faint)
+    rows = np.sort(rng.permutation(known)[:SAMPLE])
+    if surroundings.rows.shape[1] < NEIGHBOURS or not len(rows):
+        return Promise(1 - AGREES, None, 0)
+    farther = surroundings.rows[rows, rng.integers(BEYOND, NEIGHBOURS, len(rows))]
+    straight, mirrored = _pairs(rows, farther, survey), _pairs(rows, surroundings.rows[rows, 0], survey)
+    likes = [*likenesses(straight, survey, ()), *likenesses(mirrored, survey, (), MIRRORED)]
+    turns = np.repeat([0, MIRRORED], [len(straight), len(mirrored)])
+    most = np.argsort(likes, kind="stable")[::-1][:JUDGED]
+    most = np.array([one for place, one in enumerate(most) if place < NEAREST or likes[one] >= LIKE], np.int64)
+    decoys = [*straight.rows(), *mirrored.rows()]
+    found = judges.of([decoys[one] for one in most], [int(turns[one]) for one in most])
+    return promise_of([1 - verdict.alike for verdict, _ in found], len(decoys), pairs, false_matches)
+
+
+def _pairs(rows: np.ndarray, others: np.ndarray, survey: Survey) -> Pairs:
+    use = (others >= 0) & ~survey.faint[others] & (rows != others)
+    zeros = np.zeros(int(use.sum()), np.float32)
+    return Pairs(rows[use], others[use], np.full(int(use.sum()), -1), zeros, zeros)
