@@ -16,13 +16,6 @@ if TYPE_CHECKING:
     from retrieval import Retriever
     from retrieval.copies.find import Folders
 
-invariant_option = click.option(
-    "--invariant",
-    default="",
-    metavar="WORDS",
-    help="Accept copies that are mirrored (mirror), turned by quarters (rotate), or mirror,rotate.",
-)
-
 
 @click.group(epilog="\b\nExample:\n  latent dedup find -o plan.json --html plan.html")
 def dedup() -> None:
@@ -49,7 +42,7 @@ Examples:
     help="Expected number of wrong pairs, at most.",
 )
 @click.option("--threshold", type=FiniteRange(min=0), help="The largest distance of two codes.")
-@invariant_option
+@click.option("--mirrored", is_flag=True, help="Look for mirrored copies, too.")
 @click.option(
     "--against",
     multiple=True,
@@ -88,7 +81,7 @@ def find(
     index_folder: str | None,
     false_matches: float,
     threshold: float | None,
-    invariant: str,
+    mirrored: bool,
     against: tuple[str, ...],
     folders: Folders,
     keep: str,
@@ -114,7 +107,7 @@ def find(
                     retriever,
                     false_matches,
                     threshold=threshold,
-                    invariant=comma_list(invariant),
+                    mirrored=mirrored,
                     against=against,
                     folders=folders,
                     keep=comma_list(keep),

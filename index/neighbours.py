@@ -8,11 +8,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from index.errors import LatentError, MissingExtra, pip_line
 from index.forks import held, watch
 from index.records import Floats, Ids
 
+POINT_LISTS, POINTS_AT_ONCE = 8, 1 << 20  # lists that are searched for a descriptor; points that are added at once
 EXACT_MOST = 100_000  # codes among which all are looked at
 LEARN_FROM = 64  # codes a list
 PROBED = 0.01  # share of the lists that are searched
@@ -50,6 +52,31 @@ class Nearest:
     def __call__(self, xq: Floats, k: int) -> tuple[Floats, Ids]:
         squares, rows = self._index.search(np.ascontiguousarray(xq), k)
         return np.sqrt(np.maximum(squares, 0)), rows
+
+
+class NearestPoints:
+    """Nearest neighbours among binary descriptors uint8 (m, bytes), of which some are missed.
+
+    Each is looked for in the nearest of many lists (FAISS's IndexBinaryIVF). The centres of the lists are descriptors
+    that were drawn: there are so many that this is as good as learning them. Call it with ``xq`` (n, bytes) and k for
+    differing bits and rows, int64 (n, k).
+    """
+
+    @held()
+    def __init__(self, xb: npt.NDArray[np.uint8]) -> None:
+        faiss = import_faiss()
+        lists = max(1, int(4 * np.sqrt(len(xb))))
+        self._centres = faiss.IndexBinaryFlat(8 * xb.shape[1])
+        self._centres.add(np.ascontiguousarray(xb[np.random.default_rng(0).permutation(len(xb))[:lists]]))
+        self._index = faiss.IndexBinaryIVF(self._centres, 8 * xb.shape[1], lists)
+        self._index.is_trained, self._index.nprobe = True, min(lists, POINT_LISTS)
+        for start in range(0, len(xb), POINTS_AT_ONCE):
+            self._index.add(np.ascontiguousarray(xb[start : start + POINTS_AT_ONCE]))
+
+    @held()
+    def __call__(self, xq: npt.NDArray[np.uint8], k: int) -> tuple[Ids, Ids]:
+        bits, rows = self._index.search(np.ascontiguousarray(xq), k)
+        return bits.astype(np.int64), rows
 
 
 @held()

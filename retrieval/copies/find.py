@@ -17,7 +17,6 @@ from retrieval.copies.members import Archive, Known, Member, Picture, all_member
 from retrieval.copies.plan import Other, Plan
 from retrieval.copies.registration import can_register
 from retrieval.copies.search import Edge, Search
-from retrieval.copies.views import TURNS, views_for
 from retrieval.defaults import KEEP, PROPOSED
 from retrieval.pictures.workers import DecoderPool
 from retrieval.progress import OnProgress
@@ -32,7 +31,7 @@ def find_copies(
     false_matches: float = 1.0,
     *,
     threshold: float | None = None,
-    invariant: Sequence[str] = (),
+    mirrored: bool = False,
     against: Sequence[str | os.PathLike[str]] = (),
     folders: Folders = "all",
     keep: Sequence[str] = KEEP,
@@ -45,7 +44,7 @@ def find_copies(
     Args:
         false_matches: expected number of wrong pairs, at most, estimated on this collection.
         threshold: the largest Euclidean distance of two codes, if there is to be one.
-        invariant: "mirror" and "rotate" (by quarters) count as copies too.
+        mirrored: look for mirrored copies, too; each picture is decoded once more.
         against: folders of an archive. Its files are kept; only files outside it may be removed.
         folders: find copies anywhere, only within one folder, or only across folders.
         keep: rules for the file to keep. The first rule that tells two files apart decides.
@@ -57,7 +56,7 @@ def find_copies(
         PathError: no indexed picture is in a folder of the archive.
         ValueError: an unknown rule, kind or invariance, or a number out of range.
     """
-    _check(false_matches, threshold, invariant, keep, kinds)
+    _check(false_matches, threshold, keep, kinds)
     archive, known = Archive(against), Known()
     members, codes = all_members(retriever)
     archive.check(members)
@@ -70,8 +69,8 @@ def find_copies(
 
     with DecoderPool(retriever.model.image_size, workers) as pool:
         pictures, codes = by_samples(contents, codes, pool)
-        search = Search(retriever.model, pictures, codes, views_for(TURNS[frozenset(invariant)]), pool)
-        edges, promise = search.edges(false_matches, threshold, report)
+        search = Search(pictures, codes, pool)
+        edges, promise = search.edges(false_matches, threshold, mirrored, report)
         wanted = [edge for edge in edges if edge.kind in kinds]
         facts = facts_of_files(pictures, wanted, pool)
         ranking = Ranking(keep, archive.__contains__)
@@ -96,14 +95,12 @@ def _is_told(edge: Edge, pictures: Sequence[Picture], apart: set[frozenset[bytes
     return frozenset(pictures[row][0][0].content_hash for row in (edge.a, edge.b)) in apart
 
 
-def _check(
-    false_matches: float, threshold: float | None, invariant: Sequence[str], keep: Sequence[str], kinds: Sequence[str]
-) -> None:
+def _check(false_matches: float, threshold: float | None, keep: Sequence[str], kinds: Sequence[str]) -> None:
     if not false_matches > 0:
         raise ValueError(f"false_matches must be above 0, not {false_matches}")
     if threshold is not None and not 0 <= threshold <= FARTHEST:
         raise ValueError(f"threshold must be a distance, 0 to {FARTHEST:g}, not {threshold}")
-    known = {"invariant": (invariant, ("mirror", "rotate")), "keep": (keep, RULES), "kinds": (kinds, KINDS)}
+    known = {"keep": (keep, RULES), "kinds": (kinds, KINDS)}
     for name, (words, knows) in known.items():
         for word in words:
             if word not in knows:

@@ -15,12 +15,14 @@ from functools import cached_property
 import numpy as np
 
 from retrieval.copies.look import LOOK_PX, Look
+from retrieval.copies.proposals import Proposal
 from retrieval.copies.registration import Points, can_register, points_of, registered
 from retrieval.copies.verdict import OTHER, UNSURE, Map, Verdict, glance, stretched, trimmed, verdict
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 
 SEEMS = 0.2  # share of tiles that agree at a glance; of copies in the same frame more do
-AT_ONCE = 128  # pairs whose looks are held in memory
+AT_ONCE, HELD = 128, 384  # pairs that are judged at once, and looks that are held in memory
+GLIMPSED = 0.3  # share of tiles that agree at a glance under a map, from which on points are looked for in full
 TURNS = ("", "turned by 270 degrees", "turned by 180 degrees", "turned by 90 degrees")  # by quarters against the clock
 STRAIGHT = math.radians(1.0)
 
@@ -57,15 +59,16 @@ def name_of(turn: int) -> str:
     return " and ".join(filter(None, ("mirrored" if turn >= 4 else "", TURNS[turn % 4])))
 
 
-def judge(a: Seen, b: Seen) -> Verdict:
-    """Whether two pictures are copies, and what differs.
+def judge(a: Seen, b: Seen, there: Map | None = None) -> Verdict:
+    """Whether two pictures are copies, and what differs. ``there``: a first guess of where the points of the first picture
+    are in the second, in shares of the longest sides.
 
     Faint pictures are never copies: what they hold cannot be seen.
     """
     if a.look.is_faint or b.look.is_faint:
         return OTHER
     best = OTHER
-    for there, differs in _ways(a, b):
+    for there, differs in _ways(a, b, there):
         found = verdict(a.look, b.look, there)
         if found.answer == "copy":
             return replace(found, differs=(*differs, *found.differs))
@@ -73,14 +76,25 @@ def judge(a: Seen, b: Seen) -> Verdict:
     return best
 
 
-def _ways(a: Seen, b: Seen) -> Iterator[tuple[Map, tuple[str, ...]]]:
+def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str, ...]]]:
     """Maps from the first picture to the second, and what each says of how they differ."""
-    if glance(a.look, b.look) >= SEEMS:
-        yield stretched(a.look, b.look), ()
+    whole = stretched(a.look, b.look)
+    if glance(a.look, b.look, whole) >= SEEMS:
+        yield whole, ()
     if a.has_borders or b.has_borders:
-        yield trimmed(a.look, b.look), ("frame",)
-    if can_register() and (there := registered(a.points, b.points)) is not None:
-        yield there, _moved(there)
+        inner = trimmed(a.look, b.look)
+        if glance(a.look, b.look, inner) >= SEEMS:
+            yield inner, ("frame",)
+    if can_register() and (guess is None or glance(a.look, b.look, _in_pixels(guess, a, b)) >= GLIMPSED):
+        there = registered(a.points, b.points)
+        if there is not None:
+            yield there, _moved(there)
+
+
+def _in_pixels(there: Map, a: Seen, b: Seen) -> Map:
+    """A map in pixels, of one in shares of the longest sides."""
+    here, other = max(a.look.size), max(b.look.size)
+    return np.asarray(np.diag([other, other, 1]) @ there @ np.diag([1 / here, 1 / here, 1]))
 
 
 def _moved(there: Map) -> tuple[str, ...]:
@@ -98,22 +112,27 @@ class Judges:
 
     def __init__(self, paths: Sequence[str], pool: DecoderPool) -> None:
         self._paths, self._pool = paths, pool
+        self._seen: dict[int, Seen | None] = {}
 
-    def of(self, pairs: Sequence[tuple[int, int]], turns: Sequence[int]) -> Iterator[tuple[Verdict, bool]]:
-        """For each pair of rows the verdict on the first picture, turned, and the second; and whether a file holds
-        more than what is seen. A picture that cannot be read now is no copy, nor is one that changed."""
+    def of(self, proposals: Sequence[Proposal]) -> Iterator[tuple[Verdict, bool]]:
+        """For each pair the verdict, and whether a file holds more than what is seen. Of a picture that cannot be read now
+        nobody can tell."""
         with ThreadPoolExecutor(self._pool.workers) as threads:
-            for start in range(0, len(pairs), AT_ONCE):
-                part = slice(start, start + AT_ONCE)
-                rows = sorted({row for pair in pairs[part] for row in pair})
-                tasks = [Task(self._paths[row], frame="look") for row in rows]
-                seen = dict(zip(rows, map(seen_in, self._pool.map(tasks, LOOK_PX)), strict=True))
-                yield from threads.map(
-                    lambda pair, turn, seen=seen: _judged(seen[pair[0]], seen[pair[1]], turn), pairs[part], turns[part]
-                )
+            for start in range(0, len(proposals), AT_ONCE):
+                part = proposals[start : start + AT_ONCE]
+                self._see({row for one in part for row in (one.a, one.b)})
+                yield from threads.map(self._judged, part)
 
+    def _see(self, rows: set[int]) -> None:
+        """Decode what was not seen lately."""
+        new = sorted(rows - self._seen.keys())
+        for row in [row for row in self._seen if row not in rows][: max(0, len(self._seen) + len(new) - HELD)]:
+            del self._seen[row]
+        tasks = [Task(self._paths[row], frame="look") for row in new]
+        self._seen.update(zip(new, map(seen_in, self._pool.map(tasks, LOOK_PX)), strict=True))
 
-def _judged(a: Seen | None, b: Seen | None, turn: int) -> tuple[Verdict, bool]:
-    if a is None or b is None:
-        return UNSURE, False
-    return judge(a.turned(turn), b), a.holds_more or b.holds_more
+    def _judged(self, one: Proposal) -> tuple[Verdict, bool]:
+        a, b = self._seen[one.a], self._seen[one.b]
+        if a is None or b is None:
+            return UNSURE, False
+        return judge(a.turned(one.turn), b, one.there), a.holds_more or b.holds_more

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retrieval.copies.candidates import LIKE, NEIGHBOURS, Pairs, Surroundings, likenesses
+from retrieval.copies.candidates import NEIGHBOURS, Surroundings
+from retrieval.copies.features import Features
 from retrieval.copies.judging import Judges
+from retrieval.copies.likeness import likeness, spectrum
+from retrieval.copies.proposals import LIKE, MIRRORED, Proposal
 from retrieval.copies.verdict import AGREES
-from retrieval.copies.views import Survey
 
 SAMPLE = 1000  # pictures whose neighbours are decoys
 JUDGED = 200  # decoys that are looked at: the ones that are most alike
 FEWEST, NEAREST = 100, 10  # decoys that allow an estimate; the ones of them whose end is fitted
-BEYOND = 5  # ranks of neighbours that may be copies of a picture
-MIRRORED = 4  # of ``Look.turned``
+RANKS = (19, 34, 49)  # of neighbours that hardly are copies
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,30 @@ def promise_of(disagree: Sequence[float], decoys: int, pairs: int, false_matches
     return Promise(min(allowed, 1 - AGREES), math.exp(log_expected), decoys)
 
 
-def measured(surroundings: Surroundings, survey: Survey, judges: Judges, pairs: int, false_matches: float) -> Promise:
+def measured(
+    surroundings: Surroundings, features: Features, judges: Judges, pairs: int, false_matches: float
+) -> Promise:
     """Measure the promise on the decoys of a collection."""
-    rng = np.random.default_rng(0)
-    known = np.flatnonzero(~survey.faint)
-    rows = np.sort(rng.permutation(known)[:SAMPLE])
+    rows = np.flatnonzero(~features.faint)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
     if surroundings.rows.shape[1] < NEIGHBOURS or not len(rows):
         return Promise(1 - AGREES, None, 0)
-    farther = surroundings.rows[rows, rng.integers(BEYOND, NEIGHBOURS, len(rows))]
-    straight, mirrored = _pairs(rows, farther, survey), _pairs(rows, surroundings.rows[rows, 0], survey)
-    likes = [*likenesses(straight, survey, ()), *likenesses(mirrored, survey, (), MIRRORED)]
-    turns = np.repeat([0, MIRRORED], [len(straight), len(mirrored)])
+    decoys = [Proposal(a, b, None, MIRRORED) for a, b in _pairs(rows, surroundings.rows[rows, 0], features)]
+    for rank in RANKS:
+        decoys += [Proposal(a, b) for a, b in _pairs(rows, surroundings.rows[rows, rank], features)]
+    likes = [_like(features, one) for one in decoys]
     most = np.argsort(likes, kind="stable")[::-1][:JUDGED]
-    most = np.array([one for place, one in enumerate(most) if place < NEAREST or likes[one] >= LIKE], np.int64)
-    decoys = [*straight.rows(), *mirrored.rows()]
-    found = judges.of([decoys[one] for one in most], [int(turns[one]) for one in most])
-    return promise_of([1 - verdict.alike for verdict, _ in found], len(decoys), pairs, false_matches)
+    most = [int(one) for place, one in enumerate(most) if place < NEAREST or likes[one] >= LIKE]
+    disagree = [1 - verdict.alike for verdict, _ in judges.of([decoys[one] for one in most])]
+    return promise_of(disagree, len(decoys), pairs, false_matches)
 
 
-def _pairs(rows: np.ndarray, others: np.ndarray, survey: Survey) -> Pairs:
-    use = (others >= 0) & ~survey.faint[others] & (rows != others)
-    zeros = np.zeros(int(use.sum()), np.float32)
-    return Pairs(rows[use], others[use], np.full(int(use.sum()), -1), zeros, zeros)
+def _like(features: Features, one: Proposal) -> float:
+    grey = features.greys[one.a]
+    return likeness(
+        spectrum(np.ascontiguousarray(grey[:, ::-1]) if one.turn else grey), spectrum(features.greys[one.b])
+    )
+
+
+def _pairs(rows: np.ndarray, others: np.ndarray, features: Features) -> list[tuple[int, int]]:
+    return [(a, b) for a, b in zip(rows.tolist(), others.tolist(), strict=True) if b >= 0 and not features.faint[b]]

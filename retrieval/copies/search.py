@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from retrieval.arrays import Floats
-from retrieval.copies.candidates import LIKE, Pairs, Surroundings, likenesses, most_outstanding
+from retrieval.copies.candidates import Rows, Surroundings, Voters
+from retrieval.copies.features import Features
 from retrieval.copies.judging import Judges, name_of
 from retrieval.copies.kinds import Kind, kind_of
 from retrieval.copies.members import Picture
 from retrieval.copies.promise import Promise, measured
+from retrieval.copies.proposals import MIRRORED, Proposal, proposed
 from retrieval.copies.verdict import Verdict
-from retrieval.copies.views import Survey, View
-from retrieval.models.model import Model
 from retrieval.pictures.facts import Facts
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.progress import OnProgress
@@ -36,70 +37,61 @@ class Edge:
 class Search:
     """A search among ``pictures`` with codes (n, d), a row each."""
 
-    def __init__(
-        self, model: Model, pictures: Sequence[Picture], codes: Floats, views: Sequence[View], pool: DecoderPool
-    ) -> None:
-        self._model, self._codes, self._views, self._pool = model, codes, views, pool
+    def __init__(self, pictures: Sequence[Picture], codes: Floats, pool: DecoderPool) -> None:
+        self._codes, self._pool = codes, pool
         self._paths = [picture[0][0].path for picture in pictures]
         self._judges = Judges(self._paths, pool)
         self._facts: dict[int, Facts] = {}
         self._allowed = 0.0
 
     def edges(
-        self, false_matches: float, threshold: float | None, report: OnProgress | None = None
+        self, false_matches: float, threshold: float | None, mirrored: bool, report: OnProgress | None = None
     ) -> tuple[list[Edge], Promise]:
         """All pairs that are found, each once, ordered by rows; and what is promised of them."""
-        survey, surroundings = Survey.of(len(self._paths)), Surroundings(self._codes)
-        pairs = self._outstanding(survey, surroundings, threshold, report)
-        promise = measured(surroundings, survey, self._judges, len(pairs), false_matches)
+        count, surroundings = len(self._paths), Surroundings(self._codes)
+        turns = (0, MIRRORED) if mirrored else (0,)
+        sides = [Features.room_for(count) for _ in turns]
+        for number, (side, turn) in enumerate(zip(sides, turns, strict=True)):
+            for done in side.survey(self._paths, self._pool, turn):
+                if report:
+                    report(number * count + done, len(turns) * count)
+        straight, voters = sides[0], Voters(sides[0])
+        outstanding = {pair for pair in surroundings.standing_out() if not straight.faint[list(pair)].any()}
+        proposals: list[Proposal] = []
+        looked_at = 0
+        for side, turn in zip(sides, turns, strict=True):
+            pairs = outstanding.union(*voters.named_by(side))
+            near = [pair for pair in sorted(pairs) if threshold is None or self._distance(*pair) <= threshold]
+            proposals += self._worth_a_look(near, side, straight, turn)
+            looked_at += len(near)
+        promise = measured(surroundings, straight, self._judges, looked_at, false_matches)
         self._allowed = promise.allowed
-        return self._judged(self._like(pairs, survey)), promise
+        return self._judged(proposals), promise
 
     def between(self, pairs: Sequence[tuple[int, int]]) -> list[Edge]:
-        """The pairs of rows among ``pairs`` that have something to do with each other, unturned."""
-        distances = [float(np.linalg.norm(self._codes[a].astype(np.float64) - self._codes[b])) for a, b in pairs]
-        return self._judged([(a, b, 0, far) for (a, b), far in zip(pairs, distances, strict=True)])
+        """The pairs of rows among ``pairs`` that have something to do with each other."""
+        return self._judged([Proposal(a, b) for a, b in pairs])
 
-    def _outstanding(
-        self, survey: Survey, surroundings: Surroundings, threshold: float | None, report: OnProgress | None
-    ) -> Pairs:
-        parts, done = [surroundings.standing_out()], 0
-        for view, rows, codes in survey.look_through(self._paths, self._model, self._views, self._pool):
-            parts.append(surroundings.near_views(rows, codes, self._views.index(view)))
-            if report and rows[-1] >= done:
-                done = int(rows[-1]) + 1
-                report(done, len(self._paths))
-        pairs = Pairs.joined(parts)
-        pairs = pairs[~survey.faint[pairs.a] & ~survey.faint[pairs.b]]
-        if threshold is not None:
-            pairs = pairs[pairs.distance <= threshold]
-        return most_outstanding(pairs, len(self._paths))
+    def _distance(self, a: int, b: int) -> float:
+        return float(np.linalg.norm(self._codes[a].astype(np.float64) - self._codes[b]))
 
-    def _like(self, pairs: Pairs, survey: Survey) -> list[tuple[int, int, int, float]]:
-        """Rows, turn and distance of the pairs that are like at a glance, in the view in which they are most alike."""
-        best: dict[tuple[int, int, int], tuple[float, tuple[int, int, int, float]]] = {}
-        for (a, b), view, distance, like in zip(
-            pairs.rows(),
-            pairs.view.tolist(),
-            pairs.distance.tolist(),
-            likenesses(pairs, survey, self._views),
-            strict=True,
-        ):
-            turn = 0 if view < 0 else self._views[view].turn
-            key = (min(a, b), max(a, b), turn)
-            if like >= LIKE and like > best.get(key, (0.0,))[0]:
-                best[key] = like, (*((a, b) if turn else key[:2]), turn, distance)
-        return [best[key][1] for key in sorted(best)]
+    def _worth_a_look(self, pairs: Rows, these: Features, those: Features, turn: int) -> list[Proposal]:
+        with ThreadPoolExecutor(self._pool.workers) as threads:
+            found = threads.map(lambda pair: proposed(these, those, pair, turn), pairs, chunksize=64)
+            return [one for one in found if one]
 
-    def _judged(self, pairs: Sequence[tuple[int, int, int, float]]) -> list[Edge]:
-        found = self._judges.of([(a, b) for a, b, _, _ in pairs], [turn for _, _, turn, _ in pairs])
-        seen = [(pair, verdict, more) for pair, (verdict, more) in zip(pairs, found, strict=True) if verdict.alike > 0]
-        self._learn(row for (a, b, _, _), verdict, _ in seen if verdict.answer != "other" for row in (a, b))
+    def _judged(self, proposals: Sequence[Proposal]) -> list[Edge]:
+        found = self._judges.of(proposals)
+        seen = [
+            (one, verdict, more) for one, (verdict, more) in zip(proposals, found, strict=True) if verdict.alike > 0
+        ]
+        self._learn(row for one, verdict, _ in seen if verdict.answer != "other" for row in (one.a, one.b))
         edges: dict[tuple[int, int], Edge] = {}
-        for (a, b, turn, distance), verdict, more in seen:
-            kind = kind_of(self._held_to(verdict), more, *(self._facts.get(row, Facts()) for row in (a, b)))
-            if kind and (a, b) not in edges and (b, a) not in edges:
-                edges[a, b] = Edge(a, b, kind, distance, verdict, name_of(turn))
+        for one, verdict, more in seen:
+            kind = kind_of(self._held_to(verdict), more, *(self._facts.get(row, Facts()) for row in (one.a, one.b)))
+            if kind:
+                far = self._distance(one.a, one.b)
+                edges.setdefault((one.a, one.b), Edge(one.a, one.b, kind, far, verdict, name_of(one.turn)))
         return self._with_equal_samples(list(edges.values()))
 
     def _held_to(self, verdict: Verdict) -> Verdict:

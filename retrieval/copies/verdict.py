@@ -69,9 +69,12 @@ def verdict(a: Look, b: Look, there: Map) -> Verdict:
     return _of_photographs(shown, a.is_grey or b.is_grey)
 
 
-def glance(a: Look, b: Look) -> float:
-    """The share of tiles that agree if the whole pictures are stretched onto each other and seen at ``GLANCE_PX``."""
-    shown = _in_one_frame(a.glance, b.glance, stretched(a.glance, b.glance))
+def glance(a: Look, b: Look, there: Map) -> float:
+    """The share of tiles that agree under a map from the first picture to the second, both seen at ``GLANCE_PX``."""
+    small, other = a.glance, b.glance
+    to_a = np.diag([a.size[0] / small.size[0], a.size[1] / small.size[1], 1])
+    to_other = np.diag([other.size[0] / b.size[0], other.size[1] / b.size[1], 1])
+    shown = _in_one_frame(small, other, to_other @ there @ to_a)
     if shown is None:
         return 0.0
     tiles = _compared(shown, shown.side)

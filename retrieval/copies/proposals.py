@@ -1,0 +1,61 @@
+"""A glance at the pairs that may be copies: which are worth a second look?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from retrieval.copies.features import GREY_PX, Features, match
+from retrieval.copies.likeness import likeness, spectrum
+from retrieval.copies.verdict import Map
+
+LIKE = 0.5  # correlation of the structure of two pictures, from which on they are worth a second look
+MIRRORED = 4  # of ``Look.turned``
+INSIDE = 200  # pixels of the small grey pictures that both must have
+FINE, COARSE = 1.0, 4.0  # blurs, in pixels of a small grey picture, between which is its structure
+
+
+class Proposal(NamedTuple):
+    """A pair that is worth a second look: by points in common if there is a map in shares of the longest sides, else as
+    whole pictures; the first one turned (``Look.turned``)."""
+
+    a: int
+    b: int
+    there: Map | None = None
+    turn: int = 0
+
+
+def proposed(these: Features, those: Features, pair: tuple[int, int], turn: int = 0) -> Proposal | None:
+    """A pair of one of ``these``, which were turned, and one of ``those`` pictures, if it is worth a second look."""
+    a, b = pair
+    there = match(*these.points(a), *those.points(b))
+    if there is not None and structure_in_common(these, those, pair, there) >= LIKE:
+        return Proposal(a, b, there, turn)
+    return Proposal(a, b, None, turn) if likeness(spectrum(these.greys[a]), spectrum(those.greys[b])) >= LIKE else None
+
+
+def structure_in_common(these: Features, those: Features, pair: tuple[int, int], there: Map) -> float:
+    """The correlation of the structure of both small grey pictures where both are, under a map."""
+    import cv2
+
+    a, b = pair
+    to_a, to_b = np.diag([*(these.shapes[a] / GREY_PX), 1]), np.diag([*(GREY_PX / those.shapes[b]), 1])
+    matrix, size = (to_b @ there @ to_a)[:2].astype(np.float32), (GREY_PX, GREY_PX)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    other = cv2.warpAffine(those.greys[b].astype(np.float32), matrix, size, flags=flags, borderValue=(-1.0,))
+    inside = cv2.erode((other >= 0).astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    if inside.sum() < INSIDE:
+        return 0.0
+    other[other < 0] = other[inside].mean()
+    x, y = (_structure(values)[inside] for values in (these.greys[a].astype(np.float32), other))
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum() + 1e-6))
+
+
+def _structure(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    import cv2
+
+    fine, coarse = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (FINE, COARSE))
+    return np.asarray(fine - coarse, np.float32)
