@@ -32,7 +32,7 @@ $(VENV)/.searches: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing what training and the tests need (torch among it)"
-	@$(PIP) -e '.[cpu,evaluate,features,heif,map,train,dev]'
+	@$(PIP) -e '.[copies,cpu,evaluate,features,heif,map,train,dev]'
 	@touch $@ $(VENV)/.searches
 
 demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, show the hits
@@ -57,7 +57,6 @@ bench: $(VENV)/.tests  ## measure speed side by side, and write the tables of do
 	@$(BIN)/python benchmarks/ingest.py --page
 	@$(BIN)/python benchmarks/query.py --page
 	@$(BIN)/python benchmarks/structures.py --page
-	@$(BIN)/python benchmarks/joins.py --page
 	@$(BIN)/python benchmarks/dedup.py --page
 	@$(BIN)/python benchmarks/training.py --page
 	@$(BIN)/python benchmarks/training.py --preset slim-128 --batch 32 --rounds 3 --steps 6 --page

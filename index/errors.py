@@ -62,12 +62,6 @@ class IndexUnwritable(LatentError):
     code = "index_unwritable"
 
 
-class JoinTooWide(LatentError):
-    """The distance is so large that nearly every pair of codes is within it."""
-
-    code = "join_too_wide"
-
-
 class MissingExtra(LatentError):
     """An optional package is needed. The message holds the exact pip line."""
 

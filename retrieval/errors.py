@@ -17,7 +17,6 @@
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnwritable     a read-only folder, a full disk
-    ├── JoinTooWide         a distance so large that nearly all pairs are within it
     ├── ForkUnsafe          a child forked in the midst of other threads' work
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
@@ -32,7 +31,6 @@ from index.errors import (
     IndexDamaged,
     IndexMismatch,
     IndexUnwritable,
-    JoinTooWide,
     LatentError,
     MissingExtra,
     NoIndex,
@@ -49,7 +47,6 @@ __all__ = [
     "IndexDamaged",
     "IndexMismatch",
     "IndexUnwritable",
-    "JoinTooWide",
     "LatentError",
     "MissingExtra",
     "ModelError",

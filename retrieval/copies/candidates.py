@@ -28,7 +28,7 @@ LEAST = 20_000  # pairs that may be compared in any collection: some seconds
 FLATTEST = 4.0  # smallest dimension that is believed
 AT_ONCE = 1024
 NAMED, SAME_BITS = 5, 48  # pictures that a point names, and bits in which their points may differ from it, of 256
-VOTES, CANDIDATES = 3, 5  # points that name a candidate, and candidates of a picture, at most
+VOTES, CANDIDATES = 4, 4  # points that name a candidate, and candidates of a picture, at most
 
 Rows = list[tuple[int, int]]
 

@@ -107,8 +107,9 @@ def points_in(grey: Image.Image, most: int) -> tuple[Floats, Pixels]:
     found, descriptors = finder.detectAndCompute(np.asarray(grey), None)
     if descriptors is None:
         return np.empty((0, 2), np.float32), np.empty((0, BYTES), np.uint8)
-    places = (np.array([one.pt for one in found], np.float32) + 0.5) / max(grey.size)
-    return places[:most], descriptors[:most]
+    places = np.array([one.pt for one in found], np.float32)
+    places = np.asarray((places + 0.5) / max(grey.size), np.float32)
+    return places[:most], np.asarray(descriptors[:most], np.uint8)
 
 
 def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors: Pixels) -> Map | None:

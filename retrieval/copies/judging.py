@@ -20,9 +20,9 @@ from retrieval.copies.registration import Points, can_register, points_of, regis
 from retrieval.copies.verdict import OTHER, UNSURE, Map, Verdict, glance, stretched, trimmed, verdict
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 
-SEEMS = 0.2  # share of tiles that agree at a glance; of copies in the same frame more do
+SEEMS = 0.65  # share of tiles that agree at a glance; of copies in the same frame .9 and more, if no part is hidden
 AT_ONCE, HELD = 128, 384  # pairs that are judged at once, and looks that are held in memory
-GLIMPSED = 0.3  # share of tiles that agree at a glance under a map, from which on points are looked for in full
+GLIMPSED = 0.7  # the same under a map that is a guess; of copies .83 and more
 TURNS = ("", "turned by 270 degrees", "turned by 180 degrees", "turned by 90 degrees")  # by quarters against the clock
 STRAIGHT = math.radians(1.0)
 
@@ -35,8 +35,12 @@ class Seen:
     holds_more: bool = False  # other frames, pages, layers, or raw values
 
     @cached_property
-    def points(self) -> Points:
-        return points_of(self.look)
+    def corners(self) -> Points:
+        return points_of(self.look, "orb")
+
+    @cached_property
+    def blobs(self) -> Points:
+        return points_of(self.look, "sift")
 
     @cached_property
     def has_borders(self) -> bool:
@@ -86,9 +90,10 @@ def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str,
         if glance(a.look, b.look, inner) >= SEEMS:
             yield inner, ("frame",)
     if can_register() and (guess is None or glance(a.look, b.look, _in_pixels(guess, a, b)) >= GLIMPSED):
-        there = registered(a.points, b.points)
-        if there is not None:
-            yield there, _moved(there)
+        for one, other in ((a.corners, b.corners), *(() if guess is not None else ((a.blobs, b.blobs),))):
+            there = registered(one, other)
+            if there is not None:
+                yield there, _moved(there)
 
 
 def _in_pixels(there: Map, a: Seen, b: Seen) -> Map:

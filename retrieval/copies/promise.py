@@ -26,6 +26,8 @@ SAMPLE = 1000  # pictures whose neighbours are decoys
 JUDGED = 200  # decoys that are looked at: the ones that are most alike
 FEWEST, NEAREST = 100, 10  # decoys that allow an estimate; the ones of them whose end is fitted
 RANKS = (19, 34, 49)  # of neighbours that hardly are copies
+RANK_MIRRORED = 4  # of the neighbour that a mirror image is laid beside
+COPIES = 0.02  # share of tiles: decoys that are copies and disagree in less are mirrored copies, no accidents
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ def measured(
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
     if surroundings.rows.shape[1] < NEIGHBOURS or not len(rows):
         return Promise(1 - AGREES, None, 0)
-    decoys = [Proposal(a, b, None, MIRRORED) for a, b in _pairs(rows, surroundings.rows[rows, 0], features)]
+    decoys = [Proposal(a, b, None, MIRRORED) for a, b in _pairs(rows, surroundings.rows[rows, RANK_MIRRORED], features)]
     for rank in RANKS:
         decoys += [Proposal(a, b) for a, b in _pairs(rows, surroundings.rows[rows, rank], features)]
     likes = [_like(features, one) for one in decoys]
-    most = np.argsort(likes, kind="stable")[::-1][:JUDGED]
-    most = [int(one) for place, one in enumerate(most) if place < NEAREST or likes[one] >= LIKE]
-    disagree = [1 - verdict.alike for verdict, _ in judges.of([decoys[one] for one in most])]
+    order = np.argsort(likes, kind="stable")[::-1][:JUDGED].tolist()
+    most = [decoys[one] for place, one in enumerate(order) if place < 2 * NEAREST or likes[one] >= LIKE]
+    found = [verdict for verdict, _ in judges.of(most)]
+    disagree = [1 - one.alike for one in found if one.answer != "copy" or 1 - one.alike >= COPIES]
     return promise_of(disagree, len(decoys), pairs, false_matches)
 
 

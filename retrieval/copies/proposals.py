@@ -11,7 +11,7 @@ from retrieval.copies.features import GREY_PX, Features, match
 from retrieval.copies.likeness import likeness, spectrum
 from retrieval.copies.verdict import Map
 
-LIKE = 0.5  # correlation of the structure of two pictures, from which on they are worth a second look
+LIKE = 0.6  # correlation of the structure of two pictures, from which on they are worth a second look
 MIRRORED = 4  # of ``Look.turned``
 INSIDE = 200  # pixels of the small grey pictures that both must have
 FINE, COARSE = 1.0, 4.0  # blurs, in pixels of a small grey picture, between which is its structure
@@ -49,7 +49,7 @@ def structure_in_common(these: Features, those: Features, pair: tuple[int, int],
     if inside.sum() < INSIDE:
         return 0.0
     other[other < 0] = other[inside].mean()
-    x, y = (_structure(values)[inside] for values in (these.greys[a].astype(np.float32), other))
+    x, y = (_structure(values)[inside] for values in (these.greys[a].astype(np.float32), np.asarray(other, np.float32)))
     x, y = x - x.mean(), y - y.mean()
     return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum() + 1e-6))
 

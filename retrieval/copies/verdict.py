@@ -61,24 +61,29 @@ OTHER, UNSURE = Verdict("other"), Verdict("unsure")
 
 def verdict(a: Look, b: Look, there: Map) -> Verdict:
     """Compare two pictures under a map from the first to the second."""
-    shown = _in_one_frame(a, b, there)
+    shown = _in_one_frame(a.middle, b.middle, _between_sizes(there, a, a.middle, b, b.middle))
     if shown is None:
         return OTHER
-    if shown.is_drawn:
-        return _of_drawings(shown, a, b)
-    return _of_photographs(shown, a.is_grey or b.is_grey)
+    if not shown.is_drawn:
+        return _of_photographs(shown, a.glance.is_grey or b.glance.is_grey)
+    shown = _in_one_frame(a, b, there)
+    return _of_drawings(shown, a, b) if shown else OTHER
 
 
 def glance(a: Look, b: Look, there: Map) -> float:
     """The share of tiles that agree under a map from the first picture to the second, both seen at ``GLANCE_PX``."""
-    small, other = a.glance, b.glance
-    to_a = np.diag([a.size[0] / small.size[0], a.size[1] / small.size[1], 1])
-    to_other = np.diag([other.size[0] / b.size[0], other.size[1] / b.size[1], 1])
-    shown = _in_one_frame(small, other, to_other @ there @ to_a)
+    shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance))
     if shown is None:
         return 0.0
     tiles = _compared(shown, shown.side)
     return float((np.abs(tiles.correlation) >= CORRELATES)[tiles.textured].mean()) if tiles.textured.any() else 1.0
+
+
+def _between_sizes(there: Map, a: Look, small: Look, b: Look, other: Look) -> Map:
+    """The map from ``small`` to ``other``, of that from ``a`` to ``b``, which are the same pictures at other sizes."""
+    to_a = np.diag([a.size[0] / small.size[0], a.size[1] / small.size[1], 1])
+    to_other = np.diag([other.size[0] / b.size[0], other.size[1] / b.size[1], 1])
+    return np.asarray(to_other @ there @ to_a)
 
 
 def stretched(a: Look, b: Look) -> Map:
@@ -108,12 +113,13 @@ class _Shown:
     @property
     def side(self) -> int:
         """The side of tiles."""
-        return max(SMALLEST_TILE, min(TILE, max(self.one.shape[:2]) // TILES_ACROSS))
+        return int(max(SMALLEST_TILE, min(TILE, max(self.one.shape[:2]) // TILES_ACROSS)))
 
     @property
     def is_drawn(self) -> bool:
         """Whether what is inside has few colours."""
-        return any(are_few_colours(one[self.inside].clip(0, 255).astype(np.uint8)) for one in (self.one, self.other))
+        inside = slice(None) if self.inside.all() else self.inside
+        return any(are_few_colours(one.astype(np.uint8)[inside].reshape(-1, 3)) for one in (self.one, self.other))
 
 
 def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
@@ -176,11 +182,13 @@ def _compared(shown: _Shown, side: int) -> _Tiles:
     correlation = (grey[0] * grey[1]).mean(-1) / np.maximum(deviations[0] * deviations[1], 1e-3)
     residual = np.sqrt(((grey[0] - grey[1]) ** 2).mean(-1))
     means = [tiles.mean(2) for tiles in colours]
-    counts = np.asarray(_tiles(shown.inside[..., None].astype(np.float32), side).all((2, 3)))
+    counts = np.ones(residual.shape, bool)
+    if not shown.inside.all():
+        counts = np.asarray(_tiles(shown.inside[..., None], side).all((2, 3)))
     return _Tiles((means[0], means[1]), (deviations[0], deviations[1]), correlation, residual, counts)
 
 
-def _tiles(values: Values, side: int) -> Values:
+def _tiles(values: np.ndarray, side: int) -> np.ndarray:
     """Values (h, w, c) as (rows, columns, pixels, c) of whole tiles."""
     side = min(side, *values.shape[:2])
     high, wide = (length // side for length in values.shape[:2])

@@ -48,10 +48,11 @@ def packed_facts(facts: Facts) -> bytes:
 
 def read_facts(data: bytes) -> Facts:
     """The facts of a struct of ``FACTS.size`` bytes."""
-    *numbers, name = FACTS.unpack(data)
-    detail = numbers[1] if 0 < numbers[1] <= 1 else 1.0  # NaN is none of these
-    camera = short_line(name.rstrip(b"\0").decode(errors="replace"), CAMERA_BYTES)
-    return Facts(numbers[0], detail, *numbers[2:], camera=camera)
+    taken_us, detail, known, rating, is_raw, name = FACTS.unpack(data)
+    detail = detail if 0 < detail <= 1 else 1.0  # NaN is none of these
+    return Facts(
+        taken_us, detail, known, rating, is_raw, short_line(name.rstrip(b"\0").decode(errors="replace"), CAMERA_BYTES)
+    )
 
 
 def facts_of(image: Image.Image) -> Facts:

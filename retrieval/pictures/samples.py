@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import IO
 
 from PIL import Image, ImageSequence
 
 from retrieval.pictures.decode import TURNS, bands, orientation_of, refusing
 from retrieval.pictures.tasks import DIGEST_BYTES
-
-if TYPE_CHECKING:
-    from hashlib import _Hash
 
 AS_STORED = ("I", "F", "CMYK", "LAB", "HSV")  # modes that begin so have samples that RGBA cannot hold
 SUBFILE, MORE_IFDS, RAW_VERSION = 254, 330, 50706  # TIFF: kind of the first picture, further ones, Adobe's DNG
@@ -58,8 +55,8 @@ def hides_more(image: Image.Image) -> bool:
     return False
 
 
-def _add_file(digest: _Hash, image: Image.Image) -> None:
-    file = image.fp
+def _add_file(digest: blake2b, image: Image.Image) -> None:
+    file: IO[bytes] | None = getattr(image, "fp", None)
     if file is None:
         raise OSError("the file is closed")
     place = file.tell()
@@ -69,7 +66,7 @@ def _add_file(digest: _Hash, image: Image.Image) -> None:
     file.seek(place)
 
 
-def _add(digest: _Hash, frame: Image.Image) -> None:
+def _add(digest: blake2b, frame: Image.Image) -> None:
     frame.load()
     upright = frame.transpose(TURNS[turn]) if (turn := orientation_of(frame)) in TURNS else frame
     mode = upright.mode if upright.mode.startswith(AS_STORED) else "RGBA"
