@@ -68,6 +68,13 @@ Examples:
     show_default=True,
     help="The order of hits.",
 )
+@click.option(
+    "--copies",
+    type=click.Choice(["show", "collapse"]),
+    default="collapse",
+    show_default=True,
+    help="Whether one hit stands for all copies of a picture that were saved again or scaled.",
+)
 @index_option
 @click.option(
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decode each hit into DIR."
@@ -95,6 +102,7 @@ def query(
     images: tuple[str, ...],
     k: int,
     metric: str,
+    copies: str,
     index_folder: str | None,
     decode_dir: str | None,
     preview: str | None,
@@ -121,7 +129,7 @@ def query(
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
-    questions = _questions(images, null, plus, minus, k, metric)
+    questions = _questions(images, null, plus, minus, k, metric, copies)
     shared.start()  # while index and model are opened
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
         answers = _answers(retriever, questions)
@@ -140,7 +148,13 @@ def query(
 
 
 def _questions(
-    images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...], k: int, metric: str
+    images: tuple[str, ...],
+    null: bool,
+    plus: tuple[str, ...],
+    minus: tuple[str, ...],
+    k: int,
+    metric: str,
+    copies: str,
 ) -> list[Question]:
     from retrieval.questions import Question, parse_directions, parse_terms
 
@@ -148,7 +162,7 @@ def _questions(
         terms = parse_terms(images)
         ways = parse_directions(plus, minus)
         sums = [terms] if terms else [[term] for word in images for term in _single_terms(word, null)]
-        return [Question((*one, *ways), k, metric) for one in sums]  # type: ignore[arg-type]
+        return [Question((*one, *ways), k, metric, copies=copies) for one in sums]  # type: ignore[arg-type]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -199,7 +213,8 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
-    return record | {"path": short_path(hit.path)}
+    copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
+    return record | {"path": short_path(hit.path)} | copies
 
 
 def _decode_into(
@@ -291,7 +306,7 @@ def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
     writer.writeheader()
     for answer, records in pairs:
         for record in records:
-            cells = {"query": answer.title, **record}
+            cells = {"query": answer.title, **{name: cell for name, cell in record.items() if name != "copies"}}
             writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
     return text.getvalue()
 
@@ -303,4 +318,5 @@ def _print_table(answer: Answer, titled: bool) -> None:
     for hit in answer.hits:
         pixels = f"{hit.width}x{hit.height}"
         numbers = f"{hit.rank:>4}  {hit.distance:>8.3f}  {hit.similarity:>10.4f}  {hit.realism:>7.2f}  {pixels:>11}"
-        tell(f"{numbers}  {shown_path(hit.path)}")
+        more = f"  (+{len(hit.copies):,} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
+        tell(f"{numbers}  {shown_path(hit.path)}{more}")

@@ -31,8 +31,8 @@ def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
 class Nearest:
     """Nearest neighbours among codes (m, d): exact, or, of very many, in the nearest of many lists (FAISS's IVF).
 
-    Call it with ``xq`` (n, d) and k for Euclidean distances float32 (n, k) and rows int64 (n, k), nearest first; rows are
-    -1 at infinite distances if too few are in the lists.
+    Call it with ``xq`` (n, d) and k for Euclidean distances float32 (n, k) and rows int64 (n, k), nearest first. Rows
+    are -1, at infinite distances, if too few are in the lists.
     """
 
     @held()

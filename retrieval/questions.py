@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SIGNS = {"+": 1.0, "-": -1.0}
 WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
 ANSWERED_AT_ONCE = 256  # questions in one search
+WIDENED, WIDEST = 2, 16  # times as many hits are asked for if copies among them leave fewer than k, and at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``where`` filters the hits.
+    """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``where`` filters the hits. With
+    ``copies`` "collapse", one hit stands for all copies of a picture that were saved again or scaled.
 
     If codes are standardized, a positive factor common to all weights changes nothing; the factor -1 gives the
     opposite code.
@@ -76,6 +78,7 @@ class Question:
     k: int = 10
     metric: Metric = "euclidean"
     where: Where | None = None
+    copies: Literal["show", "collapse"] = "show"
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -183,10 +186,10 @@ def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Flo
 
 
 def _batches(questions: Sequence[Question]) -> Iterator[list[int]]:
-    """Places of questions that one search can answer: equal ``k``, metric and filter."""
-    alike: defaultdict[tuple[int, str, Where | None], list[int]] = defaultdict(list)
+    """Places of questions that one search can answer: equal but for their terms."""
+    alike: defaultdict[tuple[int, str, Where | None, str], list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
-        alike[question.k, question.metric, question.where].append(place)
+        alike[question.k, question.metric, question.where, question.copies].append(place)
     for places in alike.values():
         yield from (places[start : start + ANSWERED_AT_ONCE] for start in range(0, len(places), ANSWERED_AT_ONCE))
 
@@ -198,14 +201,40 @@ def _ask_batch(
     seen = {place: look for place, look in enumerate(looks) if not isinstance(look, PictureRefused)}
     codes = {place: _code(searcher, questions[place], look, directions) for place, look in seen.items()}
     left_out = [frozenset[int]().union(*(one.ids for one in look)) for look in seen.values()]
-    k, metric, where = questions[0].k, questions[0].metric, questions[0].where
     matrix = np.stack(list(codes.values())) if codes else np.empty((0, searcher.latent_dim), np.float32)
-    hits = searcher.query_codes(matrix, k, metric=metric, left_out=left_out, where=where)
+    hits = _hits(searcher, questions[0], matrix, left_out)
     answers = {
         place: _answer(searcher, questions[place], seen[place], codes[place], found)
         for place, found in zip(codes, hits, strict=True)
     }
     return [look if isinstance(look, PictureRefused) else answers[place] for place, look in enumerate(looks)]
+
+
+def _hits(searcher: Searcher, like: Question, matrix: Floats, left_out: Sequence[frozenset[int]]) -> list[list[Hit]]:
+    """The hits of codes (n, d), for questions that equal ``like`` but for their terms."""
+    hits = searcher.query_codes(matrix, like.k, metric=like.metric, left_out=left_out, where=like.where)
+    if like.copies == "show":
+        return hits
+    from retrieval.copies.collapse import Collapsing
+
+    collapsing = Collapsing(searcher)
+    collapsed = [collapsing.collapsed(some) for some in hits]
+    asked = like.k
+    while asked < WIDEST * like.k and (
+        short := [n for n, some in enumerate(hits) if _is_short(some, collapsed[n], asked, like.k)]
+    ):
+        asked *= WIDENED
+        more = searcher.query_codes(
+            matrix[short], asked, metric=like.metric, left_out=[left_out[n] for n in short], where=like.where
+        )
+        for number, some in zip(short, more, strict=True):
+            hits[number], collapsed[number] = some, collapsing.collapsed(some)
+    return [some[: like.k] for some in collapsed]
+
+
+def _is_short(hits: Sequence[Hit], collapsed: Sequence[Hit], asked: int, wanted: int) -> bool:
+    """Whether there are fewer hits than are wanted, and there may be more."""
+    return len(collapsed) < wanted and len(hits) == asked
 
 
 def _looks(searcher: Searcher, questions: Sequence[Question]) -> list[list[Seen] | PictureRefused]:

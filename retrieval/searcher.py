@@ -20,7 +20,8 @@ PAGE = 5000  # pictures read from the index at once
 
 @dataclass(frozen=True)
 class Hit:
-    """A picture that a query found. ``path`` is absolute, ``distance`` Euclidean, ``similarity`` the cosine."""
+    """A picture that a query found. ``path`` is absolute, ``distance`` Euclidean, ``similarity`` the cosine. ``copies``
+    are the paths of further hits that it stands for, if copies were collapsed."""
 
     rank: int
     path: str
@@ -30,6 +31,7 @@ class Hit:
     width: int
     height: int
     id: int
+    copies: tuple[str, ...] = ()
 
 
 class Searcher(Opened):

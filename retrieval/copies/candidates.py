@@ -1,10 +1,9 @@
 """Which pairs may be copies: those whose codes, or whose points, have more in common than chance explains.
 
 A fixed distance of codes means something different in each collection, and in each part of one. Around a picture, the
-number of others within a distance t grows as t^m, where m is the intrinsic dimension (Levina and Bickel, NIPS 2004; Hill,
-Annals of Statistics 1975). So within a share r of the distance of the k-th neighbour, k r^m are to be expected, and what
-is there beyond expectation stands out. Copies are so few or so many as they are; they do not change what stands out
-elsewhere.
+number of others within a distance t grows as t^m, where m is the intrinsic dimension (Levina and Bickel, NIPS 2004;
+Hill, Annals of Statistics 1975). So within a share r of the distance of the k-th neighbour, k r^m are to be expected,
+and what is there beyond expectation stands out. Copies in one place do not change what stands out elsewhere.
 
 Points vote: each names the pictures that have the points most like it.
 """
@@ -46,7 +45,7 @@ class Surroundings:
             self.distances[part], self.rows[part] = _others(*nearest(codes[part], count + 1), start)
 
     def standing_out(self) -> Rows:
-        """Pairs of pictures whose codes are nearer than expected, each once, a < b; at most so many as may be looked at."""
+        """Pairs of pictures whose codes are nearer than expected, a < b, each once: as many as may be looked at."""
         count, most = self.rows.shape
         if not most:
             return []

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from retrieval.copies.judging import Seen, judge, name_of, seen_in
+from retrieval.copies.judging import judge, name_of
 from retrieval.copies.kinds import Kind, kind_of
 from retrieval.copies.look import LOOK_PX
+from retrieval.copies.seen import Seen, seen_in
 from retrieval.copies.verdict import Place, Verdict
 from retrieval.models.model import Model
 from retrieval.pictures.facts import Facts
@@ -63,7 +64,7 @@ def compare_pictures(a: str | os.PathLike[str], b: str | os.PathLike[str], model
 
 
 def same_pixels(a: str, b: str) -> bool:
-    """Whether two files hold the same samples when upright: all frames, alpha, all bits. False if one cannot be read."""
+    """Whether two files hold the same samples when upright: all frames, alpha, all bits. False if one is unreadable."""
     one, other = decode_all([Task(path, frame="original", want="samples") for path in (a, b)], 0)
     return one.digest is not None and one.digest == other.digest
 

@@ -1,8 +1,8 @@
 """What is kept of every picture of a collection while copies are sought: a small grey picture, and its points.
 
 A code knows the central square of a picture. A copy that was cropped, framed, turned or pasted into another picture has
-another one, but most of its points are those of the original: corners, described by what is around them, at any scale and
-turn (ORB: Rublee et al., ICCV 2011). Pictures that have many points in common are candidates, wherever these are.
+another one, but most of its points are those of the original: corners, described by what is around them, at any scale
+and turn (ORB: Rublee et al., ICCV 2011). Pictures that have many points in common are candidates, wherever these are.
 OpenCV finds the points; without it there are none.
 """
 
@@ -38,9 +38,9 @@ AT_ONCE = 256  # pictures in memory
 
 @dataclass(frozen=True)
 class Features:
-    """Of n pictures: ``greys`` uint8 (n, 64, 64), squeezed; ``shapes`` (n, 2), width and height as shares of the longest
-    side; which are ``faint`` or unreadable; ``descriptors`` uint8 (n, m, 32) and ``places`` (n, m, 2), as shares of the
-    longest side, of ``counts`` (n,) points."""
+    """Of n pictures: ``greys`` uint8 (n, 64, 64), squeezed; ``shapes`` (n, 2), width and height as shares of the
+    longest side; which are ``faint`` or unreadable; ``descriptors`` uint8 (n, m, 32) and ``places`` (n, m, 2), as
+    shares of the longest side, of ``counts`` (n,) points."""
 
     greys: Pixels
     shapes: Floats
@@ -51,8 +51,8 @@ class Features:
 
     @classmethod
     def room_for(cls, count: int) -> Features:
-        """Room for so many pictures. What is large is in files without names, of which the system keeps in memory what it
-        has room for."""
+        """Room for so many pictures. What is large is in files without names, of which the system keeps in memory what
+        it has room for."""
         most = max(1, min(MOST, BUDGET // max(count, 1))) if can_register() else 0
         return cls(
             _on_disk((count, GREY_PX, GREY_PX), np.uint8),

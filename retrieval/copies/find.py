@@ -49,7 +49,8 @@ def find_copies(
         folders: find copies anywhere, only within one folder, or only across folders.
         keep: rules for the file to keep. The first rule that tells two files apart decides.
         kinds: the kinds of copies that the plan removes (``retrieval.copies.kinds``). The others are only listed.
-        workers: number of worker processes that decode files, and of threads that compare them, by default one per core.
+        workers: number of worker processes that decode files, and of threads that compare them: by default one per
+            core.
         report: called with (pictures looked at, pictures).
 
     Raises:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 
-from retrieval.copies.look import LOOK_PX, Look
+from retrieval.copies.look import LOOK_PX
 from retrieval.copies.proposals import Proposal
-from retrieval.copies.registration import Points, can_register, points_of, registered
+from retrieval.copies.registration import can_register, registered
+from retrieval.copies.seen import Seen, seen_in
 from retrieval.copies.verdict import OTHER, UNSURE, Map, Verdict, glance, stretched, trimmed, verdict
-from retrieval.pictures.workers import Decoded, DecoderPool, Task
+from retrieval.pictures.workers import DecoderPool, Task
 
 SEEMS = 0.65  # share of tiles that agree at a glance; of copies in the same frame .9 and more, if no part is hidden
 AT_ONCE, HELD = 128, 384  # pairs that are judged at once, and looks that are held in memory
@@ -27,53 +27,22 @@ TURNS = ("", "turned by 270 degrees", "turned by 180 degrees", "turned by 90 deg
 STRAIGHT = math.radians(1.0)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A look, and what is computed of it once."""
-
-    look: Look
-    holds_more: bool = False  # other frames, pages, layers, or raw values
-
-    @cached_property
-    def corners(self) -> Points:
-        return points_of(self.look, "orb")
-
-    @cached_property
-    def blobs(self) -> Points:
-        return points_of(self.look, "sift")
-
-    @cached_property
-    def has_borders(self) -> bool:
-        return self.look.content != (0, 0, *self.look.size)
-
-    def turned(self, turn: int) -> Seen:
-        """As ``Look.turned``."""
-        return Seen(self.look.turned(turn), self.holds_more) if turn else self
-
-
-def seen_in(decoded: Decoded) -> Seen | None:
-    """What is seen of a file; None if it cannot be read."""
-    if decoded.pixels is None:
-        return None
-    return Seen(Look(decoded.pixels, decoded.width_px, decoded.height_px), decoded.holds_more)
-
-
 def name_of(turn: int) -> str:
     """What was done to a picture that looks right once it is ``turned``."""
     return " and ".join(filter(None, ("mirrored" if turn >= 4 else "", TURNS[turn % 4])))
 
 
 def judge(a: Seen, b: Seen, there: Map | None = None) -> Verdict:
-    """Whether two pictures are copies, and what differs. ``there``: a first guess of where the points of the first picture
-    are in the second, in shares of the longest sides.
+    """Whether two pictures are copies, and what differs. ``there``: a first guess of where the points of the first
+    picture are in the second, in shares of the longest sides.
 
     Faint pictures are never copies: what they hold cannot be seen.
     """
     if a.look.is_faint or b.look.is_faint:
         return OTHER
     best = OTHER
-    for there, differs in _ways(a, b, there):
-        found = verdict(a.look, b.look, there)
+    for way, differs in _ways(a, b, there):
+        found = verdict(a.look, b.look, way)
         if found.answer == "copy":
             return replace(found, differs=(*differs, *found.differs))
         best = max(best, found, key=lambda one: (one.answer == "unsure", one.alike))
@@ -120,8 +89,8 @@ class Judges:
         self._seen: dict[int, Seen | None] = {}
 
     def of(self, proposals: Sequence[Proposal]) -> Iterator[tuple[Verdict, bool]]:
-        """For each pair the verdict, and whether a file holds more than what is seen. Of a picture that cannot be read now
-        nobody can tell."""
+        """For each pair the verdict, and whether a file holds more than what is seen. Of a picture that cannot be read
+        now nobody can tell."""
         with ThreadPoolExecutor(self._pool.workers) as threads:
             for start in range(0, len(proposals), AT_ONCE):
                 part = proposals[start : start + AT_ONCE]

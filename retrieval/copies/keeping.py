@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrieval.copies.members import Member
@@ -69,7 +70,7 @@ RULES: dict[str, Rule] = {
 
 def is_binned(path: str) -> bool:
     """Whether a path leads through a bin, or a cache of small pictures."""
-    return any(part.lower() in BINS or part.lower().startswith(".trash-") for part in path.split(os.sep))
+    return any(part.lower() in BINS or part.lower().startswith(".trash-") for part in Path(path).parts)
 
 
 class Ranking:

@@ -19,8 +19,8 @@ Spectrum = npt.NDArray[np.complex64]
 
 
 def spectrum(grey: Pixels) -> Spectrum:
-    """Spectrum (32, 17) of the grey values uint8 (h, w), squeezed into a square, less their local average, faded out to the
-    border, scaled to length 1."""
+    """Spectrum (32, 17) of the grey values uint8 (h, w), squeezed into a square, less their local average, faded out to
+    the border, scaled to length 1."""
     small = np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32)
     padded = np.pad(small, AREA // 2, mode="edge")
     columns = np.sum([padded[:, start : start + SIDE] for start in range(AREA)], axis=0)

@@ -1,9 +1,9 @@
 """What the second look sees of a picture: its colours at up to 512 px, and what kind of picture it is.
 
 Codes say what a picture shows. Whether two pictures are copies is decided by their pixels: in colour, at a size at
-which print can be read. How much may differ depends on the kind of picture. A photograph has texture nearly everywhere, which
-no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few colours, and a small
-difference is all that tells two of them apart.
+which print can be read. How much may differ depends on the kind of picture. A photograph has texture nearly everywhere,
+which no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few colours, and a
+small difference is all that tells two of them apart.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ class Look:
 
     @cached_property
     def content(self) -> Box:
-        """The box without borders and bars: rows and columns of one colour at the sides. All of it, if little is left."""
+        """The box without borders and bars: the longest run of rows, and of columns, that are not of one colour. All of
+        the picture, if little is left."""
         top, bottom = _without_borders(self.pixels[:, ::SAMPLED].astype(np.int16))
         left, right = _without_borders(self.pixels[top:bottom:SAMPLED].swapaxes(0, 1).astype(np.int16))
         wide, high = self.size

@@ -1,8 +1,8 @@
 """How many wrong pairs are to be expected, and what that demands of a pair.
 
-It is measured on pairs of the collection that cannot be copies, or hardly can: pictures beside the mirror images of their
-neighbours, and neighbours whose codes are no nearer than their surroundings explain. The latter have the layout of the
-collection, such as that of its forms or slides, and other content. The share of these decoys that would be taken for
+It is measured on pairs of the collection that cannot be copies, or hardly can: pictures beside the mirror images of
+their neighbours, and neighbours whose codes are no nearer than their surroundings explain. The latter have the layout of
+the collection, such as that of its forms or slides, and other content. The share of these decoys that would be taken for
 copies is too small to count, so it is extrapolated: the shares of tiles that disagree in the ones that disagree least
 follow a power law near their end (Hill, Annals of Statistics 1975).
 """
@@ -32,8 +32,8 @@ COPIES = 0.02  # share of tiles: decoys that are copies and disagree in less are
 
 @dataclass(frozen=True)
 class Promise:
-    """At most the share ``allowed`` of the tiles of a copy may disagree; then ``expected`` wrong pairs are to be expected,
-    None if the collection is too small to tell. It was estimated from so many decoys."""
+    """At most the share ``allowed`` of the tiles of a copy may disagree; then ``expected`` wrong pairs are to be
+    expected, None if the collection is too small to tell. It was estimated from so many decoys."""
 
     allowed: float
     expected: float | None
@@ -41,8 +41,8 @@ class Promise:
 
 
 def promise_of(disagree: Sequence[float], decoys: int, pairs: int, false_matches: float) -> Promise:
-    """The promise for so many ``pairs`` that are looked at, by the shares ``disagree`` of the decoys that were looked at
-    out of ``decoys``, all others being less alike."""
+    """The promise for so many ``pairs`` that are looked at, by the shares ``disagree`` of the decoys that were looked
+    at out of ``decoys``, all others being less alike."""
     allowed = 1 - AGREES
     if decoys < FEWEST or len(disagree) < NEAREST:
         return Promise(allowed, None, 0)

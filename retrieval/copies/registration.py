@@ -1,8 +1,8 @@
 """Bring two pictures into one frame: how the points of one lie in the other.
 
 ORB and SIFT find points that are the same at any scale and turn (Rublee et al., ICCV 2011; Lowe, IJCV 2004), RANSAC the
-similarity, or the homography where very many agree, that most of their matches fit (Fischler and Bolles, CACM 1981). All
-are OpenCV's. SIFT finds more, in four times the time.
+similarity, or the homography where very many agree, that most of their matches fit (Fischler and Bolles, CACM 1981).
+All are OpenCV's. SIFT finds more, in four times the time.
 """
 
 from __future__ import annotations

@@ -32,9 +32,10 @@ class Task(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The result of a task, as bytes: what is wanted of it (``pixels`` in RGB, a hash or facts), or the ``reason``, or neither if the content
-    is known. ``width_px`` x ``height_px`` of the whole picture, upright; ``frame_px`` width and height of the frame.
-    ``holds_more``: the file has other frames, pages or layers, or raw values; it is told of a ``look`` alone.
+    """The result of a task, as bytes: what is wanted of the picture (``pixels`` in RGB, a hash or facts), or the
+    ``reason``, or neither if the content is known. ``width_px`` x ``height_px`` of the whole picture, upright;
+    ``frame_px`` width and height of the frame. ``holds_more``: the file has other frames, pages or layers, or what it
+    hides; it is told of a ``look`` alone.
     """
 
     content_hash: bytes | None = None
