@@ -1,15 +1,17 @@
 """Which copies are found, and which pictures are wrongly called copies, beside perceptual hashes of the same files.
 
 * Copies: every kind of alteration of `alterations.py`, planted one kind at a time among originals. The share of them
-  that `latent dedup find` pairs with their original, and that `latent query` finds first and among ten.
+  that `latent dedup find` pairs with their original (of any kind, and of the kinds that it proposes to remove),
+  and that `latent query` finds first and among ten.
 * No copies: every kind of `negatives.py`, one at a time among the same originals. The number of pairs that are called
-  copies; the promise is one wrong pair in expectation.
+  copies, and that are proposed; the promise is one wrong pair in expectation.
 
 The originals are those of --photos, or drawn: samples of a shipped model with detail added at every scale.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import tempfile
@@ -20,14 +22,18 @@ from pathlib import Path
 import alterations
 import negatives
 import numpy as np
-from beside import Line, arguments_of, photographs, tell
+from beside import arguments_of, machine, photographs
 from dedup import pairs_of
-from hashes import HASHES, Pairs, installed
+from hashes import FAMILIES, HASHES, Pairs, installed
 from PIL import Image
 
 from retrieval import Retriever, find_copies, load_model
+from retrieval.defaults import PROPOSED
 
 MODEL = "photos-64"
+COPIES = ("bytes", "pixels", "scaled", "edited")
+OURS = ("latent", "proposed")
+PAGE = Path(__file__).parents[1] / "docs" / "copies.md"
 
 
 @dataclass
@@ -99,9 +105,10 @@ class Collection:
         self.hashes = [name for name in HASHES if installed(name)]
 
     def found(self) -> dict[str, Pairs]:
-        """The pairs that each program finds now."""
+        """The pairs that each program finds now; those that this one proposes to remove are "proposed"."""
         self.retriever.update()
-        answers = {"latent": pairs_of(find_copies(self.retriever))}
+        plan = find_copies(self.retriever, kinds=COPIES, mirrored=True)
+        answers = {"latent": pairs_of(plan), "proposed": pairs_of(plan, PROPOSED)}
         for name in self.hashes:
             _, find, settings = HASHES[name]
             with contextlib.suppress(ValueError, OSError):  # a mode of pixels that it does not know: it has no answer
@@ -144,34 +151,53 @@ def main() -> None:
         photos=("", "a folder of originals"),
         only=("", "kinds whose name begins so"),
     )
+    peers = " | ".join(FAMILIES)
+    lines = [
+        f"| alteration | found | proposed | query: first | in ten | {peers} |",
+        "|---|" + "---|" * (4 + len(FAMILIES)),
+    ]
     with tempfile.TemporaryDirectory() as scratch:
-        collection = Collection(
-            Path(scratch), originals_of(arguments.photos, arguments.pictures, np.random.default_rng(3))
-        )
-        lines = []
+        pictures = originals_of(arguments.photos, arguments.pictures, np.random.default_rng(3))
+        collection = Collection(Path(scratch), pictures)
         for kind in alterations.KINDS:
             if kind.startswith(arguments.only):
                 lines.append(_line_of_copies(kind, collection.copies(kind, arguments.each)))
-                print(lines[-1].cells(), flush=True)
+                print(lines[-1], flush=True)
+        lines += ["", f"| no copies | called copies | proposed | {peers} |", "|---|" + "---|" * (2 + len(FAMILIES))]
         for kind in negatives.KINDS:
             if kind.startswith(arguments.only):
                 lines.append(_line_of_no_copies(kind, collection.no_copies(kind, arguments.negatives)))
-                print(lines[-1].cells(), flush=True)
-    tell("copies", lines, arguments)
+                print(lines[-1], flush=True)
+    if arguments.page:
+        _write(lines, arguments)
 
 
-def _line_of_copies(kind: str, score: Score) -> Line:
-    others = {name: count for name, count in score.pairs.items() if name != "latent"}
-    best = max(others, key=lambda name: others[name], default="")
-    beside = f"{best}: {others[best] / score.planted:.2f}" if best else ""
-    share = score.pairs["latent"] / score.planted
-    return Line(f"found: {kind}", f"{share:.2f}, R@1 {score.first:.2f}, R@10 {score.in_ten:.2f}", beside, share)
+def _write(lines: list[str], arguments: argparse.Namespace) -> None:
+    """Put the tables between the marks of the page."""
+    what = f"`python benchmarks/copies.py --pictures {arguments.pictures} --each {arguments.each} "
+    what += (
+        f"--negatives {arguments.negatives}`, {'photographs' if arguments.photos else 'drawn originals'}, {machine()}:"
+    )
+    text = PAGE.read_text()
+    start, end = (text.index(mark) for mark in ("<!-- copies -->", "<!-- end of copies -->"))
+    PAGE.write_text(text[:start] + "\n".join(["<!-- copies -->", what, "", *lines, ""]) + text[end:])
 
 
-def _line_of_no_copies(kind: str, score: Score) -> Line:
-    others = ", ".join(f"{name}: {count:,}" for name, count in score.pairs.items() if name != "latent")
-    wrong = score.pairs["latent"]
-    return Line(f"wrong pairs: {kind}", f"{wrong:,} of {score.planted} pictures", others, wrong, at_most=1)
+def _line_of_copies(kind: str, score: Score) -> str:
+    found, proposed = (score.pairs[name] / score.planted for name in OURS)
+    others = [f"{_most(score.pairs, family) / score.planted:.2f}" for family in FAMILIES]
+    cells = [kind, f"**{found:.2f}**", f"{proposed:.2f}", f"{score.first:.2f}", f"{score.in_ten:.2f}", *others]
+    return f"| {' | '.join(cells)} |"
+
+
+def _line_of_no_copies(kind: str, score: Score) -> str:
+    others = [f"{_most(score.pairs, family):,}" for family in FAMILIES]
+    return f"| {' | '.join([kind, *(f'{score.pairs[name]:,}' for name in OURS), *others])} |"
+
+
+def _most(pairs: dict[str, int], family: str) -> int:
+    """What a family of hashes finds with the limit that its documentation names first."""
+    return pairs.get(FAMILIES[family], 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 The pictures are samples of `faces-64`, which all show a face in the middle and so are hard to tell apart by a hash; or
 those of --photos. Some of them get copies, each with one kind of alteration; all other pairs are wrong.
 
-* ours: `latent index build` and `latent dedup find`, with its own threshold, with and without --invariant mirror;
+* ours: `latent index build` and `latent dedup find`, with its own threshold, with and without --mirrored;
 * imagehash, imagededup, czkawka (its Python package), where installed: perceptual hashes with the distances that their
   documentation names.
 
@@ -30,6 +30,7 @@ from retrieval import Plan, Retriever, find_copies, load_model
 from train.copies import ALTERATIONS
 
 MODEL = "photos-64"
+KINDS = ("bytes", "pixels", "scaled", "edited")
 
 
 @dataclass(frozen=True)
@@ -52,24 +53,27 @@ def plant(folder: Path, originals: list[Image.Image], each: int) -> dict[frozens
     return truth
 
 
-def pairs_of(plan: Plan) -> Pairs:
-    """All pairs within each group."""
-    groups = ((group.keep, *group.remove) for group in plan.groups)
+def pairs_of(plan: Plan, kinds: Sequence[str] | None = None) -> Pairs:
+    """All pairs within each group: of the kept picture and its copies of these kinds, by default of all."""
+    groups = (
+        (group.keep, *(one.path for one in group.evidence if kinds is None or one.kind in kinds))
+        for group in plan.groups
+    )
     return {frozenset(pair) for group in groups for pair in itertools.combinations(group, 2)}
 
 
-def latent(folder: Path, invariant: Sequence[str]) -> Pairs:
+def latent(folder: Path, mirrored: bool) -> Pairs:
     """Index and plan, both from scratch."""
     with (
         tempfile.TemporaryDirectory() as scratch,
         Retriever.build(folder, Path(scratch) / "index", model=MODEL) as retriever,
     ):
-        return pairs_of(find_copies(retriever, invariant=invariant))
+        return pairs_of(find_copies(retriever, kinds=KINDS, mirrored=mirrored))
 
 
 PROGRAMS: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {
-    "latent": ("retrieval", latent, ((),)),
-    "latent, mirror": ("retrieval", latent, (("mirror",),)),
+    "latent": ("retrieval", latent, (False,)),
+    "latent, mirror": ("retrieval", latent, (True,)),
     **HASHES,
 }
 

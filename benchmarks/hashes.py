@@ -70,6 +70,14 @@ HASHES: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {  # name
 }
 
 
+FAMILIES = {  # with the limits that their documentation names
+    "pHash": "imagehash pHash, 8 bits",
+    "PDQ": "PDQ, 31 bits",
+    "imagededup": "imagededup PHash, 10 bits",
+    "czkawka": "czkawka, 10 bits",
+}
+
+
 def installed(name: str) -> bool:
     """Whether a hash can be computed here."""
     try:

@@ -2,8 +2,8 @@
 
 Codes say what a picture shows. Whether two pictures are copies is decided by their pixels: in colour, at a size at
 which print can be read. How much may differ depends on the kind of picture. A photograph has texture nearly everywhere,
-which no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few colours, and a
-small difference is all that tells two of them apart.
+which no second photograph repeats. A drawing, a flag, a form, a slide or a page of text consists of a few colours, and
+a small difference is all that tells two of them apart.
 """
 
 from __future__ import annotations

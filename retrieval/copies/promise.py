@@ -1,10 +1,10 @@
 """How many wrong pairs are to be expected, and what that demands of a pair.
 
 It is measured on pairs of the collection that cannot be copies, or hardly can: pictures beside the mirror images of
-their neighbours, and neighbours whose codes are no nearer than their surroundings explain. The latter have the layout of
-the collection, such as that of its forms or slides, and other content. The share of these decoys that would be taken for
-copies is too small to count, so it is extrapolated: the shares of tiles that disagree in the ones that disagree least
-follow a power law near their end (Hill, Annals of Statistics 1975).
+their neighbours, and neighbours whose codes are no nearer than their surroundings explain. The latter have the layout
+of the collection, such as that of its forms or slides, and other content. The share of these decoys that would be taken
+for copies is too small to count, so it is extrapolated: the shares of tiles that disagree in the ones that disagree
+least follow a power law near their end (Hill, Annals of Statistics 1975).
 """
 
 from __future__ import annotations
