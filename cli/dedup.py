@@ -123,7 +123,7 @@ def find(
         if csv_file:
             write_csv(plan, csv_file)
         if html_file:
-            write_html(plan, retriever, html_file)
+            write_html(plan, html_file)
     for path in filter(None, (output, csv_file, html_file)):
         say(f"wrote {shown_path(path)}")
 

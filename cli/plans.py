@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli.console import counted, say, shown_path, size, tell
 from retrieval.atomic import write
+from retrieval.pages.words import WORDS, differences, wrong_pairs
 from retrieval.text import csv_cell, printable
 
 if TYPE_CHECKING:
-    from retrieval import Act, Plan, Retriever
+    from retrieval import Act, Plan
+
+__all__ = [
+    "LISTED",
+    "WORDS",
+    "differences",
+    "outcome",
+    "print_act",
+    "print_plan",
+    "write_csv",
+    "write_html",
+]
 
 FIELDS = ["keep", "remove", "kind", "distance", "alike", "turned", "differs", "because"]
-WORDS = {
-    "bytes": "the same bytes",
-    "pixels": "the same pixels",
-    "scaled": "saved again or scaled",
-    "edited": "edited",
-    "frame": "only the first frame is the same",
-    "series": "other shots of one moment",
-    "variant": "one layout, other content",
-}
 LISTED = 20  # groups on a terminal, if the plan is in a file too
 
 
@@ -41,14 +43,8 @@ def print_plan(plan: Plan, groups: int | None = None) -> None:
     room = sum(plan.files[path].size_bytes for path in gone)
     tell(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept; nothing was changed")
     _print_kinds(plan)
-    expected = plan.expected_false_pairs
-    if expected is None:
-        say("There are too few pictures to estimate how many pairs are wrong.")
-    elif plan.groups:
-        few = "fewer than 0.01" if expected < 0.01 else f"{expected:.2g}"
-        say(
-            f"Wrong pairs to be expected: {few}, by {plan.estimated_from:,} pairs of this collection that are no copies."
-        )
+    if plan.groups or plan.expected_false_pairs is None:
+        say(wrong_pairs(plan))
     if not plan.registered:
         from retrieval.errors import pip_line
 
@@ -60,12 +56,6 @@ def _print_kinds(plan: Plan) -> None:
     for kind, count in plan.counts().items():
         listed = "" if kind in removed else "  (only listed: --kinds)"
         tell(f"  {count:>7,}  {WORDS[kind]}{listed}")
-
-
-def differences(differs: Sequence[str]) -> str:
-    """What differs, as a list of words."""
-    names = {"part": "a part differs", "frame": "another frame", "tone": "another tone", "colour": "another colour"}
-    return ", ".join(names.get(word, word) for word in differs)
 
 
 def write_csv(plan: Plan, path: str) -> None:
@@ -80,13 +70,12 @@ def write_csv(plan: Plan, path: str) -> None:
     write(path, text.getvalue())
 
 
-def write_html(plan: Plan, retriever: Retriever, path: str) -> None:
-    from retrieval.copies.prototypes import paint_prototypes
-    from retrieval.pages.plan import plan_html
-    from retrieval.pictures.thumbnail import thumbnails
+def write_html(plan: Plan, path: str) -> None:
+    """Write a plan as a page. ``retriever`` is not used: all that the page needs is in the plan and in the files."""
+    from retrieval.pages.embedded import embedded
+    from retrieval.pages.plan import plan_html, plan_paths
 
-    shown = dict(zip(plan.files, thumbnails(list(plan.files)), strict=True))
-    write(path, plan_html(plan, shown, paint_prototypes(retriever, plan)))
+    write(path, plan_html(plan, embedded(plan_paths(plan))))
 
 
 def print_act(act: Act) -> None:

@@ -307,7 +307,7 @@ def steps_to_load(path: Path, groups: int) -> int:
     """Instructions of Python code that reading a plan of so many groups takes."""
     names = [(f"/photos/{number}", f"/copies/{number}") for number in range(groups)]
     facts = FileFacts(1, 2, "ab" * 32)
-    plan = Plan(1.0, None, groups=[Group(keep, [copy], []) for keep, copy in names])
+    plan = Plan(1.0, groups=[Group(keep, [copy], []) for keep, copy in names])
     plan.files.update((name, facts) for pair in names for name in pair)
     plan.save(path)
     count = 0

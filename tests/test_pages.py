@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,11 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from retrieval.copies.find import Evidence, Group, Plan
+from retrieval.copies.plan import Evidence, FileFacts, Group, Other, Plan, load_plan
 from retrieval.errors import LatentError
 from retrieval.explore.plane import Cluster, Plane
+from retrieval.pages.embedded import Embedded, embedded, side_px
 from retrieval.pages.map import map_html, map_png
-from retrieval.pages.plan import plan_html
+from retrieval.pages.plan import plan_html, plan_paths
 from retrieval.pages.raster import jpeg, png
 from retrieval.pages.render import render
 from retrieval.pages.report import report_html
@@ -36,6 +38,7 @@ from retrieval.pages.sheet import (
 )
 from retrieval.pictures.thumbnail import THUMB_PX, UNREADABLE, letterbox, thumbnail
 from retrieval.text import printable
+from tests.attacks.test_output import browsed
 
 NASTY = [
     *"ab<>&\"'/\\;:$%{}#\n\t\r\0\x1b\x7f`=",
@@ -162,24 +165,103 @@ def test_a_reports_page_holds_every_figure_in_its_column() -> None:
     assert "Generation" not in report_html("none", table, {})  # type: ignore[arg-type]
 
 
-def test_a_plans_page_shows_what_stays_and_where_its_copies_differ() -> None:
-    rng, names = np.random.default_rng(4), nasty_names(5, seed=4)
-    kept = noise(rng, 32)
-    changed = kept.copy()
-    changed[:8] = 255 - changed[:8]
-    thumbnails = dict(zip(names, (kept, kept, changed, kept, kept), strict=True))
-    evidence = [Evidence(names[1], "bytes", 0.0, 1.0), Evidence(names[2], "near", 1.5, 0.9, "mirrored")]
+def plan_of(names: list[str]) -> Plan:
+    """Two copies of the first name, one of them with a place that differs; a copy of the fourth; and a listed pair."""
+    facts = {name: FileFacts(1000 + n, 1_700_000_000_123_456_789 + n, "ab" * 32) for n, name in enumerate(names[:5])}
+    evidence = [
+        Evidence(names[1], "bytes", 0.0, 1.0, because=names[5]),
+        Evidence(names[2], "edited", 1.5, 0.9, "mirrored", ("part",), ((0.25, 0.5, 0.5, 1.0),), "the larger file"),
+    ]
     groups = [
         Group(names[0], names[1:3], evidence),
-        Group(names[3], names[4:], [Evidence(names[4], "pixels", 0.1, 1.0)]),
+        Group(names[3], [names[4]], [Evidence(names[4], "bytes", 0.1, 1.0)]),
     ]
-    seen = Seen(plan_html(Plan(1.0, None, groups=groups), thumbnails, {names[0]: noise(rng)}))
-    images = [attributes for tag, attributes in seen.elements if tag == "img"]
-    paths = [names[0], names[0], names[1], names[1], names[2], names[2], names[3], names[4], names[4]]
-    assert [one["alt"] for one in images] == [printable(path) for path in paths]  # the second group has no prototype
-    assert seen.of("figcaption") == ["keep", "same bytes", "d 1.50   0.900 mirrored", "keep", "same pixels"]
-    same, apart = shown(images[3]).mean((1, 2)), shown(images[5]).mean((1, 2))
-    assert same.max() < 2 and apart[:8].min() > 50 and apart[16:].max() < 10
+    others = [Other(names[0], names[6], "series", 1.0, 0.8)]
+    return Plan(0.25, 1000, groups=groups, others=others, files=facts)
+
+
+def plan_page(names: list[str]) -> str:
+    rng = np.random.default_rng(4)
+    plan = plan_of(names)
+    uris = {name: "data:image/jpeg;base64," + base64.b64encode(jpeg(noise(rng, 32))).decode() for name in names}
+    return plan_html(plan, {name: Embedded(uris[name], 32, 32, 640, 480) for name in plan_paths(plan)})
+
+
+def proper_names() -> list[str]:
+    return [name.replace("\0", "0").replace("/", "|") for name in nasty_names(7, seed=4)]
+
+
+def folders_of(names: list[str]) -> list[str]:
+    return [f"/photos/{number}/{name}" for number, name in enumerate(names)]
+
+
+def test_a_plans_page_shows_what_stays_what_goes_and_where_they_differ() -> None:
+    names = folders_of(proper_names())
+    page = plan_page(names)
+    page.encode("utf-8")
+    seen = Seen(page.partition("<script")[0].replace("<input ", "<img ") + "</body></html>")
+    images = [facts for tag, facts in seen.elements if tag == "img" and "alt" in facts]
+    order = [names[0], names[1], names[3], names[4], names[0], names[2], names[0], names[6]]
+    assert [str(one["alt"]).partition(": ")[2] for one in images] == [
+        printable(name.rpartition("/")[2]) for name in order
+    ]
+    assert [one.get("data-again") for one in images] == [None, None, None, None, "0", None, "0", None]  # once each
+    boxes = [facts for tag, facts in seen.elements if tag == "img" and "data-box" in facts]
+    assert [(one["data-box"], one["data-bytes"], "checked" in one) for one in boxes] == [
+        ("0", "1001", True),
+        ("2", "1004", True),
+        ("1", "1002", True),
+    ]
+    places = [facts for tag, facts in seen.elements if tag == "rect"]
+    assert {(one["x"], one["y"], one["width"], one["height"]) for one in places} == {("8.0", "16.0", "8.0", "16.0")}
+    assert seen.of("h2") == ["The same bytes: 2", "Edited: 1", "Other shots of one moment: 1"]
+    assert f"Why the other is kept: {printable(names[5])}" in seen.of("div")
+    assert seen.of("span")[:4] == ["/photos", "/0", "/photos", "/1"]
+
+
+def test_a_plans_page_holds_the_pieces_of_its_plan(tmp_path: Path) -> None:
+    names = folders_of(proper_names())
+    (found,) = re.findall(r"^const facts = (.*);$", plan_page(names), flags=re.MULTILINE)
+    facts = json.loads(found)
+    assert facts["links"] == [Path(names[number]).as_uri() for number in (0, 1, 3, 4, 2, 6)]
+    groups = [
+        f'{{"keep": {one["keep"]}, "remove": [{", ".join(copy["path"] for copy in one["copies"])}], '
+        f'"evidence": [{", ".join(copy["evidence"] for copy in one["copies"])}]}}'
+        for one in facts["groups"]
+    ]
+    whole = facts["head"] + ",".join(groups) + "]}"
+    assert json.loads(whole) == json.loads(plan_of(names).as_json())
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_plan_of_the_ticked_copies_can_be_loaded(tmp_path: Path) -> None:
+    names = folders_of(proper_names())
+    page = plan_page(names)
+    (nonce,) = re.findall(r'<script nonce="([^"]+)">', page)
+    ask = """boxes.find(box => box.dataset.box === "0").click(); boxes.find(box => box.dataset.box === "2").click();
+        document.title = btoa(chosen()) + " " + document.getElementById("count").textContent;"""
+    asking = tmp_path / "page.html"
+    asking.write_text(page.replace("</body>", f'<script nonce="{nonce}">{ask}</script></body>'), encoding="utf-8")
+    dom, said = browsed(asking, tmp_path)
+    (title,) = re.findall(r"<title>(.*?)</title>", dom)
+    text, _, count = title.partition(" ")
+    assert count == "1 file to remove, 1.0 kB" and "CONSOLE" not in said, said
+    (tmp_path / "chosen.json").write_bytes(base64.b64decode(text))
+    chosen, plan = load_plan(tmp_path / "chosen.json"), plan_of(names)
+    assert [(one.keep, one.remove) for one in chosen.groups] == [(names[0], [names[2]])]
+    assert chosen.files == plan.files and chosen.expected_false_pairs == plan.expected_false_pairs
+    whole = json.loads((tmp_path / "chosen.json").read_text())
+    assert whole["groups"][0]["evidence"] == json.loads(plan.as_json())["groups"][0]["evidence"][1:]
+
+
+def test_pictures_of_a_page_are_whole_and_grey_if_they_are_gone(tmp_path: Path) -> None:
+    (tmp_path / "wide.png").write_bytes(png(np.zeros((200, 800, 3), np.uint8)))
+    paths = [str(tmp_path / "wide.png"), str(tmp_path / "gone.png")]
+    wide, gone = embedded(paths).values()
+    assert (wide.wide, wide.high, wide.width_px, wide.height_px) == (360, 90, 800, 200)
+    assert shown({"src": wide.uri}).shape == (90, 360, 3) and gone.width_px == 0
+    assert np.abs(shown({"src": gone.uri}).astype(int) - UNREADABLE).max() < 3
+    assert [side_px(count) for count in (300, 301, 1501)] == [360, 200, 128]
 
 
 def test_a_sheet_shows_queries_hits_and_what_is_under_them_in_their_places() -> None:

@@ -26,6 +26,7 @@ MOST = 2.0  # pairs for each picture, at most: the ones that stand out most
 LEAST = 20_000  # pairs that may be compared in any collection: some seconds
 FLATTEST = 4.0  # smallest dimension that is believed
 AT_ONCE = 1024
+ASKED = 50  # points of a picture that name others: the strongest
 NAMED, SAME_BITS = 5, 48  # pictures that a point names, and bits in which their points may differ from it, of 256
 VOTES, CANDIDATES = 4, 4  # points that name a candidate, and candidates of a picture, at most
 
@@ -88,10 +89,11 @@ class Voters:
     def named_by(self, features: Features) -> Iterator[Rows]:
         """Pairs of pictures, a < b, of which several points of one, among ``features``, name the other. A pair may come
         more than once."""
-        count, are_points = len(features.counts), _are_points(features)
+        count, asked = len(features.counts), np.minimum(features.counts, ASKED)
+        are_points = _are_points(features) & (np.arange(features.descriptors.shape[1]) < ASKED)
         for start in range(0, count if self._nearest else 0, AT_ONCE):
             part = slice(start, start + AT_ONCE)
-            asking = np.repeat(np.arange(count)[part], features.counts[part])
+            asking = np.repeat(np.arange(count)[part], asked[part])
             if self._nearest and len(asking):
                 bits, points = self._nearest(features.descriptors[part][are_points[part]], NAMED)
                 named = (bits <= SAME_BITS) & (points >= 0)

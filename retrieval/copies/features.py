@@ -25,7 +25,7 @@ from retrieval.copies.registration import can_register
 from retrieval.copies.verdict import Map
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 
-FEATURE_PX = 320  # longest side in which points are looked for; smaller pictures are enlarged
+FEATURE_PX, ENLARGED = 320, 4.0  # longest side in which points are looked for; smaller pictures are enlarged, so much
 GREY_PX = 64
 MOST, BUDGET = 100, 40_000_000  # points of a picture, and of a collection
 BYTES = 32  # of a descriptor
@@ -93,10 +93,11 @@ class Features:
 
 
 def points_in(grey: Image.Image, most: int) -> tuple[Floats, Pixels]:
-    """The strongest points of a grey picture: places (m, 2) as shares of its longest side, descriptors (m, 32)."""
+    """The strongest points of a grey picture, the strongest first: places (m, 2) as shares of its longest side, and
+    descriptors (m, 32)."""
     import cv2
 
-    scale = FEATURE_PX / max(grey.size)
+    scale = min(ENLARGED, FEATURE_PX / max(grey.size))
     if scale != 1:
         grey = grey.resize(
             (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.BICUBIC
@@ -107,9 +108,10 @@ def points_in(grey: Image.Image, most: int) -> tuple[Floats, Pixels]:
     found, descriptors = finder.detectAndCompute(np.asarray(grey), None)
     if descriptors is None:
         return np.empty((0, 2), np.float32), np.empty((0, BYTES), np.uint8)
-    places = np.array([one.pt for one in found], np.float32)
+    strongest = np.argsort([-one.response for one in found], kind="stable")[:most]
+    places = np.array([found[number].pt for number in strongest], np.float32)
     places = np.asarray((places + 0.5) / max(grey.size), np.float32)
-    return places[:most], np.asarray(descriptors[:most], np.uint8)
+    return places, np.asarray(descriptors[strongest], np.uint8)
 
 
 def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors: Pixels) -> Map | None:

@@ -89,6 +89,8 @@ class Search:
         edges: dict[tuple[int, int], Edge] = {}
         for one, verdict, more in seen:
             kind = kind_of(self._held_to(verdict), more, *(self._facts.get(row, Facts()) for row in (one.a, one.b)))
+            if kind == "scaled" and one.turn:
+                kind = "edited"
             if kind:
                 far = self._distance(one.a, one.b)
                 edges.setdefault((one.a, one.b), Edge(one.a, one.b, kind, far, verdict, name_of(one.turn)))
@@ -107,7 +109,7 @@ class Search:
 
     def _with_equal_samples(self, edges: list[Edge]) -> list[Edge]:
         """Pairs that only seem to be saved again may hold the same samples."""
-        rows = sorted({row for edge in edges if edge.kind == "scaled" and not edge.turned for row in (edge.a, edge.b)})
+        rows = sorted({row for edge in edges if edge.kind == "scaled" for row in (edge.a, edge.b)})
         digests = dict(zip(rows, digests_of([self._paths[row] for row in rows], self._pool), strict=True))
         return [
             Edge(edge.a, edge.b, "pixels", edge.distance, edge.verdict)

@@ -38,8 +38,10 @@ ZOOM_MOST = 20.0
 GAINS = (0.2, 5.0)  # of a tone curve, for each channel
 OTHER_COLOUR, COLOURED = 20.0, 0.1  # difference of colour, in levels; share of tiles that may have it
 CLIPPED = (8.0, 247.0)  # levels beyond which a tone curve may have cut values off
+WRITTEN, WRITTEN_MORE = 12.0, 6.0  # levels by which tiles differ that were written on; times the median of all tiles
+WRITTEN_TILES = 2
 OTHER_TONE = 8.0  # levels between the means of tiles, in the median
-CHANGED, CHANGED_COLOUR = 12.0, 16.0  # levels of grey and of colour in a tile that disagrees: a part was changed
+CHANGED = 12.0  # levels of grey in a tile that disagrees: a part was changed
 DRAWN_TILE, DRAWN_TEXTURED, DRAWN_CORRELATES = 8, 10.0, 0.75
 DRAWN_COLOUR = 12.0  # levels by which an even tile of a drawing may differ
 READABLE_PX = 256  # longest side at which print is compared, unless the larger picture has no more
@@ -221,9 +223,17 @@ def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
     if alike < AGREES or (alike < NEARLY_ALL and fits < FITS_CLOSELY):
         return Verdict("unsure", alike, ("part",), places)
     differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles, gains) else []
-    if (torn & (tiles.residual > CHANGED)).any() or strange.any():
+    if (torn & (tiles.residual > CHANGED)).any() or strange.any() or (not differs and _is_written_on(tiles)):
         differs.append("part")
     return Verdict("copy", alike, tuple(differs), places if "part" in differs else ())
+
+
+def _is_written_on(tiles: _Tiles) -> bool:
+    """Whether some tiles differ more in their means than compression makes all of them differ."""
+    apart = tiles.means[0] - tiles.means[1]
+    apart = np.abs(apart - np.median(apart[tiles.counts], axis=0)).max(-1)
+    limit = max(WRITTEN, WRITTEN_MORE * float(np.median(apart[tiles.counts])))
+    return bool((apart > limit)[tiles.counts].sum() >= WRITTEN_TILES)
 
 
 def _is_other_tone(tiles: _Tiles, gains: Values) -> bool:

@@ -40,7 +40,7 @@ def write_pairs(folder: Path, count: int, size_bytes: int = 2000) -> list[tuple[
 
 def plan_for(pairs: list[tuple[str, str]]) -> Plan:
     """A plan that keeps the first of each pair, and removes the second."""
-    plan = Plan(1.0, None, groups=[Group(a, [b], [Evidence(b, "bytes", 0.0, 1.0)]) for a, b in pairs])
+    plan = Plan(1.0, groups=[Group(a, [b], [Evidence(b, "bytes", 0.0, 1.0)]) for a, b in pairs])
     for path in {path for pair in pairs for path in pair}:
         found = os.stat(path)
         facts = facts_of(path, found.st_size, found.st_mtime_ns)

@@ -232,9 +232,11 @@ def test_a_pipe_is_no_plan(tmp_path: Path) -> None:
         load_plan(tmp_path / "plan.json")
 
 
-def test_a_plan_with_hashes_that_can_be_forged_is_refused(tmp_path: Path, latent: Run) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_plan_of_an_older_version_is_refused(tmp_path: Path, latent: Run, schema: int) -> None:
+    """Its hashes can be forged, or its copies may be none."""
     plan = json.loads(plan_for(write_pairs(tmp_path, 2)).as_json())
-    (tmp_path / "plan.json").write_text(json.dumps({**plan, "schema": 1}))
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, "schema": schema}))
     assert "latent dedup find" in latent("dedup", "apply", "plan.json", code=1).stderr
 
 

@@ -22,8 +22,12 @@ import pytest
 
 from cli.console import say, tell
 from cli.main import COMMANDS, latent
+from retrieval.copies.plan import Evidence, FileFacts, Group, Other, Plan
 from retrieval.explore.plane import Cluster, Plane
+from retrieval.pages.embedded import Embedded
 from retrieval.pages.map import map_html
+from retrieval.pages.plan import plan_html
+from retrieval.pages.raster import data_uri
 from retrieval.pages.report import report_html
 from retrieval.pages.sheet import Cell, SheetRow, sheet_html
 from retrieval.pictures.thumbnail import THUMB_PX
@@ -189,14 +193,16 @@ def test_errors_repeat_words_escaped(strange: Path, words: list[str]) -> None:
 
 
 def test_paths_for_programs_are_exact_with_nul(strange: Path, latent: Run) -> None:
-    done = latent("query", "photos/plain.png", "-k", 50, "--format", "paths", "-0", cwd=strange, **RAW)
+    words = ["query", "photos/plain.png", "-k", 50, "--copies", "show", "--format", "paths", "-0"]
+    done = latent(*words, cwd=strange, **RAW)
     found = {os.fsdecode(os.path.basename(path)) for path in done.stdout.split(b"\0") if path}  # type: ignore[arg-type]
     assert found == {*NAMES, "again.png"} - {"plain.png"}
 
 
 def test_no_cell_of_a_table_is_a_formula(strange: Path) -> None:
     program = str(Path(sys.executable).with_name("latent"))
-    command = [program, "query", "plain.png", "-k", "50", "--format", "csv", "--index", "../.latent"]
+    words = ["query", "plain.png", "-k", "50", "--copies", "show", "--format", "csv", "--index", "../.latent"]
+    command = [program, *words]
     done = subprocess.run(command, cwd=strange / "photos", capture_output=True, text=True, check=True)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     paths = {row["path"] for row in rows}
@@ -264,7 +270,12 @@ def pages() -> dict[str, str]:
     clusters = [Cluster((0.5, 0.5), 3, picture)]
     plane = Plane([f"/{name}" for name in names], np.array([[0.1, 0.2], [0.5, 0.5], [0.9, 0.3]]), clusters, 3)
     table = {name: {name: (0.1, 0.0, 0.2)} for name in names}
+    files = {f"/{name}": FileFacts(3, 0, "0" * 64) for name in names}
+    copy = Evidence(f"/{names[1]}", "scaled", 0.5, 1.0, "", (names[2],), ((0.1, 0.1, 0.5, 0.5),), names[0])
+    other = Other(f"/{names[0]}", f"/{names[2]}", "series", 0.5, 1.0)
+    plan = Plan(None, groups=[Group(f"/{names[0]}", [copy.path], [copy])], others=[other], files=files)
     return {
+        "plan": plan_html(plan, dict.fromkeys(files, Embedded(data_uri(picture), THUMB_PX, THUMB_PX, 9, 9))),
         "sheet": sheet_html([SheetRow(cells[0], cells[1:])], names[0], names[1]),
         "map": map_html(plane, [picture] * 3),
         "report": report_html(names[0], table, {names[1]: 0.5}),
@@ -317,7 +328,7 @@ def test_every_page_forbids_whatever_it_does_not_need() -> None:
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-@pytest.mark.parametrize("name", ["sheet", "map", "report"])
+@pytest.mark.parametrize("name", ["plan", "sheet", "map", "report"])
 def test_a_browser_shows_a_page_and_runs_nothing_else(tmp_path: Path, name: str) -> None:
     """The page's own style and script run without a complaint; one that a stranger added does not."""
     page, server = pages()[name], socket.create_server(("127.0.0.1", 0))

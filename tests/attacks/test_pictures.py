@@ -23,9 +23,10 @@ from retrieval import PictureRefused, Retriever, TrainingError, compare_pictures
 from retrieval.copies.compare import same_pixels
 from retrieval.pictures import decode as decoding
 from retrieval.pictures import shared
-from retrieval.pictures.tasks import MOST_REASON, Answer, Frame
+from retrieval.pictures.facts import FACTS
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, Answer, Frame
 from retrieval.pictures.thumbnail import UNREADABLE, thumbnail
-from retrieval.pictures.wire import ANSWER, FRAMES, NoAnswer, packed_answer, read_answer
+from retrieval.pictures.wire import ANSWER, FRAMES, WANTS, NoAnswer, packed_answer, read_answer
 from retrieval.pictures.workers import Decoded, DecoderPool, Task, cores, decode
 from tests.attacks.rigged import install, write_rigged
 from tests.conftest import write_shapes
@@ -234,21 +235,26 @@ def read_from(data: bytes) -> Callable[[int], bytearray]:
 
 
 def drawn_task(rng: np.random.Generator) -> Task:
-    frame: Frame = FRAMES[rng.integers(3)]
-    return Task("x", frame=frame, force=bool(rng.integers(2)), digest=bool(rng.integers(4) == 0))
+    frame: Frame = FRAMES[rng.integers(len(FRAMES))]
+    return Task("x", frame=frame, force=bool(rng.integers(2)), want=WANTS[rng.choice(3, p=(0.7, 0.2, 0.1))])
+
+
+def length_of(task: Task, side: int) -> int:
+    """Bytes that answer a task whose frame is a square of ``side``."""
+    return {"pixels": 3 * side**2, "samples": DIGEST_BYTES, "facts": FACTS.size}[task.want]
 
 
 def test_an_answer_is_of_its_task_or_is_none() -> None:
     """20,000 draws of fields and bytes, most of them near to what is allowed."""
     rng, taken = np.random.default_rng(0), 0
-    near = np.array([0, 1, 2, 8, 9, 32, 192, 193, 3 * 81, 2**16, 2**31, 2**32 - 1])
+    near = np.array([0, 1, 2, 8, 9, DIGEST_BYTES, FACTS.size, 192, 193, 3 * 81, 2**16, 2**31, 2**32 - 1])
     for _ in range(20_000):
         task, side = drawn_task(rng), int(rng.choice([8, 9]))
         sizes = [int(size) for size in rng.choice(near, 4)]
         if rng.integers(2):
             sizes = [8, 8, side, side]
         count = int(rng.choice([*near, 3 * side**2]))
-        head = ANSWER.pack(int(rng.integers(5)), rng.integers(2), rng.bytes(16), rng.integers(2), *sizes, count)
+        head = ANSWER.pack(int(rng.integers(5)), rng.integers(2), rng.bytes(16), *rng.integers(0, 2, 2), *sizes, count)
         if rng.integers(4) == 0:
             head = rng.bytes(ANSWER.size)
         try:
@@ -256,7 +262,11 @@ def test_an_answer_is_of_its_task_or_is_none() -> None:
         except (NoAnswer, EOFError):
             continue
         taken += 1
-        assert len(pixels) in (0, 32 if task.digest else 3 * side**2)
+        if task.want == "pixels" and task.frame in ("original", "look"):
+            assert len(pixels) in (0, 3 * answer.frame_px[0] * answer.frame_px[1])
+            assert task.frame == "original" or not len(pixels) or max(answer.frame_px) <= side
+        else:
+            assert len(pixels) in (0, length_of(task, side))
         if answer.reason is not None:
             assert answer.reason.isprintable() and 0 < len(answer.reason) <= MOST_REASON and not pixels
         elif not pixels:
@@ -269,9 +279,9 @@ def test_answers_come_through_as_they_were_sent() -> None:
     for _ in range(500):
         task, side = drawn_task(rng), int(rng.integers(1, 60))
         size = (int(rng.integers(1, 9999)), int(rng.integers(1, 9999)))
-        pixels = rng.bytes(32 if task.digest else 3 * side**2)
+        pixels = rng.bytes(length_of(task, side))
         for sent in (
-            Answer(rng.bytes(16), pixels, *size, (side, side)),
+            Answer(rng.bytes(16), pixels, *size, (side, side), holds_more=bool(rng.integers(2))),
             Answer(rng.bytes(16), reason="damaged or cut off"),
             Answer(reason="not a picture", passing=bool(rng.integers(2))),
             Answer(rng.bytes(16)),
