@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from retrieval.copies.judging import judge, name_of
 from retrieval.copies.kinds import Kind, kind_of
 from retrieval.copies.look import LOOK_PX
+from retrieval.copies.registration import can_register
 from retrieval.copies.seen import Seen, seen_in
 from retrieval.copies.verdict import Place, Verdict
 from retrieval.models.model import Model
@@ -21,6 +22,7 @@ from retrieval.pictures.workers import Decoded, Task
 
 COPIES: tuple[Kind, ...] = ("bytes", "pixels", "scaled", "edited")
 TURNS = (0, 4, 2, 1, 3, 6, 5, 7)  # of ``Look.turned``, the usual ones first
+MIRRORED = 2  # so many of them are needed if points are looked for, which are the same after any turn but a mirror's
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def _verdict(a: Seen, b: Seen) -> tuple[Verdict, str]:
     first = judge(a, b)
     if first.answer == "copy" or a.look.is_faint or b.look.is_faint:
         return first, ""
-    for turn in TURNS[1:]:
+    for turn in TURNS[1 : MIRRORED if can_register() else None]:
         found = judge(a.turned(turn), b)
         if found.answer == "copy":
-            return Verdict("copy", found.alike, (name_of(turn), *found.differs)), name_of(turn)
+            return replace(found, differs=(name_of(turn), *found.differs), places=()), name_of(turn)
     return first, ""

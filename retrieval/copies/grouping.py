@@ -75,7 +75,7 @@ class Grouping:
         evidence = self._same(keeper, row, taken)
         for other, edge in sorted(self._copies_of(row, taken).items()):
             its = [one for one in self._members(other) if one.path not in taken and self._may_go(keeper.member, one)]
-            evidence += [self._evidence(keeper, one, edge) for one in its]
+            evidence += [self._evidence(keeper, one, edge) for one in its if self._shows_all(one, edge)]
         return evidence
 
     def _same(self, keeper: Candidate, row: int, taken: set[str]) -> list[Evidence]:
@@ -87,6 +87,10 @@ class Grouping:
                     because = self._ranking.why(keeper, Candidate(one, self._facts[one.path]))
                     evidence.append(Evidence(one.path, kind, 0.0, 1.0, because=because))  # type: ignore[arg-type]
         return evidence
+
+    def _shows_all(self, one: Member, edge: Edge) -> bool:
+        """Whether what is seen of a file is all that it holds: else only a file of the same samples takes its place."""
+        return edge.kind == "pixels" or not self._facts[one.path].holds_more
 
     def _evidence(self, keeper: Candidate, one: Member, edge: Edge) -> Evidence:
         because = self._ranking.why(keeper, Candidate(one, self._facts[one.path]))

@@ -80,11 +80,14 @@ class Ranking:
         self._rules, self._is_archived = [RULES[rule] for rule in (*keep, "path")], is_archived
 
     def __call__(self, one: Candidate) -> tuple[Any, ...]:
-        return (not self._is_archived(one.member.path), *(rule.rank(one) for rule in self._rules))
+        first = (not self._is_archived(one.member.path), not one.facts.holds_more)
+        return (*first, *(rule.rank(one) for rule in self._rules))
 
     def why(self, kept: Candidate, going: Candidate) -> str:
         """Why the first one is kept, as a clause."""
         if self._is_archived(kept.member.path) != self._is_archived(going.member.path):
             return "in the archive"
+        if kept.facts.holds_more != going.facts.holds_more:
+            return "it holds more than this picture: frames, pages, or what a camera saw"
         rule = next((rule for rule in self._rules if rule.rank(kept) != rule.rank(going)), self._rules[-1])
         return rule.says(kept, going)

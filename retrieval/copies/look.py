@@ -82,6 +82,11 @@ class Look:
         return bool((values.max(2) - values.min(2)).mean() < GREY)
 
     @cached_property
+    def has_few_colours(self) -> bool:
+        """Whether it is drawn: a page, a flag, an icon."""
+        return are_few_colours(self.pixels.reshape(-1, 3))
+
+    @cached_property
     def content(self) -> Box:
         """The box without borders and bars: the longest run of rows, and of columns, that are not of one colour. All of
         the picture, if little is left."""

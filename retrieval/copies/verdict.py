@@ -32,6 +32,7 @@ NO_MORE = 5.0  # root mean square of grey levels: a difference that compression 
 AGREES = 0.75  # share of the textured tiles of photographs that agree
 DISAGREES = 0.55  # the share below which they show other things
 FITS, FITS_CLOSELY, NEARLY_ALL = 0.85, 0.965, 0.95  # median correlation of what agrees: if nearly all does, or less
+PLAIN = 0.25  # share of tiles with texture, below which a picture is compared as a drawing
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
 ZOOM_MOST = 20.0
@@ -66,7 +67,7 @@ def verdict(a: Look, b: Look, there: Map) -> Verdict:
     shown = _in_one_frame(a.middle, b.middle, _between_sizes(there, a, a.middle, b, b.middle))
     if shown is None:
         return OTHER
-    if not shown.is_drawn:
+    if not (shown.is_drawn or a.middle.has_few_colours or b.middle.has_few_colours):
         return _of_photographs(shown, a.glance.is_grey or b.glance.is_grey)
     shown = _in_one_frame(a, b, there)
     return _of_drawings(shown, a, b) if shown else OTHER
@@ -119,7 +120,10 @@ class _Shown:
 
     @property
     def is_drawn(self) -> bool:
-        """Whether what is inside has few colours."""
+        """Whether what is inside has few colours, or texture in few places."""
+        tiles = _compared(self, self.side)
+        if tiles.textured.sum() < PLAIN * tiles.counts.sum():
+            return True
         inside = slice(None) if self.inside.all() else self.inside
         return any(are_few_colours(one.astype(np.uint8)[inside].reshape(-1, 3)) for one in (self.one, self.other))
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from PIL import ExifTags, Image, ImageChops, ImageStat
+from PIL import ExifTags, Image
 
 from retrieval.pictures.decode import refusing
 from retrieval.pictures.samples import RAW_VERSION, holds_more
@@ -19,18 +19,19 @@ from retrieval.text import short_line
 
 UNKNOWN = -(2**63)
 CAMERA_BYTES = 64
-FACTS = struct.Struct(f"<qfHb?{CAMERA_BYTES}s")
+FACTS = struct.Struct(f"<qfHb??{CAMERA_BYTES}s")
 RATING = 0x4746  # EXIF tag of stars, 0 to 5
 EPOCH = datetime(1970, 1, 1)
-DETAIL_PX = 1024  # the middle of a picture, in which detail is measured
+DETAIL_PX = 512  # the middle of a picture, in which detail is measured
 HALVINGS, SMALLEST_PX = 3, 64
-BLURRED = 0.15  # strength of the finest octave, as a share of the next: pictures that were enlarged have less
+ENLARGED = 0.14  # strength of the finest octave, as a share of the next: pictures that were enlarged have less
 
 
 class Facts(NamedTuple):
     """``taken_us``: microseconds of the camera's clock since 1970, or ``UNKNOWN``. ``detail``: the share of the pixels
     that hold any, 1/4 if the picture was enlarged to twice its sides. ``known``: how many tags it carries. ``rating``:
-    0 to 5, or -1. ``is_raw``: it holds what the sensor saw.
+    0 to 5, or -1. ``is_raw``: it holds what the sensor saw. ``holds_more``: it has other frames, pages or layers, or
+    hides what is no frame.
     """
 
     taken_us: int = UNKNOWN
@@ -38,20 +39,27 @@ class Facts(NamedTuple):
     known: int = 0
     rating: int = -1
     is_raw: bool = False
+    holds_more: bool = False
     camera: str = ""
 
 
 def packed_facts(facts: Facts) -> bytes:
     name = facts.camera.encode()[:CAMERA_BYTES]
-    return FACTS.pack(facts.taken_us, facts.detail, facts.known, facts.rating, facts.is_raw, name)
+    return FACTS.pack(facts.taken_us, facts.detail, facts.known, facts.rating, facts.is_raw, facts.holds_more, name)
 
 
 def read_facts(data: bytes) -> Facts:
     """The facts of a struct of ``FACTS.size`` bytes."""
-    taken_us, detail, known, rating, is_raw, name = FACTS.unpack(data)
+    taken_us, detail, known, rating, is_raw, more, name = FACTS.unpack(data)
     detail = detail if 0 < detail <= 1 else 1.0  # NaN is none of these
     return Facts(
-        taken_us, detail, known, rating, is_raw, short_line(name.rstrip(b"\0").decode(errors="replace"), CAMERA_BYTES)
+        taken_us,
+        detail,
+        known,
+        rating,
+        is_raw,
+        more,
+        short_line(name.rstrip(b"\0").decode(errors="replace"), CAMERA_BYTES),
     )
 
 
@@ -74,7 +82,9 @@ def facts_of(image: Image.Image) -> Facts:
         )
     with suppress(Exception):
         tags = getattr(image, "tag_v2", None)
-        facts = facts._replace(is_raw=tags is not None and (RAW_VERSION in tags or _is_negative(image)))
+        facts = facts._replace(
+            holds_more=holds_more(image), is_raw=tags is not None and (RAW_VERSION in tags or _is_negative(image))
+        )
     with refusing():
         return facts._replace(detail=_detail(image))
 
@@ -99,23 +109,28 @@ def _rating(value: object) -> int:
 
 
 def _detail(image: Image.Image) -> float:
-    """The share of the pixels that hold detail: an octave without any was made by enlarging.
+    """The share of the pixels that hold detail: an octave nearly without any was made by enlarging.
 
     In pictures of the world all octaves are about as strong (Field, JOSA A 1987).
     """
     image.load()
     left, top = (max(0, (length - DETAIL_PX) // 2) for length in image.size)
-    part = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX)))
-    grey = part.convert("L")
+    grey = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX))).convert("L")
     for halvings in range(HALVINGS):
-        half = grey.reduce(2)
-        if min(half.size) < SMALLEST_PX or _octave(grey, half) >= BLURRED * _octave(half, half.reduce(2)):
+        if min(grey.size) < SMALLEST_PX or _finest_octave(grey) >= ENLARGED:
             return float(0.25**halvings)
-        grey = half
+        grey = grey.reduce(2)
     return float(0.25**HALVINGS)
 
 
-def _octave(grey: Image.Image, half: Image.Image) -> float:
-    """The root mean square of what a picture has and its half lacks."""
-    back = half.resize(grey.size, Image.Resampling.BICUBIC)
-    return float(ImageStat.Stat(ImageChops.difference(grey, back)).rms[0])
+def _finest_octave(grey: Image.Image) -> float:
+    """The strength of the finest octave of the spectrum, as a share of the next one."""
+    import numpy as np
+
+    values = np.asarray(grey, np.float32)
+    window = np.outer(*(np.hanning(length) for length in values.shape))
+    power = np.abs(np.fft.fft2((values - values.mean()) * window)) ** 2
+    down, across = (2 * np.abs(np.fft.fftfreq(length)) for length in values.shape)
+    octave = np.maximum(down[:, None], across[None])
+    next_one = float(power[(octave >= 0.25) & (octave < 0.5)].sum())
+    return float(power[octave >= 0.5].sum()) / next_one if next_one > 0 else 1.0
