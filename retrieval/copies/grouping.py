@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from retrieval.copies.keeping import Candidate, Ranking
 from retrieval.copies.members import Member, Picture
@@ -38,7 +38,7 @@ class Grouping:
         kinds: Collection[str],
         between: Between,
     ) -> None:
-        self._pictures, self._facts, self._ranking = pictures, facts, ranking
+        self._pictures, self._facts, self._ranking = pictures, dict(facts), ranking
         self._may_go, self._kinds, self._between = may_go, kinds, between
         self._edges: defaultdict[int, dict[int, Edge]] = defaultdict(dict)
         self._tried: set[tuple[int, int]] = set()
@@ -46,6 +46,7 @@ class Grouping:
 
     def groups(self) -> list[Group]:
         """All groups of two files and more, ordered by the rank of the files to keep."""
+        self._level_detail()
         candidates = [Candidate(one, self._facts[one.path]) for row in self._rows() for one in self._members(row)]
         row_of = {one.path: row for row in self._rows() for one in self._members(row)}
         taken: set[str] = set()
@@ -59,6 +60,27 @@ class Grouping:
                 taken |= {one.path for one in evidence}
                 groups.append(Group(keeper.member.path, [one.path for one in evidence], evidence))
         return groups
+
+    def _level_detail(self) -> None:
+        """Give copies of one size the same detail: noise of compression would count as more."""
+        for rows in self._connected():
+            members = [one for row in rows for one in self._members(row)]
+            most = {size: 0.0 for size in {one.pixels for one in members}}
+            for one in members:
+                most[one.pixels] = max(most[one.pixels], self._facts[one.path].detail)
+            for one in members:
+                self._facts[one.path] = self._facts[one.path]._replace(detail=most[one.pixels])
+
+    def _connected(self) -> Iterator[list[int]]:
+        """The rows that are copies of one another, directly or not."""
+        waiting = set(self._rows())
+        while waiting:
+            found = [waiting.pop()]
+            for row in found:
+                near = self._edges[row].keys() & waiting if row in self._edges else set()
+                waiting -= near
+                found += near
+            yield found
 
     def _rows(self) -> list[int]:
         return sorted(

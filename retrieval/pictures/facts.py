@@ -24,7 +24,8 @@ RATING = 0x4746  # EXIF tag of stars, 0 to 5
 EPOCH = datetime(1970, 1, 1)
 DETAIL_PX = 512  # the middle of a picture, in which detail is measured
 HALVINGS, SMALLEST_PX = 3, 64
-ENLARGED = 0.14  # strength of the finest octave, as a share of the next: pictures that were enlarged have less
+ENLARGED = 0.14  # power of the finest octave, as a share of the next: pictures that were enlarged have less
+NOISE = 2.0  # grey levels: deviation that compression alone may give to the finest octave
 
 
 class Facts(NamedTuple):
@@ -117,20 +118,21 @@ def _detail(image: Image.Image) -> float:
     left, top = (max(0, (length - DETAIL_PX) // 2) for length in image.size)
     grey = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX))).convert("L")
     for halvings in range(HALVINGS):
-        if min(grey.size) < SMALLEST_PX or _finest_octave(grey) >= ENLARGED:
+        if min(grey.size) < SMALLEST_PX or _has_detail(grey):
             return float(0.25**halvings)
         grey = grey.reduce(2)
     return float(0.25**HALVINGS)
 
 
-def _finest_octave(grey: Image.Image) -> float:
-    """The strength of the finest octave of the spectrum, as a share of the next one."""
+def _has_detail(grey: Image.Image) -> bool:
+    """Whether the finest octave of the spectrum has what enlarging leaves out, and is more than noise of compression."""
     import numpy as np
 
     values = np.asarray(grey, np.float32)
     window = np.outer(*(np.hanning(length) for length in values.shape))
     power = np.abs(np.fft.fft2((values - values.mean()) * window)) ** 2
+    power /= values.size**2 * (window**2).mean()  # the sum is the variance
     down, across = (2 * np.abs(np.fft.fftfreq(length)) for length in values.shape)
     octave = np.maximum(down[:, None], across[None])
-    next_one = float(power[(octave >= 0.25) & (octave < 0.5)].sum())
-    return float(power[octave >= 0.5].sum()) / next_one if next_one > 0 else 1.0
+    finest, coarser = power[octave >= 0.5].sum(), power[(octave >= 0.25) & (octave < 0.5)].sum()
+    return bool(finest >= NOISE**2 and finest >= ENLARGED * coarser)
