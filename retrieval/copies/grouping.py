@@ -65,7 +65,7 @@ class Grouping:
         """Give copies of one size the same detail: noise of compression would count as more."""
         for rows in self._connected():
             members = [one for row in rows for one in self._members(row)]
-            most = {size: 0.0 for size in {one.pixels for one in members}}
+            most = dict.fromkeys({one.pixels for one in members}, 0.0)
             for one in members:
                 most[one.pixels] = max(most[one.pixels], self._facts[one.path].detail)
             for one in members:

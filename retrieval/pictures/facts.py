@@ -125,7 +125,7 @@ def _detail(image: Image.Image) -> float:
 
 
 def _has_detail(grey: Image.Image) -> bool:
-    """Whether the finest octave of the spectrum has what enlarging leaves out, and is more than noise of compression."""
+    """Whether the finest octave of the spectrum has what enlarging leaves out, and more than noise of compression."""
     import numpy as np
 
     values = np.asarray(grey, np.float32)
