@@ -14,7 +14,8 @@ from index.errors import LatentError, MissingExtra, pip_line
 from index.forks import held, watch
 from index.records import Floats, Ids
 
-POINT_LISTS, POINTS_AT_ONCE = 8, 1 << 20  # lists that are searched for a descriptor; points that are added at once
+POINT_LISTS, POINTS_MOST = 8, 8192  # lists, and descriptors in them, that are looked at for a descriptor
+POINTS_AT_ONCE = 1 << 20  # that are added
 EXACT_MOST = 100_000  # codes among which all are looked at
 LEARN_FROM = 64  # codes a list
 PROBED = 0.01  # share of the lists that are searched
@@ -69,7 +70,7 @@ class NearestPoints:
         self._centres = faiss.IndexBinaryFlat(8 * xb.shape[1])
         self._centres.add(np.ascontiguousarray(xb[np.random.default_rng(0).permutation(len(xb))[:lists]]))
         self._index = faiss.IndexBinaryIVF(self._centres, 8 * xb.shape[1], lists)
-        self._index.is_trained, self._index.nprobe = True, min(lists, POINT_LISTS)
+        self._index.is_trained, self._index.nprobe, self._index.max_codes = True, min(lists, POINT_LISTS), POINTS_MOST
         for start in range(0, len(xb), POINTS_AT_ONCE):
             self._index.add(np.ascontiguousarray(xb[start : start + POINTS_AT_ONCE]))
 

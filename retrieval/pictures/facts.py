@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops
 
 from retrieval.pictures.decode import refusing
 from retrieval.pictures.samples import RAW_VERSION, holds_more
@@ -25,14 +25,16 @@ EPOCH = datetime(1970, 1, 1)
 DETAIL_PX = 512  # the middle of a picture, in which detail is measured
 HALVINGS, SMALLEST_PX = 3, 64
 ENLARGED = 0.14  # power of the finest octave, as a share of the next: pictures that were enlarged have less
+BORDER_LEVELS = 8  # by which a border of one colour may differ from its corner
+BORDERED = 0.95  # compression blurs the edge of a border, so a little of it counts as inside
 NOISE = 2.0  # grey levels: deviation that compression alone may give to the finest octave
 
 
 class Facts(NamedTuple):
     """``taken_us``: microseconds of the camera's clock since 1970, or ``UNKNOWN``. ``detail``: the share of the pixels
-    that hold any, 1/4 if the picture was enlarged to twice its sides. ``known``: how many tags it carries. ``rating``:
-    0 to 5, or -1. ``is_raw``: it holds what the sensor saw. ``holds_more``: it has other frames, pages or layers, or
-    hides what is no frame.
+    that hold any: 1/4 if the picture was enlarged to twice its sides; bars and borders hold none. ``known``: how many
+    tags it carries. ``rating``: 0 to 5, or -1. ``is_raw``: it holds what the sensor saw. ``holds_more``: it has other
+    frames, pages or layers, or hides what is no frame.
     """
 
     taken_us: int = UNKNOWN
@@ -114,14 +116,25 @@ def _detail(image: Image.Image) -> float:
 
     In pictures of the world all octaves are about as strong (Field, JOSA A 1987).
     """
-    image.load()
+    share, image = _without_border(image)
     left, top = (max(0, (length - DETAIL_PX) // 2) for length in image.size)
     grey = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX))).convert("L")
     for halvings in range(HALVINGS):
         if min(grey.size) < SMALLEST_PX or _has_detail(grey):
-            return float(0.25**halvings)
+            return share * float(0.25**halvings)
         grey = grey.reduce(2)
-    return float(0.25**HALVINGS)
+    return share * float(0.25**HALVINGS)
+
+
+def _without_border(image: Image.Image) -> tuple[float, Image.Image]:
+    """The part of a picture inside a border of one colour, and what share of it that is."""
+    image.load()
+    plain = image.convert("L")
+    apart = ImageChops.difference(plain, Image.new("L", plain.size, plain.getpixel((0, 0))))
+    box = apart.point(lambda level: 255 * (level > BORDER_LEVELS)).getbbox() or (0, 0, *image.size)
+    inside = plain.crop(box)
+    share = inside.width * inside.height / (image.width * image.height)
+    return share if inside.size == image.size else BORDERED * share, inside
 
 
 def _has_detail(grey: Image.Image) -> bool:

@@ -18,7 +18,7 @@ from index import trust
 from retrieval import PlanError, apply_plan, find_images, load_plan, undo
 from retrieval.copies.held import Folder, Left, hold
 from retrieval.copies.journal import Entry, journal_at, read_journal
-from retrieval.copies.members import Archive, Known, Member, by_content
+from retrieval.copies.members import Known, Member, by_content
 from retrieval.copies.moving import carry, last_look, remove, replace
 from retrieval.copies.plan import FileFacts
 from retrieval.defaults import ACTIONS, Action
@@ -495,8 +495,8 @@ def test_files_of_one_forged_hash_are_not_taken_for_copies(tmp_path: Path) -> No
         path = tmp_path / f"{number}.png"
         path.write_bytes(content)
         found = path.stat()
-        members.append(Member(str(path), number, b"one hash", found.st_size, found.st_mtime_ns, 1))
-    groups = by_content(members, ["path"], Archive(()), Known())
+        members.append(Member(str(path), number, b"one hash", found.st_size, found.st_mtime_ns, 1, 1))
+    groups = by_content(members, Known())
     assert [[one.number for one in group] for group in groups] == [[0, 2], [1]]
 
 
