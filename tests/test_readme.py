@@ -38,6 +38,7 @@ def home(tmp_path: Path) -> Path:
     (made,) = (tmp_path / "made").iterdir()
     made.rename(tmp_path / "face.jpg")  # a PNG: content counts, not the suffix
     shutil.copyfile(next((tmp_path / "Pictures").iterdir()), tmp_path / "other.jpg")
+    shutil.copyfile(tmp_path / "other.jpg", tmp_path / "Pictures" / "a copy.jpg")  # that dedup finds
     return tmp_path
 
 
