@@ -27,7 +27,6 @@ HALVINGS, SMALLEST_PX = 3, 64
 ENLARGED = 0.14  # power of the finest octave, as a share of the next: pictures that were enlarged have less
 BORDER_LEVELS = 8  # by which a border of one colour may differ from its corner
 BORDERED = 0.95  # compression blurs the edge of a border, so a little of it counts as inside
-NOISE = 2.0  # grey levels: deviation that compression alone may give to the finest octave
 
 
 class Facts(NamedTuple):
@@ -138,7 +137,7 @@ def _without_border(image: Image.Image) -> tuple[float, Image.Image]:
 
 
 def _has_detail(grey: Image.Image) -> bool:
-    """Whether the finest octave of the spectrum has what enlarging leaves out, and more than noise of compression."""
+    """Whether the finest octave of the spectrum has what enlarging leaves out."""
     import numpy as np
 
     values = np.asarray(grey, np.float32)
@@ -148,4 +147,4 @@ def _has_detail(grey: Image.Image) -> bool:
     down, across = (2 * np.abs(np.fft.fftfreq(length)) for length in values.shape)
     octave = np.maximum(down[:, None], across[None])
     finest, coarser = power[octave >= 0.5].sum(), power[(octave >= 0.25) & (octave < 0.5)].sum()
-    return bool(finest >= NOISE**2 and finest >= ENLARGED * coarser)
+    return bool(finest >= ENLARGED * coarser)
