@@ -28,10 +28,10 @@ from hashes import FAMILIES, HASHES, Pairs, installed
 from PIL import Image
 
 from retrieval import Retriever, find_copies, load_model
+from retrieval.copies.kinds import COPIES
 from retrieval.defaults import PROPOSED
 
 MODEL = "photos-64"
-COPIES = ("bytes", "pixels", "scaled", "edited")
 OURS = ("latent", "proposed")
 PAGE = Path(__file__).parents[1] / "docs" / "copies.md"
 

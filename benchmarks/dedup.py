@@ -27,10 +27,10 @@ from hashes import HASHES, Pairs, installed
 from PIL import Image
 
 from retrieval import Plan, Retriever, find_copies, load_model
+from retrieval.copies.kinds import COPIES
 from train.copies import ALTERATIONS
 
 MODEL = "photos-64"
-KINDS = ("bytes", "pixels", "scaled", "edited")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def latent(folder: Path, mirrored: bool) -> Pairs:
         tempfile.TemporaryDirectory() as scratch,
         Retriever.build(folder, Path(scratch) / "index", model=MODEL) as retriever,
     ):
-        return pairs_of(find_copies(retriever, kinds=KINDS, mirrored=mirrored))
+        return pairs_of(find_copies(retriever, kinds=COPIES, mirrored=mirrored))
 
 
 PROGRAMS: dict[str, tuple[str, Callable[..., Pairs], tuple[Any, ...]]] = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import device_option, give_json, tell
-from cli.plans import WORDS, differences
 from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.pages.words import WORDS, differences
 
 if TYPE_CHECKING:
     from retrieval.copies.compare import Compared

@@ -14,17 +14,6 @@ from retrieval.text import csv_cell, printable
 if TYPE_CHECKING:
     from retrieval import Act, Plan
 
-__all__ = [
-    "LISTED",
-    "WORDS",
-    "differences",
-    "outcome",
-    "print_act",
-    "print_plan",
-    "write_csv",
-    "write_html",
-]
-
 FIELDS = ["keep", "remove", "kind", "distance", "alike", "turned", "differs", "because"]
 LISTED = 20  # groups on a terminal, if the plan is in a file too
 
@@ -71,7 +60,6 @@ def write_csv(plan: Plan, path: str) -> None:
 
 
 def write_html(plan: Plan, path: str) -> None:
-    """Write a plan as a page. ``retriever`` is not used: all that the page needs is in the plan and in the files."""
     from retrieval.pages.embedded import embedded
     from retrieval.pages.plan import plan_html, plan_paths
 

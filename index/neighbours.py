@@ -22,13 +22,6 @@ PROBED = 0.01  # share of the lists that are searched
 FAISS_LINE = f"searching needs FAISS: {pip_line('cpu')} (with an NVIDIA GPU: {pip_line('gpu')})"
 
 
-@held()
-def knn(xq: Floats, xb: Floats, k: int) -> tuple[Floats, Ids]:
-    """Euclidean distances float32 (n, k) and rows of ``xb`` (m, d), int64 (n, k), nearest first, to ``xq`` (n, d)."""
-    squares, rows = import_faiss().knn(np.ascontiguousarray(xq), np.ascontiguousarray(xb), min(k, len(xb)))
-    return np.sqrt(np.maximum(squares, 0)), rows
-
-
 class Nearest:
     """Nearest neighbours among codes (m, d): exact, or, of very many, in the nearest of many lists (FAISS's IVF).
 

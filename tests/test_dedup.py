@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import ExifTags, Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageFont
 
 from cli.main import latent
 from retrieval import PathError, Plan, Retriever, compare_pictures, find_copies, load_model
@@ -543,6 +543,10 @@ def test_detail_tells_enlarged_pictures_from_others(tmp_path: Path) -> None:
             picture.resize((512 * times, 512 * times), resampling).save(tmp_path / "a.png")
             picture.resize((512 * times, 512 * times), resampling).save(tmp_path / "a.jpg", quality=90)
             assert facts_of(tmp_path / "a.png").detail == facts_of(tmp_path / "a.jpg").detail == detail
+    smooth = picture.filter(ImageFilter.GaussianBlur(20))  # of which nobody can tell; noise of compression is no detail
+    smooth.save(tmp_path / "smooth.png")
+    smooth.save(tmp_path / "smooth.jpg", quality=50)
+    assert facts_of(tmp_path / "smooth.png").detail == facts_of(tmp_path / "smooth.jpg").detail == 1
 
 
 def test_all_samples_count(tmp_path: Path) -> None:

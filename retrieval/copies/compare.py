@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from retrieval.copies.judging import judge, name_of
-from retrieval.copies.kinds import Kind, kind_of
+from retrieval.copies.kinds import COPIES, Kind, kind_of
 from retrieval.copies.look import LOOK_PX
 from retrieval.copies.registration import can_register
 from retrieval.copies.seen import Seen, seen_in
@@ -20,9 +20,8 @@ from retrieval.pictures.facts import Facts
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.workers import Decoded, Task
 
-COPIES: tuple[Kind, ...] = ("bytes", "pixels", "scaled", "edited")
 TURNS = (0, 4, 2, 1, 3, 6, 5, 7)  # of ``Look.turned``, the usual ones first
-MIRRORED = 2  # so many of them are needed if points are looked for, which are the same after any turn but a mirror's
+WITH_POINTS = 2  # so many of them are needed if points are looked for, which are the same after any turn but a mirror's
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _verdict(a: Seen, b: Seen) -> tuple[Verdict, str]:
     first = judge(a, b)
     if first.answer == "copy" or a.look.is_faint or b.look.is_faint:
         return first, ""
-    for turn in TURNS[1 : MIRRORED if can_register() else None]:
+    for turn in TURNS[1 : WITH_POINTS if can_register() else None]:
         found = judge(a.turned(turn), b)
         if found.answer == "copy":
             return replace(found, differs=(name_of(turn), *found.differs), places=()), name_of(turn)

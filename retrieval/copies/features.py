@@ -21,7 +21,7 @@ from PIL import Image
 
 from retrieval.arrays import Floats, Pixels
 from retrieval.copies.look import Look
-from retrieval.copies.registration import can_register
+from retrieval.copies.registration import can_register, similarity
 from retrieval.copies.verdict import Map
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 
@@ -126,11 +126,8 @@ def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors
     if len(good) < FEWEST:
         return None
     here, there = places[[a for a, _ in good]], others[[b for _, b in good]]
-    cv2.setRNGSeed(0)
-    found, agree = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE)
-    if found is None or int(agree.sum()) < FEWEST:
-        return None
-    return np.vstack([found, [0, 0, 1]])
+    found, agree = similarity(here, there, TOLERANCE)
+    return found if agree >= FEWEST else None
 
 
 def _on_disk(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:

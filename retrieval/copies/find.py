@@ -10,10 +10,10 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from retrieval.copies.grouping import Grouping, facts_of_files
+from retrieval.copies.grouping import Grouping, groupable
 from retrieval.copies.keeping import RULES, Ranking
 from retrieval.copies.kinds import KINDS
-from retrieval.copies.members import Archive, Known, Member, Picture, all_members, by_content, by_samples
+from retrieval.copies.members import Archive, Described, Known, Member, Picture, all_members, by_content, by_samples
 from retrieval.copies.plan import Other, Plan
 from retrieval.copies.registration import can_register
 from retrieval.copies.search import Edge, Search
@@ -55,7 +55,7 @@ def find_copies(
 
     Raises:
         PathError: no indexed picture is in a folder of the archive.
-        ValueError: an unknown rule, kind or invariance, or a number out of range.
+        ValueError: an unknown rule or kind, or a number out of range.
     """
     _check(false_matches, threshold, keep, kinds)
     archive, known = Archive(against), Known()
@@ -70,10 +70,11 @@ def find_copies(
 
     with DecoderPool(retriever.model.image_size, workers) as pool:
         pictures, codes = by_samples(contents, codes, pool)
-        search = Search(pictures, codes, pool)
+        described = Described(pool)
+        search = Search(pictures, codes, described, pool)
         edges, promise = search.edges(false_matches, threshold, mirrored, report)
         wanted = [edge for edge in edges if edge.kind in kinds]
-        facts = facts_of_files(pictures, wanted, pool)
+        facts = described.of(groupable(pictures, wanted))
         ranking = Ranking(keep, archive.__contains__)
         groups = Grouping(pictures, wanted, facts, ranking, may_go, kinds, search.between).groups()
     by_path = {one.path: one for one in members}

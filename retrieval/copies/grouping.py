@@ -10,19 +10,16 @@ from retrieval.copies.members import Member, Picture
 from retrieval.copies.plan import Evidence, Group
 from retrieval.copies.search import Edge
 from retrieval.pictures.facts import Facts
-from retrieval.pictures.workers import DecoderPool, Task
 
 MayGo = Callable[[Member, Member], bool]
 Between = Callable[[Sequence[tuple[int, int]]], Sequence[Edge]]
 
 
-def facts_of_files(pictures: Sequence[Picture], edges: Sequence[Edge], pool: DecoderPool) -> dict[str, Facts]:
-    """Facts of all files that may be in a group, by path. What cannot be read has none."""
+def groupable(pictures: Sequence[Picture], edges: Sequence[Edge]) -> list[str]:
+    """The paths of all files that may be in a group."""
     rows = {row for edge in edges for row in (edge.a, edge.b)}
     rows |= {row for row, picture in enumerate(pictures) if sum(map(len, picture)) > 1}
-    paths = [one.path for row in sorted(rows) for content in pictures[row] for one in content]
-    found = pool.map(Task(path, frame="original", want="facts") for path in paths)
-    return {path: decoded.facts or Facts() for path, decoded in zip(paths, found, strict=True)}
+    return [one.path for row in sorted(rows) for content in pictures[row] for one in content]
 
 
 class Grouping:

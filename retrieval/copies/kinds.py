@@ -12,11 +12,12 @@ Kind = Literal["bytes", "pixels", "scaled", "edited", "frame", "series", "varian
 the first of several frames, or a raw file and its picture, are alike; other shots of one moment; one layout with other
 content."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+COPIES: tuple[Kind, ...] = ("bytes", "pixels", "scaled", "edited")  # the kinds of which one picture can go
 SERIES_S = 120.0  # between shots of one moment
 VARIANT = 0.7  # share of tiles that agree in pictures of one layout
 
 
-def kind_of(found: Verdict, holds_more: bool, one: Facts, other: Facts) -> Kind | None:
+def kind_of(found: Verdict, holds_more: bool, one: Facts, other: Facts, *, is_turned: bool = False) -> Kind | None:
     """The kind of a pair by what was seen; None if the pictures have nothing to do with each other, or nobody can tell.
 
     Two shots have two dates, and copies of one shot have one. So nearly equal pictures with two dates are a series.
@@ -25,7 +26,7 @@ def kind_of(found: Verdict, holds_more: bool, one: Facts, other: Facts) -> Kind 
     if apart_s and found.answer != "other":
         return "series" if apart_s <= SERIES_S else None
     if found.answer == "copy":
-        return "frame" if holds_more else "edited" if found.differs else "scaled"
+        return "frame" if holds_more else "edited" if found.differs or is_turned else "scaled"
     return "variant" if found.answer == "other" and found.alike >= VARIANT else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from retrieval.arrays import Floats
 from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import FileFacts
 from retrieval.errors import PathError
+from retrieval.pictures.facts import Facts
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.searcher import Searcher
 
@@ -72,6 +73,28 @@ class Known:
         return self._facts[one.path]
 
 
+class Described:
+    """Facts of pictures, by path. A file is read when it is first asked for; one that cannot be read has none."""
+
+    def __init__(self, pool: DecoderPool) -> None:
+        self._pool = pool
+        self._facts: dict[str, Facts] = {}
+
+    def of(self, paths: Iterable[str]) -> dict[str, Facts]:
+        """The facts of these files."""
+        wanted = dict.fromkeys(paths)
+        new = [path for path in wanted if path not in self._facts]
+        found = self._pool.map(Task(path, frame="original", want="facts") for path in new)
+        self._facts |= {path: decoded.facts or Facts() for path, decoded in zip(new, found, strict=True)}
+        return {path: self._facts[path] for path in wanted}
+
+
+def digests_of(paths: Sequence[str], pool: DecoderPool) -> dict[str, bytes | None]:
+    """Hashes of all stored samples of files, by path; None for what cannot be read."""
+    found = pool.map(Task(path, frame="original", want="samples") for path in paths)
+    return {path: decoded.digest for path, decoded in zip(paths, found, strict=True)}
+
+
 def all_members(retriever: Searcher) -> tuple[list[Member], Floats]:
     """All pictures, ordered by path, and their codes (n, d), in the order of ``number``."""
     members: list[Member] = []
@@ -107,8 +130,7 @@ def by_samples(contents: Sequence[list[Member]], codes: Floats, pool: DecoderPoo
     rows = [content[0].number for content in contents]
     count = Counter(codes[row].tobytes() for row in rows)
     alike = [content[0].path for content, row in zip(contents, rows, strict=True) if count[codes[row].tobytes()] > 1]
-    tasks = (Task(path, frame="original", want="samples") for path in alike)
-    digests = dict(zip(alike, (decoded.digest for decoded in pool.map(tasks)), strict=True))
+    digests = digests_of(alike, pool)
     same: dict[object, Picture] = {}
     for content in contents:
         same.setdefault(digests.get(content[0].path) or content[0].path, []).append(content)

@@ -66,13 +66,22 @@ def registered(a: Points, b: Points) -> Map | None:
         return None
     here = a[0][[one.queryIdx for one in good]]
     there = b[0][[one.trainIdx for one in good]]
-    cv2.setRNGSeed(0)
-    affine, agree = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=TOLERANCE_PX)
-    if affine is None or int(agree.sum()) < FEWEST:
+    found, agree = similarity(here, there, TOLERANCE_PX)
+    if found is None or agree < FEWEST:
         return None
-    found = np.vstack([affine, [0, 0, 1]])
     if len(good) >= MANY:
         whole, fit = cv2.findHomography(here, there, cv2.RANSAC, TOLERANCE_PX)
-        if whole is not None and int(fit.sum()) > 1.1 * int(agree.sum()):
-            found = whole
-    return np.asarray(found, np.float64)
+        if whole is not None and int(fit.sum()) > 1.1 * agree:
+            found = np.asarray(whole, np.float64)
+    return found
+
+
+def similarity(here: np.ndarray, there: np.ndarray, tolerance: float) -> tuple[Map | None, int]:
+    """The similarity that maps most of the points ``here`` (n, 2) to those ``there``, and how many; always the same."""
+    import cv2
+
+    cv2.setRNGSeed(0)
+    affine, agree = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=tolerance)
+    if affine is None:
+        return None, 0
+    return np.vstack([affine, [0, 0, 1]]).astype(np.float64), int(agree.sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from retrieval.copies.candidates import Rows, Surroundings, Voters
 from retrieval.copies.features import Features
 from retrieval.copies.judging import Judges, name_of
 from retrieval.copies.kinds import Kind, kind_of
-from retrieval.copies.members import Picture
+from retrieval.copies.members import Described, Picture, digests_of
 from retrieval.copies.promise import Promise, measured
 from retrieval.copies.proposals import MIRRORED, Proposal, proposed
 from retrieval.copies.verdict import Verdict
 from retrieval.pictures.facts import Facts
-from retrieval.pictures.workers import DecoderPool, Task
+from retrieval.pictures.workers import DecoderPool
 from retrieval.progress import OnProgress
 
 
@@ -37,11 +37,10 @@ class Edge:
 class Search:
     """A search among ``pictures`` with codes (n, d), a row each."""
 
-    def __init__(self, pictures: Sequence[Picture], codes: Floats, pool: DecoderPool) -> None:
-        self._codes, self._pool = codes, pool
+    def __init__(self, pictures: Sequence[Picture], codes: Floats, described: Described, pool: DecoderPool) -> None:
+        self._codes, self._described, self._pool = codes, described, pool
         self._paths = [picture[0][0].path for picture in pictures]
         self._judges = Judges(self._paths, pool)
-        self._facts: dict[int, Facts] = {}
         self._allowed = 0.0
 
     def edges(
@@ -85,12 +84,12 @@ class Search:
         seen = [
             (one, verdict, more) for one, (verdict, more) in zip(proposals, found, strict=True) if verdict.alike > 0
         ]
-        self._learn(row for one, verdict, _ in seen if verdict.answer != "other" for row in (one.a, one.b))
+        told = {row for one, verdict, _ in seen if verdict.answer != "other" for row in (one.a, one.b)}
+        facts = self._described.of(self._paths[row] for row in sorted(told))
         edges: dict[tuple[int, int], Edge] = {}
         for one, verdict, more in seen:
-            kind = kind_of(self._held_to(verdict), more, *(self._facts.get(row, Facts()) for row in (one.a, one.b)))
-            if kind == "scaled" and one.turn:
-                kind = "edited"
+            its = (facts.get(self._paths[row], Facts()) for row in (one.a, one.b))
+            kind = kind_of(self._held_to(verdict), more, *its, is_turned=one.turn > 0)
             if kind:
                 far = self._distance(one.a, one.b)
                 edges.setdefault((one.a, one.b), Edge(one.a, one.b, kind, far, verdict, name_of(one.turn)))
@@ -101,24 +100,14 @@ class Search:
         is_copy = verdict.answer == "copy" and 1 - verdict.alike > self._allowed
         return Verdict("unsure", verdict.alike, verdict.differs, verdict.places) if is_copy else verdict
 
-    def _learn(self, rows: Iterable[int]) -> None:
-        new = sorted({row for row in rows if row not in self._facts})
-        tasks = [Task(self._paths[row], frame="original", want="facts") for row in new]
-        for row, decoded in zip(new, self._pool.map(tasks), strict=True):
-            self._facts[row] = decoded.facts or Facts()
-
     def _with_equal_samples(self, edges: list[Edge]) -> list[Edge]:
         """Pairs that only seem to be saved again may hold the same samples."""
         rows = sorted({row for edge in edges if edge.kind == "scaled" for row in (edge.a, edge.b)})
-        digests = dict(zip(rows, digests_of([self._paths[row] for row in rows], self._pool), strict=True))
+        by_path = digests_of([self._paths[row] for row in rows], self._pool)
+        digests = {row: by_path[self._paths[row]] for row in rows}
         return [
             Edge(edge.a, edge.b, "pixels", edge.distance, edge.verdict)
             if edge.a in digests and edge.kind == "scaled" and digests[edge.a] == digests[edge.b] is not None
             else edge
             for edge in edges
         ]
-
-
-def digests_of(paths: Sequence[str], pool: DecoderPool) -> list[bytes | None]:
-    """Hashes of all stored samples of files; None for what cannot be read."""
-    return [decoded.digest for decoded in pool.map(Task(path, frame="original", want="samples") for path in paths)]

@@ -9,6 +9,7 @@ in colour and in structure, and print must be large enough to be read; else nobo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ def glance(a: Look, b: Look, there: Map) -> float:
     shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance))
     if shown is None:
         return 0.0
-    tiles = _compared(shown, shown.side)
+    tiles = shown.tiles
     return float((np.abs(tiles.correlation) >= CORRELATES)[tiles.textured].mean()) if tiles.textured.any() else 1.0
 
 
@@ -118,11 +119,15 @@ class _Shown:
         """The side of tiles."""
         return int(max(SMALLEST_TILE, min(TILE, max(self.one.shape[:2]) // TILES_ACROSS)))
 
+    @cached_property
+    def tiles(self) -> _Tiles:
+        """Both compared, tile by tile."""
+        return _compared(self, self.side)
+
     @property
     def is_drawn(self) -> bool:
         """Whether what is inside has few colours, or texture in few places."""
-        tiles = _compared(self, self.side)
-        if tiles.textured.sum() < PLAIN * tiles.counts.sum():
+        if self.tiles.textured.sum() < PLAIN * self.tiles.counts.sum():
             return True
         inside = slice(None) if self.inside.all() else self.inside
         return any(are_few_colours(one.astype(np.uint8)[inside].reshape(-1, 3)) for one in (self.one, self.other))
@@ -203,8 +208,7 @@ def _tiles(values: np.ndarray, side: int) -> np.ndarray:
 
 
 def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
-    tiles = _compared(shown, shown.side)
-    textured = tiles.textured
+    tiles, textured = shown.tiles, shown.tiles.textured
     if textured.sum() < FEWEST:
         return UNSURE
     sign = -1.0 if np.median(tiles.correlation[textured]) < -CORRELATES else 1.0
@@ -215,7 +219,7 @@ def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
     fitting = sign * tiles.correlation[textured & agree]
     fits = float(np.median(fitting[fitting >= CORRELATES])) if (fitting >= CORRELATES).any() else 1.0
     torn = textured & ~agree
-    gains, strange = _tone(tiles, tiles.counts & ~torn)
+    strange = _strangely_coloured(tiles, tiles.counts & ~torn)
     if is_grey or sign < 0:
         strange = np.zeros_like(torn)
     bad = torn | (strange & tiles.counts)
@@ -226,7 +230,7 @@ def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
         return Verdict("other", alike, ("part",), places)
     if alike < AGREES or (alike < NEARLY_ALL and fits < FITS_CLOSELY):
         return Verdict("unsure", alike, ("part",), places)
-    differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles, gains) else []
+    differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles) else []
     if (torn & (tiles.residual > CHANGED)).any() or strange.any() or (not differs and _is_written_on(tiles)):
         differs.append("part")
     return Verdict("copy", alike, tuple(differs), places if "part" in differs else ())
@@ -240,17 +244,17 @@ def _is_written_on(tiles: _Tiles) -> bool:
     return bool((apart > limit)[tiles.counts].sum() >= WRITTEN_TILES)
 
 
-def _is_other_tone(tiles: _Tiles, gains: Values) -> bool:
+def _is_other_tone(tiles: _Tiles) -> bool:
     apart = np.median(np.abs(tiles.means[0] - tiles.means[1])[tiles.counts], axis=0)
     return bool(apart.max() > OTHER_TONE)
 
 
-def _tone(tiles: _Tiles, use: Flags) -> tuple[Values, Flags]:
-    """The gain of each channel from the second picture to the first, and tiles whose colour no tone curve explains."""
+def _strangely_coloured(tiles: _Tiles, use: Flags) -> Flags:
+    """The tiles whose colour no tone curve, a gain and a shift of each channel, explains."""
     one, other = tiles.means
     clipped = [(means < CLIPPED[0]) | (means > CLIPPED[1]) for means in (one, other)]
     is_clipped = clipped[0] | clipped[1]
-    gains, fitted = np.ones(3, np.float32), np.empty_like(one)
+    fitted = np.empty_like(one)
     for channel in range(3):
         fit = use & ~is_clipped[..., channel]
         if fit.sum() < FEWEST:
@@ -258,11 +262,11 @@ def _tone(tiles: _Tiles, use: Flags) -> tuple[Values, Flags]:
         x, y = other[..., channel][fit], one[..., channel][fit]
         spread = float(x.var()) if len(x) else 0.0
         gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
-        gains[channel] = gain = float(np.clip(gain, *GAINS))
+        gain = float(np.clip(gain, *GAINS))
         fitted[..., channel] = gain * (other[..., channel] - (x.mean() if len(x) else 0)) + (y.mean() if len(y) else 0)
     grey = [np.maximum(values @ LUMA, 1.0)[..., None] for values in (one, fitted)]
     chroma = one - grey[0], (fitted - grey[1]) * np.clip(grey[0] / grey[1], 0.5, 2.0)
-    return gains, (np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR) & use & ~is_clipped.any(-1)
+    return np.asarray((np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR) & use & ~is_clipped.any(-1))
 
 
 def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:

@@ -300,12 +300,6 @@ class Model:
 
         return square(picture, self.image_size)
 
-    def squeezed(self, path: str | os.PathLike[str]) -> Pixels:
-        """The whole picture in the size of the encoder's input, uint8 (s, s, 3). Raises as ``encode``."""
-        from retrieval.pictures.shared import frame_of
-
-        return frame_of(path, self.image_size, "squeezed")
-
     def _open_encoder(self) -> None:
         if self.has_encoder:
             self._graph(ENCODER)

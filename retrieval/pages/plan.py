@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.copies.kinds import COPIES
 from retrieval.pages.embedded import Embedded
 from retrieval.pages.words import MEANS, WORDS, differences, wrong_pairs
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from retrieval.copies.plan import Evidence, FileFacts, Group, Other, Plan
 
 OTHERS_MOST = 100  # pairs of a kind that are shown, of those that the plan does not remove
-REMOVABLE = ("bytes", "pixels", "scaled", "edited")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Page:
         more = sum(one.kind == kind for one in self.plan.others) - len(listed)
         others, title = [self._pair(one) for one in listed], WORDS[kind][0].upper() + WORDS[kind][1:]
         count = sum(len(card.copies) for card in cards) + len(others) + more
-        return Section(kind, title, MEANS[kind], cards, others, more, count, kind in REMOVABLE)
+        return Section(kind, title, MEANS[kind], cards, others, more, count, kind in COPIES)
 
     def _card(self, group: Group, its: Sequence[Evidence], boxes: Sequence[int]) -> Card:
         paths = [group.keep, *(one.path for one in its)]

@@ -301,10 +301,6 @@ def _squared(image: Image.Image, size_px: int) -> Image.Image:
     )
 
 
-def _squeezed(image: Image.Image, size_px: int) -> Image.Image:
-    return image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
-
-
 def _fitted(image: Image.Image, size_px: int) -> Image.Image:
     scale = min(1.0, size_px / max(image.size))
     wide, high = (max(1, round(length * scale)) for length in image.size)
@@ -322,7 +318,6 @@ def _letterboxed(image: Image.Image, side_px: int) -> Image.Image:
 
 _FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
     "square": _squared,
-    "squeezed": _squeezed,
     "thumbnail": _letterboxed,
     "original": lambda image, _: image,
     "look": _fitted,

@@ -24,6 +24,7 @@ RATING = 0x4746  # EXIF tag of stars, 0 to 5
 EPOCH = datetime(1970, 1, 1)
 DETAIL_PX = 512  # the middle of a picture, in which detail is measured
 HALVINGS, SMALLEST_PX = 3, 64
+NOISE = 2.0  # grey levels: deviation that compression alone may give to the finest octave
 ENLARGED = 0.14  # power of the finest octave, as a share of the next: pictures that were enlarged have less
 BORDER_LEVELS = 8  # by which a border of one colour may differ from its corner
 BORDERED = 0.95  # compression blurs the edge of a border, so a little of it counts as inside
@@ -119,10 +120,12 @@ def _detail(image: Image.Image) -> float:
     left, top = (max(0, (length - DETAIL_PX) // 2) for length in image.size)
     grey = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX))).convert("L")
     for halvings in range(HALVINGS):
-        if min(grey.size) < SMALLEST_PX or _has_detail(grey):
+        if min(grey.size) < SMALLEST_PX:
+            break
+        if _has_detail(grey):
             return share * float(0.25**halvings)
         grey = grey.reduce(2)
-    return share * float(0.25**HALVINGS)
+    return share  # smooth at all scales, which says nothing of its size
 
 
 def _without_border(image: Image.Image) -> tuple[float, Image.Image]:
@@ -137,7 +140,7 @@ def _without_border(image: Image.Image) -> tuple[float, Image.Image]:
 
 
 def _has_detail(grey: Image.Image) -> bool:
-    """Whether the finest octave of the spectrum has what enlarging leaves out."""
+    """Whether the finest octave of the spectrum has what enlarging leaves out, and more than noise of compression."""
     import numpy as np
 
     values = np.asarray(grey, np.float32)
@@ -147,4 +150,4 @@ def _has_detail(grey: Image.Image) -> bool:
     down, across = (2 * np.abs(np.fft.fftfreq(length)) for length in values.shape)
     octave = np.maximum(down[:, None], across[None])
     finest, coarser = power[octave >= 0.5].sum(), power[(octave >= 0.25) & (octave < 0.5)].sum()
-    return bool(finest >= ENLARGED * coarser)
+    return bool(finest >= NOISE**2 and finest >= ENLARGED * coarser)

@@ -8,9 +8,9 @@ MOST_PIXELS = 178_956_970  # of a picture of any format, whole; also the most th
 MOST_REASON = 200  # characters
 DIGEST_BYTES = 32
 
-Frame = Literal["square", "squeezed", "thumbnail", "original", "look"]
-"""What of a picture is wanted: its central square, the whole picture squeezed into a square, the whole picture centred
-in a white square, all pixels in their own size, or the whole picture on grey, scaled down to fit into a square."""
+Frame = Literal["square", "thumbnail", "original", "look"]
+"""What of a picture is wanted: its central square, the whole picture centred in a white square, all pixels in their own
+size, or the whole picture on grey, scaled down to fit into a square."""
 
 
 Want = Literal["pixels", "samples", "facts"]
