@@ -15,6 +15,7 @@ from index.forks import held, watch
 from index.records import Floats, Ids
 
 POINT_LISTS, POINTS_MOST = 8, 8192  # lists, and descriptors in them, that are looked at for a descriptor
+POINT_LINKS = 16  # of a centre to others
 POINTS_AT_ONCE = 1 << 20  # that are added
 EXACT_MOST = 100_000  # codes among which all are looked at
 LEARN_FROM = 64  # codes a list
@@ -52,15 +53,16 @@ class NearestPoints:
     """Nearest neighbours among binary descriptors uint8 (m, bytes), of which some are missed.
 
     Each is looked for in the nearest of many lists (FAISS's IndexBinaryIVF). The centres of the lists are descriptors
-    that were drawn: there are so many that this is as good as learning them. Call it with ``xq`` (n, bytes) and k for
-    differing bits and rows, int64 (n, k).
+    that were drawn: there are so many that this is as good as learning them, and a graph leads to the nearest (HNSW:
+    Malkov and Yashunin, TPAMI 2020), since to compare each descriptor with all centres would take time in m^1.5. Call
+    it with ``xq`` (n, bytes) and k for differing bits and rows, int64 (n, k).
     """
 
     @held()
     def __init__(self, xb: npt.NDArray[np.uint8]) -> None:
         faiss = import_faiss()
-        lists = max(1, int(4 * np.sqrt(len(xb))))
-        self._centres = faiss.IndexBinaryFlat(8 * xb.shape[1])
+        lists = max(1, min(len(xb), int(16 * np.sqrt(len(xb)))))
+        self._centres = faiss.IndexBinaryHNSW(8 * xb.shape[1], POINT_LINKS)
         self._centres.add(np.ascontiguousarray(xb[np.random.default_rng(0).permutation(len(xb))[:lists]]))
         self._index = faiss.IndexBinaryIVF(self._centres, 8 * xb.shape[1], lists)
         self._index.is_trained, self._index.nprobe, self._index.max_codes = True, min(lists, POINT_LISTS), POINTS_MOST

@@ -82,7 +82,7 @@ class Features:
         grey = look.image.convert("L")
         self.greys[row] = np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX))
         if self.descriptors.shape[1] and not look.is_faint:
-            places, descriptors = points_in(grey, self.descriptors.shape[1])
+            places, descriptors = points_in(np.asarray(grey), self.descriptors.shape[1])
             self.counts[row] = len(places)
             self.places[row, : len(places)], self.descriptors[row, : len(places)] = places, descriptors
 
@@ -92,25 +92,24 @@ class Features:
         return self.places[row, :count].astype(np.float32), np.ascontiguousarray(self.descriptors[row, :count])
 
 
-def points_in(grey: Image.Image, most: int) -> tuple[Floats, Pixels]:
-    """The strongest points of a grey picture, the strongest first: places (m, 2) as shares of its longest side, and
+def points_in(grey: Pixels, most: int) -> tuple[Floats, Pixels]:
+    """The strongest points of a grey picture (h, w), the strongest first: places (m, 2) as shares of its longest side, and
     descriptors (m, 32)."""
     import cv2
 
-    scale = min(ENLARGED, FEATURE_PX / max(grey.size))
+    scale = min(ENLARGED, FEATURE_PX / max(grey.shape))
     if scale != 1:
-        grey = grey.resize(
-            (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.BICUBIC
-        )
+        high, wide = (max(1, round(length * scale)) for length in grey.shape)
+        grey = np.asarray(cv2.resize(grey, (wide, high), interpolation=cv2.INTER_CUBIC), np.uint8)
     finder = cv2.ORB_create(  # type: ignore[attr-defined]
         most, scaleFactor=STEP, nlevels=LEVELS, edgeThreshold=EDGE_PX, fastThreshold=FAINTEST
     )
-    found, descriptors = finder.detectAndCompute(np.asarray(grey), None)
+    found, descriptors = finder.detectAndCompute(grey, None)
     if descriptors is None:
         return np.empty((0, 2), np.float32), np.empty((0, BYTES), np.uint8)
     strongest = np.argsort([-one.response for one in found], kind="stable")[:most]
     places = np.array([found[number].pt for number in strongest], np.float32)
-    places = np.asarray((places + 0.5) / max(grey.size), np.float32)
+    places = np.asarray((places + 0.5) / max(grey.shape), np.float32)
     return places, np.asarray(descriptors[strongest], np.uint8)
 
 

@@ -61,7 +61,7 @@ def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str,
     if can_register() and (guess is None or glance(a.look, b.look, _in_pixels(guess, a, b)) >= GLIMPSED):
         for one, other in ((a.corners, b.corners), *(() if guess is not None else ((a.blobs, b.blobs),))):
             there = registered(one, other)
-            if there is not None:
+            if there is not None and glance(a.look, b.look, there) >= SEEMS:
                 yield there, _moved(there)
 
 

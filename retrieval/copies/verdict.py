@@ -30,9 +30,9 @@ BLUR_PX = 1.0  # against noise, compression and shifts of part of a pixel
 TEXTURED = 5.0  # standard deviation of grey values in a tile, from which on its structure is compared
 CORRELATES = 0.6  # of a tile
 NO_MORE = 5.0  # root mean square of grey levels: a difference that compression makes in faint texture
-AGREES = 0.75  # share of the textured tiles of photographs that agree
-DISAGREES = 0.55  # the share below which they show other things
-FITS, FITS_CLOSELY, NEARLY_ALL = 0.85, 0.965, 0.95  # median correlation of what agrees: if nearly all does, or less
+DISAGREES = 0.55  # share of the textured tiles of photographs that agree, below which they show other things
+AGREES = 0.6  # the share of copies
+FITS = ((0.95, 0.85), (0.75, 0.965), (AGREES, 0.985))  # share of tiles that agree, and median correlation of these
 PLAIN = 0.25  # share of tiles with texture, below which a picture is compared as a drawing
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
@@ -226,9 +226,9 @@ def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
     places = _places(bad)
     if strange[tiles.counts & ~torn].mean() > COLOURED:
         return Verdict("other", alike, ("colour",), places)
-    if fits < FITS:
+    if fits < FITS[0][1]:
         return Verdict("other", alike, ("part",), places)
-    if alike < AGREES or (alike < NEARLY_ALL and fits < FITS_CLOSELY):
+    if not any(alike >= share and fits >= closely for share, closely in FITS):
         return Verdict("unsure", alike, ("part",), places)
     differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles) else []
     if (torn & (tiles.residual > CHANGED)).any() or strange.any() or (not differs and _is_written_on(tiles)):
