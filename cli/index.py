@@ -23,6 +23,7 @@ from cli.console import (
     tell,
     workers_option,
 )
+from cli.listing import list_pictures
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
@@ -341,3 +342,6 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
         tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+
+
+index.add_command(list_pictures)

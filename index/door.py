@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from index.records import Budget, Change, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row, State
-from index.where import Where
+from index.where import Order, Where
 
 
 class Rows(Protocol):
@@ -37,8 +37,22 @@ class Rows(Protocol):
     def found(self, ids: Sequence[int]) -> dict[int, Found]:
         """The pictures among ``ids`` that can be found."""
 
-    def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
-        """The next ``count`` pictures that can be found, with ids above ``after``, by id, and their codes (n, d)."""
+    def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
+        """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id, and their
+        codes (n, d)."""
+
+    def listed(
+        self, where: Where | None, order: Order, descending: bool, count: int | None, offset: int
+    ) -> list[Found]:
+        """At most ``count`` pictures that can be found and match ``where``, in an order, after the first ``offset``. Of
+        equals the one with the lower id comes first, and what is not known last.
+
+        Raises:
+            ValueError: there is no such order.
+        """
+
+    def count(self, where: Where) -> int:
+        """How many pictures can be found and match ``where``."""
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
         """Content hashes of the encoded files of these sizes in bytes."""
