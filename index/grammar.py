@@ -24,7 +24,9 @@ from index.where import AllOf, AnyOf, Compare, Fact, Known, Matches, Near, Not, 
 Field = Callable[[str, str], Where]
 """From a sign and a value to a filter. Raises a ValueError that says what the field takes."""
 
-TOKEN = re.compile(r"""\s*(?:(?P<sign><=|>=|!=|[<>=()])|'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<word>[^\s()<>=!'"]+))""")
+TOKEN = re.compile(
+    r"""\s*(?:(?P<sign><=|>=|!=|[<>=()])|'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<word>[^\s()<>=!'"]+))"""
+)
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([a-z]*)", re.IGNORECASE | re.ASCII)
 DATE = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[ T](\d\d?):(\d\d)(?::(\d\d))?)?)?)?", re.ASCII)
 DEEPEST, LONGEST = 50, 10_000  # parentheses, and characters
@@ -315,7 +317,6 @@ def _signed(sign: str, compared: Callable[[Sign], Where]) -> Where:
     if sign not in get_args(Sign):
         raise ValueError(f"takes {' '.join(get_args(Sign))}")
     return Not(compared("=")) if sign == "!=" else compared(sign)  # type: ignore[arg-type]
-
 
 
 def _area(sign: str, word: str) -> Where:

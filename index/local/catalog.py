@@ -19,12 +19,14 @@ from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
 from index.local.draws import drawn_ids
+from index.local.facts import HELD_FACTS
+from index.local.facts import read as read_facts
 from index.local.filters import clause, in_order, source_of
 from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root, is_whole, meta_sum
 from index.local.sums import Coded, damaged_codes, sum_of
 from index.local.tables import codes, generations, meta, pictures, roots
 from index.local.transactions import Transactions
-from index.records import Floats, Found, Ids, Meta, Row
+from index.records import Facts, Floats, Found, Ids, Meta, Row
 from index.where import AllOf, Order, Where
 
 PAGE = 10_000  # codes per transaction: a writer never waits longer for a reader
@@ -220,6 +222,27 @@ class Catalog(Transactions):
                     assert row.content_hash is not None
                     known[row.content_hash] = (row, code)
         return known
+
+    def facts(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
+        """The facts of these contents, of those that have any."""
+        found: dict[bytes, Facts] = {}
+        with self.transaction() as connection:
+            for content_hash, known in read_facts(connection, hashes):
+                if known is None:
+                    raise IndexDamaged(
+                        f"the facts of content {content_hash.hex()} in {self.path} are damaged; repair the index, and "
+                        "have facts read again",
+                        code="facts_damaged",
+                    )
+                found[content_hash] = known
+        return found
+
+    def without_facts(self) -> list[Row]:
+        """Rows of pictures that can be found and whose contents have no facts, by root and path."""
+        query = select(*SUMMED).where(pictures.c.status == "found", pictures.c.content_hash.is_not(None), ~HELD_FACTS)
+        with self.transaction() as connection:
+            records = connection.execute(query.order_by(pictures.c.root_id, pictures.c.path)).all()
+            return [self._row(record) for record in records]
 
     def counts(self) -> dict[str, int]:
         """Number of rows in each state."""
