@@ -53,6 +53,17 @@ TAKEN = func.coalesce(facts.c.taken_us, pictures.c.mtime_ns / 1000)
 def clause(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
     """The condition on ``source_of(where)``. ``roots`` are the roots of the catalog, as absolute paths."""
     match where:
+        case Not(term):
+            return not_(func.coalesce(clause(term, roots), false()))
+        case AllOf(terms):
+            return and_(true(), *(clause(term, roots) for term in terms))
+        case AnyOf(terms):
+            return or_(false(), *(clause(term, roots) for term in terms))
+    return _leaf(where, roots)
+
+
+def _leaf(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
+    match where:
         case Compare(fact, sign, value):
             return SIGNS[sign](_number(fact), value)
         case Matches(fact, pattern):
@@ -61,16 +72,10 @@ def clause(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
             return _content("keywords" if fact == "keyword" else fact).is_not(None)
         case Near(latitude, longitude, km):
             return _near(latitude, longitude, km)
-        case Unusual():
-            return _unusual(where)
         case InFolder(folder):
             return or_(false(), *(_below(root_id, root, os.path.normpath(folder)) for root_id, root in roots.items()))
-        case Not(term):
-            return not_(func.coalesce(clause(term, roots), false()))
-        case AllOf(terms):
-            return and_(true(), *(clause(term, roots) for term in terms))
-        case AnyOf(terms):
-            return or_(false(), *(clause(term, roots) for term in terms))
+    assert isinstance(where, Unusual)
+    return distance_from(where) > where.radius
 
 
 def in_order(order: Order, descending: bool, roots: dict[int, str]) -> list[ColumnElement[Any]]:
@@ -137,11 +142,11 @@ def _matches(fact: str, pattern: str, roots: dict[int, str]) -> ColumnElement[bo
             mine = [root_id for root_id, root in roots.items() if _is_like(root, pattern)]
             return pictures.c.root_id.in_(mine)
         case "path":
-            return PATH.op("GLOB")(_glob(pattern))
+            return PATH.bool_op("GLOB")(_glob(pattern))
         case "folder":
-            return PATH.op("GLOB")(_glob(pattern) + "/*")
+            return PATH.bool_op("GLOB")(_glob(pattern) + "/*")
         case "name":
-            return func.substr(PATH, func.length(FOLDER) + 1).op("GLOB")(_glob(pattern))
+            return func.substr(PATH, func.length(FOLDER) + 1).bool_op("GLOB")(_glob(pattern))
         case "keyword":
             start, end = ("" if pattern[:1] == ANY else "\n"), ("" if pattern[-1:] == ANY else "\n")
             inner = _like(start + pattern.strip(ANY) + end)
@@ -170,10 +175,6 @@ def _near(latitude: float, longitude: float, km: float) -> ColumnElement[bool]:
     north, east = facts.c.latitude, facts.c.longitude
     band = north.between(latitude - 1.001 * km / DEGREE_KM - 1e-9, latitude + 1.001 * km / DEGREE_KM + 1e-9)
     return case((band, func.latent_km(north, east, latitude, longitude) <= km), else_=false())
-
-
-def _unusual(of: Unusual) -> ColumnElement[bool]:
-    return distance_from(of) > of.radius
 
 
 def distance_from(of: Unusual) -> ColumnElement[float]:

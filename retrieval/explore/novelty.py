@@ -44,7 +44,7 @@ def novel(looks: Floats, sign: Literal[">", ">="], share: float) -> Where:
         raise ValueError(f"with fewer than {FEWEST} pictures nobody can tell what is novel")
     if not 0 <= share <= 1:
         raise ValueError(f"novelty is a share from 0 to 1, not {share:g}")
-    middle, inverse, distances = _distances(looks)
+    _, _, distances = _distances(looks)
     less = share * len(looks)  # so many are less novel
     fewest = math.floor(less + 1e-9) + 1 if sign == ">" else math.ceil(less - 1e-9)
     if fewest <= 0:
