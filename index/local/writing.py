@@ -82,9 +82,9 @@ class CatalogWriter(Catalog):
         return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write rows, codes and facts in one transaction. If the code of a change is None, the row's old code is deleted.
+        """Write rows, codes and facts in one transaction. If the code of a change is None, its row's old code goes.
 
-        So are facts of contents that no row has any more.
+        Facts of contents that no row has any more go, too.
         """
         if not changes:
             return
