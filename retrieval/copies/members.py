@@ -13,6 +13,7 @@ from retrieval.arrays import Floats
 from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import FileFacts
 from retrieval.errors import PathError
+from retrieval.filters import Filter
 from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.searcher import Searcher
@@ -95,11 +96,11 @@ def digests_of(paths: Sequence[str], pool: DecoderPool) -> dict[str, bytes | Non
     return {path: decoded.digest for path, decoded in zip(paths, found, strict=True)}
 
 
-def all_members(retriever: Searcher) -> tuple[list[Member], Floats]:
-    """All pictures, ordered by path, and their codes (n, d), in the order of ``number``."""
+def all_members(retriever: Searcher, where: Filter | None = None) -> tuple[list[Member], Floats]:
+    """All pictures that pass ``where``, ordered by path, and their codes (n, d), in the order of ``number``."""
     members: list[Member] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
-    for rows, batch in retriever.found():
+    for rows, batch in retriever.found(where):
         for number, one in enumerate(rows, len(members)):
             its = (one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, one.width_px, one.height_px)
             members.append(Member(*its))
