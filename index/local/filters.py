@@ -98,7 +98,7 @@ def in_order(order: Order, descending: bool, roots: dict[int, str]) -> list[Colu
 
 def source_of(where: Where, order: Order = "path") -> FromClause:
     """The table, or the tables, that a condition and an order ask."""
-    asks_content = any(_asks_content(one) for one in _leaves(where)) or order in facts.c
+    asks_content = any(_asks_content(one) for one in _leaves(where)) or (isinstance(order, str) and order in facts.c)
     return pictures.outerjoin(facts, facts.c.content_hash == pictures.c.content_hash) if asks_content else pictures
 
 
