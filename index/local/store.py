@@ -15,6 +15,7 @@ from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
 from index.local.database import translated
+from index.local.excluded import EXCLUDED_NAME, read_excluded, write_excluded
 from index.local.faults import cache_faults, catalog_faults
 from index.local.files import check_own
 from index.local.mending import mend
@@ -35,7 +36,7 @@ LOCK_NAME = "lock"
 MODEL_NAME = "model"
 CACHE_NAMES = tuple(f"{kind}.faiss" for kind in KINDS)
 MODEL_NAMES = (MODEL_NAME, MODEL_NAME + folders.NEW, MODEL_NAME + folders.OLD)
-OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, *MODEL_NAMES)
+OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, *MODEL_NAMES)
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
@@ -201,6 +202,10 @@ class Store:
             "model": sum(path.stat().st_size for path in self.model_folder().glob("*")),
         }
 
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
+        return read_excluded(self.folder)
+
     def model_folder(self) -> Path:
         """The folder to read the index's copy of its model from."""
         return folders.place_of(self.folder / MODEL_NAME)
@@ -257,6 +262,10 @@ class StoreWriter(Store):
         self.budget = budget
         write_budget(self.folder, budget)
 
+    def keep_excluded(self, patterns: Sequence[str]) -> None:
+        """Store the patterns of files that are left out, in place of earlier ones."""
+        write_excluded(self.folder, patterns)
+
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder.
 
@@ -299,7 +308,7 @@ def _check_it_is_ours(folder: Path) -> None:
     """Refuse a folder with foreign files: an index replaces and deletes the files of its folder."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
-    own = {LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, MODEL_NAME}
+    own = {LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, MODEL_NAME}
     names = [one.name for one in folder.iterdir()]
     strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageChops
 
 from retrieval.pictures.decode import refusing
 from retrieval.pictures.samples import RAW_VERSION, holds_more
+from retrieval.pictures.tasks import MOST_PIXELS
 from retrieval.text import short_line
 
 UNKNOWN = -(2**63)
@@ -88,6 +89,8 @@ def facts_of(image: Image.Image) -> Facts:
         facts = facts._replace(
             holds_more=holds_more(image), is_raw=tags is not None and (RAW_VERSION in tags or _is_negative(image))
         )
+    if image.width * image.height > MOST_PIXELS:  # a JPEG that is decoded at a smaller scale only
+        return facts
     with refusing():
         return facts._replace(detail=_detail(image))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, get_args
 
 from retrieval.pictures.facts import FACTS
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_PIXELS, MOST_REASON, Answer, Frame, Task, Want
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, MOST_REASON, Answer, Frame, Task, Want
 from retrieval.text import short_line
 
 READY = b"ready"
@@ -106,7 +106,7 @@ def _fits(head: Head, task: Task, size_px: int) -> bool:
         return head.follow_bytes <= 4 * MOST_REASON
     if head.kind == KNOWN:
         return head.hashed and not task.force and head.follow_bytes == 0
-    is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_PIXELS
+    is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_JPEG_PIXELS
     return head.kind == DECODED and is_picture and head.follow_bytes == _bytes_of(head, task, size_px) > 0
 
 
