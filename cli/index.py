@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -269,7 +270,7 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
 def _tell_what_is_not_there(summary: Summary) -> None:
     """Other files, what was left out, and what is wrong with patterns."""
     if summary.other_files:
-        tell(f"other files {summary.other_files:,}: {_kinds(dict(summary.other_kinds.most_common()))}")
+        tell(f"other files {summary.other_files:,}: {_kinds(summary.other_kinds)}")
     if videos := summary.other_kinds["video"]:
         say(f"{counted(videos, 'video')} cannot be indexed; single frames that are saved as pictures can.")
     left_out = summary.left_out
@@ -288,8 +289,9 @@ def _some(paths: list[str], count: int) -> str:
     return ", ".join(map(shown_path, paths)) + (", ..." if count > len(paths) else "")
 
 
-def _kinds(kinds: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+def _kinds(kinds: Mapping[str, int]) -> str:
+    most_first = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{count:,} unknown" if kind == "unknown" else counted(count, kind) for kind, count in most_first)
 
 
 def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import PictureRefused, pip_line
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.kinds import EMPTY, NOT_A_PICTURE
+from retrieval.pictures.kinds import EMPTY, NOT_A_PICTURE, UNREADABLE
 from retrieval.pictures.tasks import MOST_COEFFICIENT_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
 
@@ -53,7 +53,6 @@ TOO_MANY_PIXELS = (
     "a smaller copy is read (is it a decompression bomb?)"
 )
 DAMAGED = "damaged or cut off"
-UNKNOWN = "damaged, or of a kind that cannot be decoded"
 UNSUPPORTED = "of a kind that cannot be decoded"
 WORDS = {  # in the messages of decoders, which mean nothing to people -> what they mean
     "out of memory": NO_MEMORY,
@@ -391,5 +390,7 @@ def reason_of(error: BaseException) -> str:
     for kind, text in known.items():
         if isinstance(error, kind):
             return text
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # of the system, not of a decoder
+        return f"cannot be read: {os.strerror(error.errno)}"
     message = str(error).lower()
-    return next((meaning for words, meaning in WORDS.items() if words in message), UNKNOWN)
+    return next((meaning for words, meaning in WORDS.items() if words in message), UNREADABLE)

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 NOT_A_PICTURE = "not a picture"
 OTHER = f"{NOT_A_PICTURE}: "  # begins the reasons of other files; their kind follows
 EMPTY = "empty file"
+UNREADABLE = "damaged, or of a kind that cannot be decoded"
+UNKNOWN = "unknown"
 RAW = "raw negative of a camera, which is not developed here; export it as JPEG or TIFF"
 HEAD_BYTES = 512
 
@@ -37,7 +39,7 @@ PICTURE_NAMES = (
     "cur tga pcx ppm pgm pbm pnm pfm pam psd psb xcf dds sgi rgb rgba bw ras qoi jxl mpo jps insp xbm xpm exr hdr fit fits "
     "eps wmf emf fli flc"
 )
-OTHER_KINDS = frozenset([*NAMES_OF_KINDS, "unknown kind", EMPTY])
+OTHER_KINDS = frozenset([*NAMES_OF_KINDS, UNKNOWN, EMPTY])
 
 _KIND_OF_NAME = {name: kind for kind, names in reversed(NAMES_OF_KINDS.items()) for name in names.split()}
 _RAW, _PICTURES = frozenset(RAW_NAMES.split()), frozenset(PICTURE_NAMES.split())
@@ -52,6 +54,7 @@ _STARTS = {  # of files, and what they are
     "font": (b"OTTO\0", b"wOFF", b"wOF2", b"\0\x01\0\0\0"),
 }
 _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
+_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"8BPS", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ")
 _LIKELY_TEXT = ("program", "font")  # whose starts are short: only where the name says no other thing
 
 
@@ -60,15 +63,16 @@ def reason_without_picture(reason: str, head: bytes, name: str, identified: bool
 
     ``head`` holds its first bytes. ``identified``: they are those of a picture's format.
     """
-    suffix = suffix_of(name)
-    kind = kind_of_content(head)
-    if kind == "raw" or (suffix in _RAW and (identified or reason == NOT_A_PICTURE)):
+    suffix, kind = suffix_of(name), kind_of_content(head)
+    if not identified and _begins_as_picture(head):
+        identified, reason = True, UNREADABLE if reason == NOT_A_PICTURE else reason
+    if kind == "raw" or (suffix in _RAW and (identified or reason in (NOT_A_PICTURE, UNREADABLE))):
         return RAW
     if kind is not None and (kind not in _LIKELY_TEXT or suffix not in _PICTURES):
         return OTHER + (_KIND_OF_NAME.get(suffix, kind) if kind in ("archive", "video") else kind)
     if identified or suffix in _PICTURES or suffix in _RAW:
         return reason
-    return OTHER + (EMPTY if not head else _KIND_OF_NAME.get(suffix) or ("text" if _is_text(head) else "unknown kind"))
+    return OTHER + (EMPTY if not head else _KIND_OF_NAME.get(suffix) or ("text" if _is_text(head) else UNKNOWN))
 
 
 def other_kind(reason: str, path: str = "") -> str | None:
@@ -78,9 +82,9 @@ def other_kind(reason: str, path: str = "") -> str | None:
     """
     if reason.startswith(OTHER):
         kind = reason.removeprefix(OTHER)
-        return kind if kind in OTHER_KINDS else "unknown kind"
+        return kind if kind in OTHER_KINDS else UNKNOWN
     if reason in (NOT_A_PICTURE, EMPTY) and (suffix := suffix_of(path)) not in _PICTURES | _RAW:
-        return EMPTY if reason == EMPTY else _KIND_OF_NAME.get(suffix, "unknown kind")
+        return EMPTY if reason == EMPTY else _KIND_OF_NAME.get(suffix, UNKNOWN)
     return None
 
 
@@ -103,6 +107,11 @@ def kind_of_content(head: bytes) -> str | None:
     if b"<svg" in head[:HEAD_BYTES]:
         return "drawing"
     return next((kind for kind, starts in _STARTS.items() if head.startswith(starts)), None)
+
+
+def _begins_as_picture(head: bytes) -> bool:
+    is_boxed = head[4:8] == b"ftyp" and _kind_of_brand(head[8:12]) is None
+    return is_boxed or head.startswith(_PICTURE_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def _kind_of_brand(brand: bytes) -> str | None:

@@ -12,8 +12,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
-
 MOST_LENGTH = 1000  # characters of a pattern: more than a file name has
 MOST_PATTERNS = 1000  # of one file: each is compared with each name
 STAR, FOLDERS_BEFORE, FOLDERS_BETWEEN = "[^/]*", "^(?:.+/)?", "(?:/.+)?"  # as pathspec writes ``*``, ``**/`` and ``/**``
@@ -67,6 +65,8 @@ def _parsed(line: str) -> Iterator[Pattern]:
         raise BadPattern(f"a pattern of more than {MOST_LENGTH:,} characters")
     if line.startswith("#") or not line.strip():
         return
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # not imported for searching, which starts sooner
+
     _check_classes(line)
     try:
         expression, leaves_out = GitIgnoreSpecPattern.pattern_to_regex(_with_a_folder(line))

@@ -52,7 +52,7 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
         reason, passing = f"cannot be read: {error.strerror or error}", True
     except Exception as error:
         reason, passing = reason_of(error), False
-    if not passing and (head or reason == EMPTY):
+    if not passing and task.length is None and (head or reason == EMPTY):  # members of archives have other names
         reason = reason_without_picture(reason, head, task.path, is_identified)
     return Answer(content_hash, reason=short_line(reason, MOST_REASON), passing=passing)
 
