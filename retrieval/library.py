@@ -19,9 +19,9 @@ from retrieval.ingest.survey import Reading, Scope
 from retrieval.models.kept import check_model, model_for, provide_model
 from retrieval.models.model import Model
 from retrieval.opened import Opened
-from retrieval.places import Listings, absolute, all_scopes, locate_index, rows_of_file, scopes_below
 from retrieval.pictures.kinds import other_kind
 from retrieval.pictures.leaving_out import chosen_patterns
+from retrieval.places import Listings, absolute, all_scopes, locate_index, rows_of_file, scopes_below
 from retrieval.progress import OnProgress
 from retrieval.status import Status, status_of
 from retrieval.verify import all_faults, repair_index
@@ -241,7 +241,7 @@ def _folders(photos: Photos) -> list[str]:
 
 
 def _without(reading: Reading, exclude: Sequence[str] | None, writer: IndexWriter) -> Reading:
-    """``reading`` without what patterns name: those that are given, which the index keeps, or those that it has kept."""
+    """``reading`` without what patterns name: given ones, which the index keeps, or those that it has kept."""
     if exclude is not None:
         writer.keep_excluded(exclude)
     kept = writer.excluded()

@@ -14,8 +14,8 @@ from retrieval.pictures.kinds import counted_kinds, other_kind
 class Status:
     """Facts and figures of an index; sizes in bytes.
 
-    ``skipped`` counts pictures that could not be read, and ``reasons`` says why; ``other_kinds`` counts ``other_files``,
-    which were never meant to be pictures. ``excluded`` holds the patterns of what is left out.
+    ``skipped`` counts pictures that could not be read, and ``reasons`` says why. ``other_kinds`` counts ``other_files``
+    by kind, which were never meant to be pictures. ``excluded`` holds the patterns of what is left out.
     ``search`` names the layout of the codes. ``search_memory_bytes`` and ``search_latency_s`` of one query are expected
     values. ``search_recall`` is the share of the ten nearest that was found when the layout was built, 1 if exact.
     ``search_fits`` is False if no layout is within the budget.

@@ -49,7 +49,15 @@ def grow(rng: np.random.Generator, folder: Path, depth: int) -> None:
 
 def kept_by_git(root: Path, chosen: list[str]) -> set[str]:
     """The files that git would add, if its files of patterns had our name."""
-    command = ["git", f"--git-dir={root.parent}/.git", f"--work-tree={root}", "ls-files", "-z", "--others", f"--exclude-per-directory={IGNORE_NAME}"]
+    command = [
+        "git",
+        f"--git-dir={root.parent}/.git",
+        f"--work-tree={root}",
+        "ls-files",
+        "-z",
+        "--others",
+        f"--exclude-per-directory={IGNORE_NAME}",
+    ]
     command += [f"--exclude={pattern}" for pattern in chosen]
     done = subprocess.run(command, cwd=root, capture_output=True, check=True)
     files = {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}

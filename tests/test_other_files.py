@@ -92,7 +92,9 @@ def test_content_decides_and_then_the_name(mixed: Path) -> None:
     with zipfile.ZipFile(mixed / "real.zip", "w") as archive:
         archive.write(mixed / "a.png")
     assert other_kind(decode(Task(str(mixed / "real.zip")), 32).reason or "") == "archive"
-    assert other_kind(NOT_A_PICTURE, "x/y.TXT") == "text" and other_kind(NOT_A_PICTURE, "x/y.JPG") is None  # of old rows
+    assert (
+        other_kind(NOT_A_PICTURE, "x/y.TXT") == "text" and other_kind(NOT_A_PICTURE, "x/y.JPG") is None
+    )  # of old rows
     assert other_kind("not a picture: \x1b[2J") == "unknown"  # of a stranger's row
 
 
@@ -155,8 +157,10 @@ def test_what_is_excluded_leaves_and_comes_back_without_being_encoded(tmp_path: 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff", b"[" * 100_000, b"{}", b'{"patterns": 3}', b'{"patterns": [3]}', b'{"patterns": ["[x"]}']
-    + [b'{"patterns": ["' + b"x" * 2000 + b'"]}', b'{"patterns": ' + json.dumps(["x"] * 5000).encode() + b"}"],
+    [
+        *(b"", b"\xff", b"[" * 100_000, b"{}", b'{"patterns": 3}', b'{"patterns": [3]}', b'{"patterns": ["[x"]}'),
+        *(json.dumps({"patterns": kept}).encode() for kept in (["x" * 2000], ["x"] * 5000)),
+    ],
 )
 def test_damaged_patterns_let_nothing_in(content: bytes, tmp_path: Path, tiny_bundle: Path) -> None:
     photos, index = tmp_path / "photos", tmp_path / "index"
@@ -215,7 +219,9 @@ def test_what_stays_refused_says_what_would_let_it_in(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(whole[:at] + struct.pack(">HH", *size) + whole[at + 4 :])
     progressive = draw("JPEG", progressive=True, subsampling=0)
     at = progressive.index(b"\xff\xc2") + 5
-    (tmp_path / "progressive").write_bytes(progressive[:at] + struct.pack(">HH", 25_000, 20_000) + progressive[at + 4 :])
+    (tmp_path / "progressive").write_bytes(
+        progressive[:at] + struct.pack(">HH", 25_000, 20_000) + progressive[at + 4 :]
+    )
     names = ["too large", "whole", "progressive"]
     tasks = [Task(str(tmp_path / name), frame="original" if name == "whole" else "square") for name in names]
     with DecoderPool(64, 1) as pool:
@@ -259,7 +265,9 @@ def test_no_library_speaks_on_the_terminal(tmp_path: Path, latent: Run) -> None:
             (photos / f"{kind}-{number}-{turn}.img").write_bytes(damaged(rng, draw(kind, turn, **more)))
     done = latent("index", "build", "photos")
     assert done.stderr in ("", "Skipped files are read again when they change, or with --retry.\n")
-    reasons = {line.split(": ", 1)[1].rpartition(" (")[0] for line in done.stdout.splitlines() if line.startswith("  skipped")}
+    reasons = {
+        line.split(": ", 1)[1].rpartition(" (")[0] for line in done.stdout.splitlines() if line.startswith("  skipped")
+    }
     ours = {*WORDS.values(), UNREADABLE, "no pixels"}
     assert len(reasons) >= 2
     assert {reason for reason in reasons if not reason.startswith("too many pixels")} <= ours

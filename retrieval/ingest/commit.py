@@ -82,7 +82,9 @@ class Committer:
         for item, outcome in zip(work, outcomes, strict=True):
             content = contents.get(outcome.content_hash or b"") if outcome.reason is None else None
             if outcome.passing and item.row is not None and item.row.status == "found":
-                self.summary.skip(outcome.reason or "?", outcome.path)  # its row and code stay until it can be read again
+                self.summary.skip(
+                    outcome.reason or "?", outcome.path
+                )  # its row and code stay until it can be read again
                 continue
             is_new = item.row is None and content is not None
             old = self._missing.take(outcome.content_hash) if is_new else None

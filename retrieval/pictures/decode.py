@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import PictureRefused, pip_line
-from retrieval.pictures.opening import open_file
 from retrieval.pictures.kinds import EMPTY, NOT_A_PICTURE, UNREADABLE
+from retrieval.pictures.opening import open_file
 from retrieval.pictures.tasks import MOST_COEFFICIENT_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
 
@@ -165,7 +165,9 @@ def _check_stored_size(image: Image.Image) -> None:
     elif image.width * image.height > MOST_JPEG_PIXELS:
         raise PictureRefused(TOO_MANY_PIXELS)
     elif image.info.get("progressive") and _coefficient_bytes(image) > MOST_COEFFICIENT_BYTES:
-        raise PictureRefused("a progressive JPEG too large to be decoded in memory; saved as a baseline JPEG it is read")
+        raise PictureRefused(
+            "a progressive JPEG too large to be decoded in memory; saved as a baseline JPEG it is read"
+        )
 
 
 def _coefficient_bytes(image: Image.Image) -> int:

@@ -8,7 +8,7 @@ stores. Every worker process imports this module.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 NOT_A_PICTURE = "not a picture"
 OTHER = f"{NOT_A_PICTURE}: "  # begins the reasons of other files; their kind follows
@@ -20,7 +20,7 @@ HEAD_BYTES = 512
 
 NAMES_OF_KINDS = {
     "sidecar": "xmp aae thm json pp3 dop cos on1 lrv vrd dr4 nksc exif ini picasa bib comask rrdata acr arp",
-    "text": "txt md csv tsv log html htm css js xml yml yaml toml rst tex srt vtt nfo py sh c h cpp java sql conf url m3u",
+    "text": "txt md csv tsv log html htm css js xml yml yaml toml rst tex srt vtt nfo py sh c h cpp sql conf url m3u",
     "video": "mp4 m4v mov avi mkv webm mpg mpeg mts m2ts ts wmv flv 3gp 3g2 vob ogv mxf insv 360 braw",
     "sound": "mp3 wav flac ogg oga m4a aac wma opus aif aiff mid amr",
     "archive": "zip rar 7z tar gz tgz bz2 xz zst iso dmg cab jar apk",
@@ -31,13 +31,13 @@ NAMES_OF_KINDS = {
     "font": "ttf otf woff woff2 pfb eot",
 }
 RAW_NAMES = (
-    "3fr arw bay cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx pxn r3d raf raw "
-    "rw2 rwl rwz sr2 srf srw x3f"
+    "3fr arw bay cap cr2 cr3 crw dcr dcs dng erf fff gpr iiq k25 kdc mdc mef mos mrw nef nrw orf pef ptx pxn r3d raf "
+    "raw rw2 rwl rwz sr2 srf srw x3f"
 )
 PICTURE_NAMES = (
-    "jpg jpeg jpe jfif jif png apng gif bmp dib tif tiff webp heic heif hif avif avifs jp2 j2k j2c jpf jpx jpc ico icns "
-    "cur tga pcx ppm pgm pbm pnm pfm pam psd psb xcf dds sgi rgb rgba bw ras qoi jxl mpo jps insp xbm xpm exr hdr fit fits "
-    "eps wmf emf fli flc"
+    "jpg jpeg jpe jfif jif png apng gif bmp dib tif tiff webp heic heif hif avif avifs jp2 j2k j2c jpf jpx jpc ico "
+    "icns cur tga pcx ppm pgm pbm pnm pfm pam psd psb xcf dds sgi rgb rgba bw ras qoi jxl mpo jps insp xbm xpm exr hdr "
+    "fit fits eps wmf emf fli flc"
 )
 OTHER_KINDS = frozenset([*NAMES_OF_KINDS, UNKNOWN, EMPTY])
 
@@ -45,17 +45,39 @@ _KIND_OF_NAME = {name: kind for kind, names in reversed(NAMES_OF_KINDS.items()) 
 _RAW, _PICTURES = frozenset(RAW_NAMES.split()), frozenset(PICTURE_NAMES.split())
 
 _STARTS = {  # of files, and what they are
+    "raw": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR"),
     "video": (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"FLV\x01"),
     "sound": (b"ID3", b"fLaC", b"OggS", b"MThd", b"#!AMR", b"FORM\0\0\0\0AIFF"),
-    "archive": (b"PK\x03\x04", b"PK\x05\x06", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ"),
+    "archive": (
+        b"PK\x03\x04",
+        b"PK\x05\x06",
+        b"Rar!\x1a\x07",
+        b"7z\xbc\xaf\x27\x1c",
+        b"\x1f\x8b\x08",
+        b"BZh",
+        b"\xfd7zXZ",
+    ),
     "document": (b"%PDF-", b"{\\rtf", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"AT&TFORM"),
     "program": (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!/"),
     "database": (b"SQLite format 3\0",),
     "font": (b"OTTO\0", b"wOFF", b"wOF2", b"\0\x01\0\0\0"),
 }
-_RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
-_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\0", b"MM\0*", b"8BPS", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ")
-_LIKELY_TEXT = ("program", "font")  # whose starts are short: only where the name says no other thing
+_PICTURE_STARTS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"GIF8",
+    b"II*\0",
+    b"MM\0*",
+    b"8BPS",
+    b"\0\0\0\x0cJXL ",
+    b"\0\0\0\x0cjP  ",
+)
+_SIGNS: dict[str, Callable[[bytes], bool]] = {  # further inside
+    "video": lambda head: head[4:8] in (b"moov", b"mdat", b"wide", b"skip") or _is_transport_stream(head),
+    "archive": lambda head: head[257:262] == b"ustar",
+    "drawing": lambda head: b"<svg" in head,
+}
+_SHORT_STARTS = ("program", "font")  # whose starts are short: only where the name says no other thing
 
 
 def reason_without_picture(reason: str, head: bytes, name: str, identified: bool) -> str:
@@ -68,11 +90,17 @@ def reason_without_picture(reason: str, head: bytes, name: str, identified: bool
         identified, reason = True, UNREADABLE if reason == NOT_A_PICTURE else reason
     if kind == "raw" or (suffix in _RAW and (identified or reason in (NOT_A_PICTURE, UNREADABLE))):
         return RAW
-    if kind is not None and (kind not in _LIKELY_TEXT or suffix not in _PICTURES):
-        return OTHER + (_KIND_OF_NAME.get(suffix, kind) if kind in ("archive", "video") else kind)
+    if kind is not None and (kind not in _SHORT_STARTS or suffix not in _PICTURES):
+        return OTHER + _refined(kind, suffix)
     if identified or suffix in _PICTURES or suffix in _RAW:
         return reason
     return OTHER + (EMPTY if not head else _KIND_OF_NAME.get(suffix) or ("text" if _is_text(head) else UNKNOWN))
+
+
+def _refined(kind: str, suffix: str) -> str:
+    """A document may be packed like an archive, and a sound like a film: there the name tells them apart."""
+    named = _KIND_OF_NAME.get(suffix, kind)
+    return named if (kind, named) in (("archive", "document"), ("archive", "program"), ("video", "sound")) else kind
 
 
 def other_kind(reason: str, path: str = "") -> str | None:
@@ -94,24 +122,27 @@ def suffix_of(name: str) -> str:
 
 def kind_of_content(head: bytes) -> str | None:
     """What the first bytes of a file say that it is, if that is no picture; "raw" is a camera's negative."""
-    if head.startswith(_RAW_STARTS):
-        return "raw"
     if head[4:8] == b"ftyp":
         return _kind_of_brand(head[8:12])
-    if head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"):
-        return "video" if head[8:12] == b"AVI " else "sound"
-    if head[4:8] in (b"moov", b"mdat", b"wide", b"skip") or (head[:1] == b"G" and head[188:189] == b"G" == head[376:377]):
-        return "video"
-    if head[257:262] == b"ustar":
-        return "archive"
-    if b"<svg" in head[:HEAD_BYTES]:
-        return "drawing"
-    return next((kind for kind, starts in _STARTS.items() if head.startswith(starts)), None)
+    if head[:4] == b"RIFF":
+        return {b"AVI ": "video", b"WAVE": "sound"}.get(head[8:12])
+    for kind, starts in _STARTS.items():
+        if head.startswith(starts):
+            return kind
+    return next((kind for kind, is_one in _SIGNS.items() if is_one(head)), None)
 
 
 def _begins_as_picture(head: bytes) -> bool:
     is_boxed = head[4:8] == b"ftyp" and _kind_of_brand(head[8:12]) is None
     return is_boxed or head.startswith(_PICTURE_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """MPEG's, in packets of 188 bytes, or of 192 by cameras, each with the same first byte."""
+    return any(
+        head[at : at + 1] == b"G" == head[at + each : at + each + 1] == head[at + 2 * each : at + 2 * each + 1]
+        for at, each in ((0, 188), (4, 192))
+    )
 
 
 def _kind_of_brand(brand: bytes) -> str | None:

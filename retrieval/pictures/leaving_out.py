@@ -28,7 +28,14 @@ SYSTEM_FOLDERS = (  # copies and thumbnails that programs made, and what was thr
     *("@eaDir", "#recycle", "#snapshot", "@tmp", "@Recycle", "@Recently-Snapshot", ".@__thumb"),  # Synology, QNAP
     *("$RECYCLE.BIN", "RECYCLER", "System Volume Information", "$WINDOWS.~BT", "$WinREAgent"),  # Windows
     *("lost+found", ".Trash", ".Trash-*", ".Trashes", ".thumbnails", "~snapshot", ".snapshot", ".zfs"),  # Unix
-    *("__MACOSX", ".AppleDouble", ".Spotlight-V100", ".fseventsd", ".DocumentRevisions-V100", ".TemporaryItems"),  # Apple
+    *(
+        "__MACOSX",
+        ".AppleDouble",
+        ".Spotlight-V100",
+        ".fseventsd",
+        ".DocumentRevisions-V100",
+        ".TemporaryItems",
+    ),  # Apple
     *("*.lrdata", "*.lrcat-data", "*.cocatalogdb", "Adobe Bridge Cache"),  # previews of Lightroom and others
     *(".dtrash", "mipmaps-*.d", ".picasaoriginals", ".comments"),  # digiKam, darktable, Picasa, gThumb
 )

@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 MOST_LENGTH = 1000  # characters of a pattern: more than a file name has
 MOST_PATTERNS = 1000  # of one file: each is compared with each name
-STAR, FOLDERS_BEFORE, FOLDERS_BETWEEN = "[^/]*", "^(?:.+/)?", "(?:/.+)?"  # as pathspec writes ``*``, ``**/`` and ``/**``
+STAR, FOLDERS_BEFORE, FOLDERS_BETWEEN = (
+    "[^/]*",
+    "^(?:.+/)?",
+    "(?:/.+)?",
+)  # as pathspec writes ``*``, ``**/`` and ``/**``
 ONE = r"(?:\\.|\[\^?\]?[^\]]*\](?!\*)|[^\\\[\]()/*?$^])"  # one character, or one of a class
 CLASS = re.compile(r"\\.|\[([!^]?\]?[^\]]*)\]", re.DOTALL)
 
