@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from index.door import Index
+from index.errors import IndexDamaged
 from retrieval.pictures.kinds import counted_kinds, other_kind
 
 
@@ -66,7 +67,7 @@ def status_of(index: Index) -> Status:
         removed=counts.get("removed", 0),
         other_files=sum(others.values()),
         other_kinds=others,
-        excluded=list(index.excluded()),
+        excluded=_excluded(index),
         roots=list(roots.values()),
         reasons=dict(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))),
         catalog_bytes=sizes["catalog"],
@@ -78,3 +79,11 @@ def status_of(index: Index) -> Status:
         search_recall=layout.recall,
         search_fits=layout.fits,
     )
+
+
+def _excluded(index: Index) -> list[str]:
+    """The patterns of what is left out; none if they are damaged, which an update and ``verify`` say."""
+    try:
+        return list(index.excluded())
+    except IndexDamaged:
+        return []

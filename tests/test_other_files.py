@@ -58,6 +58,9 @@ UNREAD: dict[str, tuple[bytes, str]] = {
 }
 
 
+BAD_PATTERN = b'{"patterns": ["[x"]}'  # the room that keeps it knows no grammar
+
+
 def draw(kind: str, seed: int = 0, side: int = 64, **more: object) -> bytes:
     from io import BytesIO
 
@@ -158,7 +161,7 @@ def test_what_is_excluded_leaves_and_comes_back_without_being_encoded(tmp_path: 
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"\xff", b"[" * 100_000, b"{}", b'{"patterns": 3}', b'{"patterns": [3]}', b'{"patterns": ["[x"]}'),
+        *(b"", b"\xff", b"[" * 100_000, b"{}", b'{"patterns": 3}', b'{"patterns": [3]}', BAD_PATTERN),
         *(json.dumps({"patterns": kept}).encode() for kept in (["x" * 2000], ["x"] * 5000)),
     ],
 )
@@ -170,6 +173,8 @@ def test_damaged_patterns_let_nothing_in(content: bytes, tmp_path: Path, tiny_bu
     (index / EXCLUDED_NAME).write_bytes(content)
     with Retriever.open(index) as retriever:
         assert len(retriever) == 2 and retriever.query(photos / "shape-0-000.png")
+        assert retriever.status().found == 2
+        assert len(retriever.verify()) == (0 if content == BAD_PATTERN else 1)
         with pytest.raises(IndexDamaged):
             retriever.update()
         assert len(retriever) == 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from index import folders
 from index.atomic import PART
-from index.errors import IndexBusy, IndexUnwritable, NoIndex
+from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
 from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
@@ -183,7 +183,14 @@ class Store:
 
     def faults(self) -> list[str]:
         """Faults of catalog and caches, in words; empty if there are none."""
-        return catalog_faults(self.rows) + self.cache_faults()
+        return catalog_faults(self.rows) + self.cache_faults() + self._faults_of_patterns()
+
+    def _faults_of_patterns(self) -> list[str]:
+        try:
+            self.excluded()
+        except IndexDamaged as error:
+            return [f"patterns: {error}"]
+        return []
 
     def layout(self) -> Layout:
         """The layout of the first cache, its cost and its recall. If there is no cache yet: the layout it will have."""
