@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import FiniteRange, OutputFile, bar, counted, give, index_option, say, shown_path, tell, workers_option
+from cli.filters import Filters, filter_options, filtered
 from cli.plans import LISTED, outcome, print_act, print_plan, write_csv, write_html
 from retrieval.defaults import ACTIONS, KEEP, PROPOSED, Action
 
@@ -34,6 +35,7 @@ Examples:
 """
 )
 @index_option
+@filter_options
 @click.option(
     "--false-matches",
     type=FiniteRange(min=0, min_open=True),
@@ -79,6 +81,7 @@ Examples:
 @workers_option
 def find(
     index_folder: str | None,
+    filters: Filters,
     false_matches: float,
     threshold: float | None,
     mirrored: bool,
@@ -101,6 +104,7 @@ def find(
     from retrieval import Retriever, find_copies
 
     with Retriever.open(index_folder) as retriever:
+        where = filtered(retriever, filters)
         with bar("picture", "comparing") as report:
             try:
                 plan = find_copies(
@@ -112,6 +116,7 @@ def find(
                     folders=folders,
                     keep=comma_list(keep),
                     kinds=comma_list(kinds),
+                    where=where,
                     workers=workers,
                     report=report,
                 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from cli.console import OutputFile, bar, counted, device_option, index_option, say, shown_path, tell, workers_option
+from cli.filters import Filters, filter_options, filtered
 from retrieval.defaults import DEFAULT_MODEL, Device
 
 
@@ -19,6 +20,7 @@ Examples:
   latent features -o codes.parquet                  all pictures of the index
   latent features ~/Pictures -o codes.csv --model runs/mine/bundle
   latent features flowers -o flowers.npz
+  latent features --where 'rating >= 4' -o best.parquet
 """
 )
 @click.argument("photos", nargs=-1, type=click.Path(exists=True, file_okay=False), metavar="[PHOTOS]...")
@@ -31,6 +33,7 @@ Examples:
     help="FILE.parquet, FILE.csv or FILE.npz.",
 )
 @index_option
+@filter_options
 @click.option(
     "--model", metavar="NAME|DIR", help=f"With PHOTOS: a shipped model or a bundle's folder [default: {DEFAULT_MODEL}]."
 )
@@ -40,6 +43,7 @@ def features(
     photos: tuple[str, ...],
     output: str,
     index_folder: str | None,
+    filters: Filters,
     model: str | None,
     workers: int | None,
     device: Device,
@@ -66,8 +70,10 @@ def features(
             say(f"skipped {counted(len(skipped), 'file')} that could not be read, such as {shown_path(skipped[0][0])}")
     else:
         retriever = Retriever.open(index_folder, device=device)
-    with retriever, bar("picture", "writing") as progress:
-        count, dim = write_features(retriever, output, report=progress), retriever.latent_dim
+    with retriever:
+        where = filtered(retriever, filters)
+        with bar("picture", "writing") as progress:
+            count, dim = write_features(retriever, output, where=where, report=progress), retriever.latent_dim
     if photos:
         shutil.rmtree(scratch)
     tell(shown_path(output))

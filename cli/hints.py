@@ -16,6 +16,7 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "picture_damaged": "with: latent index verify --repair, then latent index update",
     "pictures_lost": "with: latent index verify --repair, then latent index update",
     "note_damaged": "with: latent index verify --repair",
+    "facts_damaged": "with: latent index verify --repair, then latent index update --facts",
     "not_indexed": "add new files with: latent index update",
     "archive_not_indexed": "add it with: latent index build {folder}",
     "move_without_folder": "give one with --to DIR",

@@ -24,6 +24,7 @@ from cli.console import (
     tell,
     workers_option,
 )
+from cli.listing import list_pictures
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
@@ -171,7 +172,7 @@ def build(
         _finish(ctx, library.summary, strict)
 
 
-@index.command(epilog="\b\nExample:\n  latent index update")
+@index.command(epilog="\b\nExamples:\n  latent index update\n  latent index update --facts")
 @index_option
 @workers_option
 @device_option
@@ -182,6 +183,7 @@ def build(
 @memory_option
 @latency_option
 @strict_option
+@click.option("--facts", is_flag=True, help="Only read the facts that an index of an older version lacks.")
 @click.pass_context
 def update(
     ctx: click.Context,
@@ -195,13 +197,20 @@ def update(
     memory: float | None,
     latency: float | None,
     strict: bool,
+    facts: bool,
 ) -> None:
     """Update the index to the current state of its folders.
 
-    Files whose size and dates did not change are not read. Renamed files are recognised by their content.
+    Files whose size and dates did not change are not read. Renamed files are recognised by their content. With --facts
+    nothing is encoded: the facts of indexed pictures that have none yet are read, and nothing else is done.
     """
     from retrieval import Library
 
+    if facts:
+        if retry or reread or follow_links or memory is not None or latency is not None:
+            raise click.UsageError("--facts takes only --index, --workers and --strict beside it")
+        _read_facts(ctx, index_folder, workers, strict)
+        return
     started = time.monotonic()
     with Library.open(index_folder, device=device) as library:
         with bar("file", "updating") as report:
@@ -216,6 +225,21 @@ def update(
             )
         _tell(library, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
+
+
+def _read_facts(ctx: click.Context, index_folder: str | None, workers: int | None, strict: bool) -> None:
+    from retrieval import Library
+
+    with Library.open(index_folder) as library, bar("picture", "reading facts") as report:
+        summary = library.read_facts(workers, report)
+    tell(f"facts of {counted(summary.read, 'picture')} were read")
+    if summary.left:
+        say(
+            f"{counted(summary.left, 'picture')} changed, vanished, or cannot be read now; after latent index update, "
+            "run this again"
+        )
+    if strict and summary.left:
+        ctx.exit(1)
 
 
 def _budget(memory: float | None, latency: float | None) -> Budget | None:
@@ -404,3 +428,6 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
         tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+
+
+index.add_command(list_pictures)

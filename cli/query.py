@@ -14,6 +14,7 @@ import click
 
 from cli.console import (
     Finite,
+    FiniteRange,
     OutputFile,
     device_option,
     file_stem,
@@ -30,6 +31,7 @@ from cli.console import (
     shown_path,
     tell,
 )
+from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
 from retrieval.text import csv_cell, printable, without_controls
@@ -56,11 +58,22 @@ Examples:
   latent query -- '-1*face.jpg'               pictures least like it
   latent query face.jpg --format paths -0 | xargs -0 -I{} cp {} found/
   latent query face.jpg --plus smile --explain --html why.html
+  latent query sea.jpg --after 2024-06 --in Trips --where 'width >= 2000'
+  latent query sea.jpg --like 4.jpg --unlike 7.jpg --preview moved.png
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
 @click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
+@click.option("-k", type=click.IntRange(min=1), help="Hits per query [default: 10; all with --within].")
+@click.option("--within", type=FiniteRange(min=0), metavar="DISTANCE", help="Only hits within a Euclidean distance.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first so many hits.")
+@filter_options
+@click.option(
+    "--like", multiple=True, type=click.Path(), metavar="IMAGE", help="Move the query towards IMAGE. Repeatable."
+)
+@click.option(
+    "--unlike", multiple=True, type=click.Path(), metavar="IMAGE", help="Move the query away from IMAGE. Repeatable."
+)
 @click.option(
     "--metric",
     type=click.Choice(["euclidean", "cosine"]),
@@ -100,7 +113,12 @@ Examples:
 def query(
     ctx: click.Context,
     images: tuple[str, ...],
-    k: int,
+    k: int | None,
+    within: float | None,
+    offset: int,
+    filters: Filters,
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
     metric: str,
     copies: str,
     index_folder: str | None,
@@ -121,17 +139,28 @@ def query(
 
     Each IMAGE is a query; - reads a list of paths from standard input. An indexed picture is left out of its own hits.
     Each hit has the Euclidean distance of the codes (smaller is nearer) and their cosine similarity. Signs between
-    pictures add their codes to one query: a.jpg + b.jpg - 0.5*c.jpg. A picture that is more novel than 99% of the
-    collection gets a warning.
+    pictures add their codes to one query: a.jpg + b.jpg - 0.5*c.jpg. --like and --unlike mark pictures of an answer to
+    get a better one. docs/filters.md has all fields of --where. A picture that is more novel than 99% of the collection
+    gets a warning.
     """
     from retrieval import Searcher
     from retrieval.pictures import shared
+    from retrieval.questions import Question, refined
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
-    questions = _questions(images, null, plus, minus, k, metric, copies)
+    words = _terms(images, null, plus, minus)
     shared.start()  # while index and model are opened
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
+        conditions = filters.conditions(retriever)
+        questions = [
+            refined(
+                Question(terms, k, metric, together(conditions), copies, within, offset),  # type: ignore[arg-type]
+                like,
+                unlike,
+            )
+            for terms in words
+        ]
         answers = _answers(retriever, questions)
         told = list(answers.values())
         records = [[_record(hit) for hit in answer.hits] for answer in told]
@@ -143,28 +172,25 @@ def query(
         _print(told, records, form, metric, null)
         if told and (sheet or html_file):
             _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
+        if told and not any(answer.hits for answer in told):
+            say_what_left_nothing(retriever, conditions)
     if len(answers) < len(questions):
         ctx.exit(1)
 
 
-def _questions(
-    images: tuple[str, ...],
-    null: bool,
-    plus: tuple[str, ...],
-    minus: tuple[str, ...],
-    k: int,
-    metric: str,
-    copies: str,
-) -> list[Question]:
-    from retrieval.questions import Question, parse_directions, parse_terms
+def _terms(
+    images: tuple[str, ...], null: bool, plus: tuple[str, ...], minus: tuple[str, ...]
+) -> list[tuple[Term, ...]]:
+    """The terms of each question."""
+    from retrieval.questions import parse_directions, parse_terms
 
     try:
         terms = parse_terms(images)
         ways = parse_directions(plus, minus)
         sums = [terms] if terms else [[term] for word in images for term in _single_terms(word, null)]
-        return [Question((*one, *ways), k, metric, copies=copies) for one in sums]  # type: ignore[arg-type]
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return [(*one, *ways) for one in sums]
 
 
 def _single_terms(word: str, null: bool) -> list[Term]:

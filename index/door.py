@@ -7,13 +7,13 @@ state of the index, and so does each ``search``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from index.records import Budget, Change, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row, State
-from index.where import Where
+from index.records import Budget, Change, Direction, Facts, Floats, Found, Layout, Meta, Metric, Neighbour, Row, State
+from index.where import Order, Where
 
 
 class Rows(Protocol):
@@ -37,8 +37,22 @@ class Rows(Protocol):
     def found(self, ids: Sequence[int]) -> dict[int, Found]:
         """The pictures among ``ids`` that can be found."""
 
-    def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
-        """The next ``count`` pictures that can be found, with ids above ``after``, by id, and their codes (n, d)."""
+    def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
+        """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id, and their
+        codes (n, d)."""
+
+    def listed(
+        self, where: Where | None, order: Order, descending: bool, count: int | None, offset: int
+    ) -> list[Found]:
+        """At most ``count`` pictures that can be found and match ``where``, in an order, after the first ``offset``. Of
+        equals the one with the lower id comes first, and what is not known last.
+
+        Raises:
+            ValueError: there is no such order.
+        """
+
+    def count(self, where: Where) -> int:
+        """How many pictures can be found and match ``where``."""
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
         """Content hashes of the encoded files of these sizes in bytes."""
@@ -51,6 +65,16 @@ class Rows(Protocol):
 
     def some_looks(self, count: int) -> Floats:
         """Realism and spread, float32 (n, 2), of about ``count`` pictures that can be found; the same on every call."""
+
+    def facts(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
+        """The facts of these contents, of those that have any.
+
+        Raises:
+            IndexDamaged: facts are not as they were written.
+        """
+
+    def without_facts(self) -> list[Row]:
+        """Rows of pictures that can be found and whose contents have no facts, by root and path."""
 
     def counts(self) -> dict[str, int]:
         """Number of rows in each state."""
@@ -69,7 +93,13 @@ class RowsWriter(Rows, Protocol):
         """Delete a root with all its rows and codes. Return the number of deleted rows."""
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write rows and codes. If the code of a change is None, the row's old code is deleted."""
+        """Write rows, codes and facts. If the code of a change is None, the row's old code is deleted.
+
+        Facts of a content that no row has any more are deleted, here and wherever rows lose their contents.
+        """
+
+    def keep_facts(self, facts: Mapping[bytes, Facts]) -> None:
+        """Store facts of contents, in place of older ones. No generation begins: what is searched stays the same."""
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
         """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""

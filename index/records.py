@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from index.facts import Facts as Facts  # noqa: PLC0414, it is a record, too
+
 READ_AGAIN = -1  # an mtime that no file has
 MENDED = ("its row was damaged", "its code was damaged", "its code was lost")  # reasons of rows that were repaired
 
@@ -119,7 +121,8 @@ class Direction:
 
 @dataclass(frozen=True)
 class Change:
-    """A row to insert (no id) or to overwrite, with its code if it has one."""
+    """A row to insert (no id) or to overwrite, with its code if it has one, and the facts of its content if new."""
 
     row: Row
     code: Floats | None = None
+    facts: Facts | None = None

@@ -14,6 +14,7 @@ from index.records import Budget, Direction, Meta, Row
 from retrieval.defaults import Device
 from retrieval.errors import IndexDamaged, PathError
 from retrieval.ingest.commit import Summary
+from retrieval.ingest.facts import FactsSummary, read_lacking_facts
 from retrieval.ingest.local import ingest
 from retrieval.ingest.survey import Reading, Scope
 from retrieval.models.kept import check_model, model_for, provide_model
@@ -123,6 +124,18 @@ class Library(Opened):
             scopes = all_scopes(writer.rows, writer.address, reading)
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
         return self.summary
+
+    def read_facts(self, workers: int | None = None, report: OnProgress | None = None) -> FactsSummary:
+        """Read the facts of pictures that have none in the index: it may be of an older version. Nothing is encoded.
+
+        ``build`` and ``update`` read those of new pictures themselves. Files that changed or vanished are left alone.
+
+        Raises:
+            IndexBusy: another process is writing.
+            IndexUnwritable: the index cannot be written.
+        """
+        with self._writing() as writer:
+            return read_lacking_facts(writer.rows, workers, report)
 
     def remove(self, paths: Sequence[str | os.PathLike[str]]) -> int:
         """Remove pictures, or all pictures below a folder, and their codes from the index. The files stay untouched.

@@ -7,7 +7,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,17 +16,21 @@ from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import NOVEL
 from retrieval.errors import PictureRefused
 from retrieval.explore.sums import weighted_sum
+from retrieval.searcher import Hit, checked_most
 from retrieval.seen import look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
-    from index.where import Where
-    from retrieval.searcher import Hit, Searcher
+    from retrieval.filters import Filter
+    from retrieval.searcher import Searcher
     from retrieval.seen import Seen
 
+Liked = str | os.PathLike[str] | Pixels | Hit
+"""A picture that a user marked: a path, uint8 (h, w, 3), or a hit."""
 SIGNS = {"+": 1.0, "-": -1.0}
 WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
 ANSWERED_AT_ONCE = 256  # questions in one search
+LIKED, UNLIKED = 0.75, 0.25  # weights of the averages of pictures that are liked, and are not, beside the question's
 WIDENED, WIDEST = 2, 16  # times as many hits are asked for if copies among them leave fewer than k, and at most
 
 
@@ -62,10 +66,14 @@ class Term:
         return self.name if self.weight == 1 else f"{self.weight:g}*{self.name}"
 
 
+ANYTHING = (Term(1.0, ""),)
+
+
 @dataclass(frozen=True)
 class Question:
-    """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``where`` filters the hits. With
-    ``copies`` "collapse", one hit stands for all copies of a picture that were saved again or scaled.
+    """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``k``, ``where``, ``within`` and
+    ``offset`` as in ``Searcher.query``. With ``copies`` "collapse", one hit stands for all copies of a picture that
+    were saved again or scaled.
 
     If codes are standardized, a positive factor common to all weights changes nothing; the factor -1 gives the
     opposite code.
@@ -75,10 +83,12 @@ class Question:
     """
 
     terms: tuple[Term, ...]
-    k: int = 10
+    k: int | None = None
     metric: Metric = "euclidean"
-    where: Where | None = None
+    where: Filter | None = None
     copies: Literal["show", "collapse"] = "show"
+    within: float | None = None
+    offset: int = 0
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -148,6 +158,20 @@ def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | 
     return [answers[place] for place in range(len(questions))]
 
 
+def refined(
+    question: Question, like: Sequence[Liked] = (), unlike: Sequence[Liked] = (), *, liked: float = LIKED
+) -> Question:
+    """The question, moved towards the average of some pictures and away from that of others: relevance feedback
+    (Rocchio, in The SMART Retrieval System, 1971), with weights 1, ``liked`` and 0.25. These pictures are left out of
+    the hits."""
+    moved = [
+        Term(weight / len(some), one.path if isinstance(one, Hit) else one)
+        for some, weight in ((like, liked), (unlike, -UNLIKED))
+        for one in some
+    ]
+    return replace(question, terms=(*question.terms, *moved))
+
+
 def parse_term(word: str, is_direction: bool = False) -> Term:
     """Parse ``0.5*a.jpg`` as a term. If a file of exactly that name exists, the term is that file."""
     weighed = None if not is_direction and os.path.lexists(word) else WEIGHED.fullmatch(word)
@@ -187,9 +211,9 @@ def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Flo
 
 def _batches(questions: Sequence[Question]) -> Iterator[list[int]]:
     """Places of questions that one search can answer: equal but for their terms."""
-    alike: defaultdict[tuple[int, str, Where | None, str], list[int]] = defaultdict(list)
+    alike: defaultdict[Question, list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
-        alike[question.k, question.metric, question.where, question.copies].append(place)
+        alike[replace(question, terms=ANYTHING)].append(place)
     for places in alike.values():
         yield from (places[start : start + ANSWERED_AT_ONCE] for start in range(0, len(places), ANSWERED_AT_ONCE))
 
@@ -212,24 +236,31 @@ def _ask_batch(
 
 def _hits(searcher: Searcher, like: Question, matrix: Floats, left_out: Sequence[frozenset[int]]) -> list[list[Hit]]:
     """The hits of codes (n, d), for questions that equal ``like`` but for their terms."""
-    hits = searcher.query_codes(matrix, like.k, metric=like.metric, left_out=left_out, where=like.where)
+    most = checked_most(like.k, like.within, like.offset)
+
+    def asked(k: int, rows: Sequence[int]) -> list[list[Hit]]:
+        """The ``k`` best hits of some of the codes."""
+        out = [left_out[row] for row in rows]
+        return searcher.query_codes(
+            matrix[rows], k, metric=like.metric, left_out=out, where=like.where, within=like.within
+        )
+
+    every = list(range(len(matrix)))
     if like.copies == "show":
-        return hits
+        return [some[like.offset :] for some in asked(most + like.offset, every)]
     from retrieval.copies.collapse import Collapsing
 
-    collapsing = Collapsing(searcher)
+    collapsing, wanted = Collapsing(searcher), most + like.offset
+    hits = asked(wanted, every)
     collapsed = [collapsing.collapsed(some) for some in hits]
-    asked = like.k
-    while asked < WIDEST * like.k and (
-        short := [n for n, some in enumerate(hits) if _is_short(some, collapsed[n], asked, like.k)]
+    widened = wanted
+    while widened < WIDEST * wanted and (
+        short := [n for n, some in enumerate(hits) if _is_short(some, collapsed[n], widened, wanted)]
     ):
-        asked *= WIDENED
-        more = searcher.query_codes(
-            matrix[short], asked, metric=like.metric, left_out=[left_out[n] for n in short], where=like.where
-        )
-        for number, some in zip(short, more, strict=True):
+        widened *= WIDENED
+        for number, some in zip(short, asked(widened, short), strict=True):
             hits[number], collapsed[number] = some, collapsing.collapsed(some)
-    return [some[: like.k] for some in collapsed]
+    return [some[like.offset : wanted] for some in collapsed]
 
 
 def _is_short(hits: Sequence[Hit], collapsed: Sequence[Hit], asked: int, wanted: int) -> bool:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
-from index.where import Where
+from index.where import AllOf, Fact
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import NoDirection, PathError, PictureRefused
-from retrieval.explore.novelty import SAMPLE, novelty
+from retrieval.explore.novelty import SAMPLE, novelty, unusual
+from retrieval.filters import Filter, where_of
 from retrieval.opened import Opened
 from retrieval.seen import Query, Seen, look_at_all
 
+if TYPE_CHECKING:
+    from retrieval.questions import Answer, Liked
+
 PAGE = 5000  # pictures read from the index at once
+K, MOST = 10, 2**31  # hits of a query by default, and at most
+WITHIN_FIRST, WIDENED = 100, 4  # hits that are asked for first to find all within a distance, and how many times more
+
+Order = Fact | Literal["path", "novelty"]
 
 
 @dataclass(frozen=True)
@@ -47,20 +58,40 @@ class Searcher(Opened):
     _looks: tuple[int, Floats] | None = None
 
     def query(
-        self, picture: Query, k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
+        self,
+        picture: Query,
+        k: int | None = None,
+        *,
+        metric: Metric = "euclidean",
+        where: Filter | None = None,
+        within: float | None = None,
+        offset: int = 0,
     ) -> list[Hit]:
-        """Return the ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
+        """Return the ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first. An indexed picture is left out
+        of its own hits.
 
-        ``where`` filters the hits. An indexed picture is left out of its own hits.
+        Args:
+            k: the most hits; by default ten, and with ``within`` all.
+            where: filters the hits; as data, or in words (``index.grammar``): ``taken >= 2024-06 and width >= 2000``.
+            within: the largest Euclidean distance.
+            offset: so many hits are left out, the best first.
 
         Raises:
             PictureRefused: the path cannot be read as a picture.
-            ValueError: ``k`` is below 1, or there is no such metric.
+            FilterError: ``where`` cannot be read.
+            ValueError: ``k`` is below 1, ``within`` or ``offset`` below 0, or there is no such metric.
         """
-        return self.query_batch([picture], k, metric=metric, where=where)[0]
+        return self.query_batch([picture], k, metric=metric, where=where, within=within, offset=offset)[0]
 
     def query_batch(
-        self, queries: Sequence[Query], k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
+        self,
+        queries: Sequence[Query],
+        k: int | None = None,
+        *,
+        metric: Metric = "euclidean",
+        where: Filter | None = None,
+        within: float | None = None,
+        offset: int = 0,
     ) -> list[list[Hit]]:
         """As ``query``, for several pictures. They are encoded in batches."""
         if not queries:
@@ -71,31 +102,80 @@ class Searcher(Opened):
                 raise look
             seen.append(look)
         codes = np.stack([one.code for one in seen])
-        return self.query_codes(codes, k, metric=metric, left_out=[one.ids for one in seen], where=where)
+        left_out = [one.ids for one in seen]
+        return self.query_codes(codes, k, metric=metric, left_out=left_out, where=where, within=within, offset=offset)
 
     def query_codes(
         self,
         xq: Floats,
-        k: int = 10,
+        k: int | None = None,
         *,
         metric: Metric = "euclidean",
         left_out: Sequence[Collection[int]] | None = None,
-        where: Where | None = None,
+        where: Filter | None = None,
+        within: float | None = None,
+        offset: int = 0,
     ) -> list[list[Hit]]:
         """As ``query``, for codes float32 (n, d). ``left_out`` holds for each code the ids to exclude.
 
         Raises:
-            ValueError: ``k`` is below 1, there is no such metric, or the codes have another shape.
+            FilterError: ``where`` cannot be read.
+            ValueError: ``k`` is below 1, ``within`` or ``offset`` below 0, there is no such metric, or the codes have
+                another shape.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, not {k}")
+        most = checked_most(k, within, offset)
         if metric not in ("euclidean", "cosine"):
             raise ValueError(f"metric must be euclidean or cosine, not {metric!r}")
         dim = self.latent_dim
         if xq.ndim != 2 or xq.shape[1] != dim:
             raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
-        found = self.index.search(xq, k, metric, left_out, where)
-        return [[_hit(rank, one) for rank, one in enumerate(hits, 1)] for hits in found]
+        if within is not None and metric == "cosine" and not self.model.standardized:
+            raise ValueError("within is a Euclidean distance, by which these hits are not ordered")
+        wanted = min(most + offset, len(self))
+        first = wanted if within is None else min(wanted, WITHIN_FIRST)
+        filter_ = where_of(self, where)
+        while True:
+            found = self.index.search(xq, max(1, first), metric, left_out, filter_)
+            if first >= wanted or all(len(hits) < first or hits[-1].distance > (within or 0) for hits in found):
+                break
+            first = min(wanted, WIDENED * first)
+        limit = math.inf if within is None else within
+        hits = [[_hit(rank, one) for rank, one in enumerate(some, 1) if one.distance <= limit] for some in found]
+        return [some[offset : most + offset] for some in hits]
+
+    def refine(self, answer: Answer, like: Sequence[Liked] = (), unlike: Sequence[Liked] = ()) -> Answer:
+        """Ask again, nearer to the pictures or hits ``like`` and farther from those ``unlike``
+        (``retrieval.questions.refined``), which are left out of the hits.
+
+        Raises:
+            PictureRefused: a picture cannot be read.
+        """
+        from retrieval.questions import ask, refined
+
+        return ask(self, refined(answer.question, like, unlike))
+
+    def pictures(
+        self,
+        where: Filter | None = None,
+        *,
+        order: Order = "path",
+        descending: bool = False,
+        most: int | None = None,
+        offset: int = 0,
+    ) -> list[Found]:
+        """Pictures that can be found and pass ``where``, in the order of a fact; of equals, the one with the lower id
+        first, and what is not known last.
+
+        Raises:
+            FilterError: ``where`` cannot be read.
+            ValueError: there is no such order, or ``novelty`` is asked of a collection that is too small.
+        """
+        by = unusual(self.looks()) if order == "novelty" else order
+        return self.index.rows.listed(where_of(self, where), by, descending, most, offset)
+
+    def count(self, where: Filter) -> int:
+        """How many pictures pass ``where``. Raises as ``pictures``."""
+        return self.index.rows.count(where_of(self, where) or AllOf(()))
 
     def look_at(self, picture: Query) -> Seen:
         """Return code, realism and spread of one picture. An indexed file that did not change is not read again.
@@ -113,10 +193,14 @@ class Searcher(Opened):
 
         None if the collection is too small to tell (``retrieval.explore.novelty``).
         """
+        return novelty(self.looks(), seen.realism, seen.spread)
+
+    def looks(self) -> Floats:
+        """Realism and spread, float32 (n, 2), of a sample of the collection."""
         generation = self.index.rows.meta().generation
         if self._looks is None or self._looks[0] != generation:  # read once for all pictures
             self._looks = (generation, self.index.rows.some_looks(SAMPLE))
-        return novelty(self._looks[1], seen.realism, seen.spread)
+        return self._looks[1]
 
     def directions(self) -> dict[str, Direction]:
         """The directions that are stored in the index, by name."""
@@ -153,18 +237,33 @@ class Searcher(Opened):
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
         return self.model.decode(matrix, scale)
 
-    def found(self) -> Iterator[tuple[list[Found], Floats]]:
-        """Yield all pictures that can be found, some thousand at a time, with codes (b, d).
+    def found(self, where: Filter | None = None) -> Iterator[tuple[list[Found], Floats]]:
+        """Yield all pictures that can be found and pass ``where``, some thousand at a time, with codes (b, d).
 
         Each page is read in its own transaction, so a slow reader blocks no writer. Later pages may show newer states.
         """
-        last = 0
+        last, filter_ = 0, where_of(self, where)
         while True:
-            pictures, codes = self.index.rows.found_page(last, PAGE)
+            pictures, codes = self.index.rows.found_page(last, PAGE, filter_)
             if not pictures:
                 return
             yield pictures, codes
             last = pictures[-1].id
+
+
+def checked_most(k: int | None, within: float | None, offset: int) -> int:
+    """The most hits that are asked for.
+
+    Raises:
+        TypeError, ValueError: one of the numbers is none, or too small.
+    """
+    if k is not None and operator.index(k) < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if operator.index(offset) < 0:
+        raise ValueError(f"offset must be at least 0, not {offset}")
+    if within is not None and not within >= 0:
+        raise ValueError(f"within must be a distance, 0 or more, not {within}")
+    return k if k is not None else K if within is None else MOST
 
 
 def _hit(rank: int, one: Neighbour) -> Hit:

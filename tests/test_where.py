@@ -2,74 +2,196 @@
 
 from __future__ import annotations
 
+import operator
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from index.local.store import Store
 from index.local.structures import QUANTIZED, Structure
-from index.records import Change, Meta, Row
-from index.where import AllOf, AnyOf, Compare, InFolder, Not, Where
+from index.records import Change, Facts, Meta, Row
+from index.where import AllOf, AnyOf, Compare, InFolder, Known, Matches, Near, Not, Where
 from retrieval import Question, Retriever, Term, ask
 from tests.conftest import write_shapes
 from tests.test_index import DIM, brute_force, random_codes, row
 
-FOLDERS = ("", "a/", "a/b/", "a.b/", "ab/")
-NUMBERS = {"size_bytes": int, "mtime_ns": int, "width_px": int, "height_px": int, "realism": float, "spread": float}
+FOLDERS = ("", "a/", "a/b/", "a.b/", "ab/", "a/[b]/")
+FILE_FACTS = ("size_bytes", "mtime_ns", "width_px", "height_px", "pixels", "realism", "spread")
+NUMBERS = ("frames", "bits", "iso", "rating", "orientation", "focal_mm", "exposure_s", "latitude", "longitude")
+FLAGS = ("has_alpha", "is_raw", "is_screenshot", "is_motion", "has_gain_map")
+WORDS = ("canon", "Canon EOS", "eos", "nikon", "50% off", "a_b", "ab", "back\\slash")
+SIGNS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+TEXTS = ("format", "mode", "camera", "lens", "title", "burst")
+PATTERNS = ("*", "?*", "canon*", "*EOS", "c?non", "*%*", "a_b", "a?b", "nothing", "*a*", "*\\*", "")
+PLACES = ((48.2, 16.37), (48.21, 16.36), (-33.9, 151.2), (0.5, 179.99), (0.5, -179.99), (89.9, 10.0))
 
 
 def drawn_rows(count: int, rng: np.random.Generator) -> list[Row]:
-    """Rows of drawn facts, in five folders of two roots."""
+    """Rows of drawn facts, in folders of two roots. Every third content is that of the row before."""
     return [
         row(
             number,
             root_id=1 + number % 2,
-            path=os.fsencode(f"{FOLDERS[rng.integers(5)]}{number:05d}.jpg"),
+            path=os.fsencode(f"{FOLDERS[rng.integers(len(FOLDERS))]}{number:05d}.jpg"),
             size_bytes=int(rng.integers(1, 50)),
-            mtime_ns=int(rng.integers(0, 50)),
+            mtime_ns=int(rng.integers(0, 50)) * 1000,
             width_px=int(rng.integers(1, 50)),
             height_px=int(rng.integers(1, 50)),
             realism=float(rng.normal()),
             spread=float(rng.uniform()),
-            content_hash=b"%016d" % number,
+            content_hash=b"%016d" % (number - (number % 3 == 2)),
         )
         for number in range(count)
     ]
 
 
+def drawn_facts(rng: np.random.Generator) -> Facts | None:
+    """Facts of a content; one in ten has none at all, and of the others many are not known."""
+    if rng.random() < 0.1:
+        return None
+
+    def some(value: Any) -> Any:
+        return value if rng.random() < 0.7 else None
+
+    def word() -> str:
+        return str(rng.choice(WORDS))
+
+    latitude, longitude = PLACES[rng.integers(len(PLACES))] if rng.random() < 0.7 else (None, None)
+    return Facts(
+        format=word(),
+        frames=int(rng.integers(1, 4)),
+        bits=int(rng.choice([1, 8, 16])),
+        mode=word(),
+        has_alpha=bool(rng.integers(2)),
+        taken_us=some(int(rng.integers(0, 50))),
+        taken_offset_s=some(3600),
+        camera=some(word()),
+        lens=some(word()),
+        focal_mm=some(float(rng.integers(1, 50))),
+        exposure_s=some(1 / int(rng.integers(1, 500))),
+        iso=some(int(rng.integers(1, 50))),
+        latitude=latitude,
+        longitude=longitude,
+        orientation=some(int(rng.integers(1, 9))),
+        rating=some(int(rng.integers(0, 6))),
+        title=some(word()),
+        keywords=some("\n".join(word() for _ in range(rng.integers(1, 4)))),
+        burst=some(word()),
+        is_raw=bool(rng.integers(2)),
+        is_screenshot=bool(rng.integers(2)),
+        is_motion=bool(rng.integers(2)),
+        has_gain_map=bool(rng.integers(2)),
+    )
+
+
+def drawn_leaf(rng: np.random.Generator, roots: dict[int, str]) -> Where:
+    def one_of(*words: str) -> Any:
+        return str(rng.choice(words))
+
+    places = ("a", "a/*", "*b*", "0000?.jpg", "*1*", "a/[b]", "*/[b]*", "*.jpg", roots[1], "/*", "?b")
+    folder = os.path.join(roots[1 + int(rng.integers(2))], one_of(*FOLDERS))
+    leaves: list[Callable[[], Where]] = [
+        lambda: Compare(one_of(*FILE_FACTS), one_of(*SIGNS), int(rng.integers(1, 50))),
+        lambda: Compare(one_of("realism", "spread"), one_of(*SIGNS), float(rng.normal())),
+        lambda: Compare(one_of(*NUMBERS, "taken_us"), one_of(*SIGNS), int(rng.integers(0, 50))),
+        lambda: Compare(one_of(*FLAGS), "=", int(rng.integers(2))),
+        lambda: Matches(one_of(*TEXTS), one_of(*PATTERNS)),
+        lambda: Matches("keyword", one_of("", "*") + one_of("canon", "eos", "a_b", "%", "ff") + one_of("", "*")),
+        lambda: Matches(one_of("path", "name", "folder", "root"), one_of(*places)),
+        lambda: Known(one_of(*NUMBERS, *TEXTS, "keyword", "taken_us")),
+        lambda: Near(*PLACES[rng.integers(len(PLACES))], float(rng.choice([0.5, 5, 500, 20000]))),
+        lambda: InFolder(folder if rng.random() < 0.8 else os.path.dirname(roots[1])),
+    ]
+    return leaves[rng.integers(len(leaves))]()
+
+
 def drawn_filter(rng: np.random.Generator, roots: dict[int, str], deep: int = 2) -> Where:
     kind = rng.integers(5 if deep else 2)
-    if kind == 0:
-        fact = list(NUMBERS)[rng.integers(6)]
-        sign = ("=", "!=", "<", "<=", ">", ">=")[rng.integers(6)]
-        value = rng.normal() if NUMBERS[fact] is float else int(rng.integers(1, 50))
-        return Compare(fact, sign, value)  # type: ignore[arg-type]
-    if kind == 1:
-        folder = os.path.join(roots[1 + int(rng.integers(2))], FOLDERS[rng.integers(5)])
-        return InFolder(folder if rng.random() < 0.8 else os.path.dirname(roots[1]))
+    if kind < 2:
+        return drawn_leaf(rng, roots)
     if kind == 2:
         return Not(drawn_filter(rng, roots, deep - 1))
     terms = tuple(drawn_filter(rng, roots, deep - 1) for _ in range(rng.integers(4)))
     return AllOf(terms) if kind == 3 else AnyOf(terms)
 
 
-def passes(where: Where, one: Row, roots: dict[int, str]) -> bool:
+def globbed(text: str, pattern: str) -> bool:
+    parts = (".*" if one == "*" else "." if one == "?" else re.escape(one) for one in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
+
+
+def apart_km(here: tuple[float, float], there: tuple[float, float]) -> float:
+    """By the angle of two vectors: another way than that of the program."""
+    (one, other) = (
+        np.array([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+        for north, east in (np.radians(here), np.radians(there))
+    )
+    return float(6371.0088 * np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other))
+
+
+def value_of(fact: str, one: Row, its: Facts | None) -> Any:
+    if fact == "pixels":
+        return (one.width_px or 0) * (one.height_px or 0)
+    if fact == "taken_us":
+        return one.mtime_ns / 1000 if its is None or its.taken_us is None else its.taken_us
+    return getattr(one, fact) if fact in Row._fields else getattr(its, fact, None)
+
+
+def text_matches(fact: str, pattern: str, one: Row, its: Facts | None, roots: dict[int, str]) -> bool:
+    path = os.fsdecode(one.path)
+    folder, _, name = path.rpartition("/")
+    if fact == "folder":
+        parts = folder.split("/")
+        return any(globbed("/".join(parts[: n + 1]), pattern) for n in range(len(parts))) and folder != ""
+    plain = {"path": path, "name": name, "root": roots[one.root_id]}
+    if fact in plain:
+        return globbed(plain[fact], pattern)
+    text = getattr(its, "keywords" if fact == "keyword" else fact, None)
+    words = [] if text is None else text.split("\n") if fact == "keyword" else [text]
+    return any(globbed(word.lower(), pattern.lower()) for word in words)
+
+
+def passes(where: Where, one: Row, its: Facts | None, roots: dict[int, str]) -> bool:
+    match where:
+        case Not(term):
+            return not passes(term, one, its, roots)
+        case AllOf(terms):
+            return all(passes(term, one, its, roots) for term in terms)
+        case AnyOf(terms):
+            return any(passes(term, one, its, roots) for term in terms)
+    return leaf_passes(where, one, its, roots)
+
+
+def leaf_passes(where: Where, one: Row, its: Facts | None, roots: dict[int, str]) -> bool:
     match where:
         case Compare(fact, sign, value):
-            mine = getattr(one, fact)
-            signs = {"=": mine == value, "!=": mine != value, "<": mine < value, "<=": mine <= value}
-            return bool((signs | {">": mine > value, ">=": mine >= value})[sign])
+            mine = value_of(fact, one, its)
+            return mine is not None and bool(SIGNS[sign](mine, value))
+        case Matches(fact, pattern):
+            return text_matches(fact, pattern, one, its, roots)
+        case Known(fact):
+            return getattr(its, "keywords" if fact == "keyword" else fact, None) is not None
+        case Near(latitude, longitude, km):
+            known = its is not None and its.latitude is not None
+            return known and apart_km((its.latitude, its.longitude), (latitude, longitude)) <= km  # type: ignore
         case InFolder(folder):
             place = os.path.join(roots[one.root_id], os.fsdecode(one.path))
             return place.startswith(os.path.join(os.path.normpath(folder), ""))
-        case Not(term):
-            return not passes(term, one, roots)
-        case AllOf(terms):
-            return all(passes(term, one, roots) for term in terms)
-        case AnyOf(terms):
-            return any(passes(term, one, roots) for term in terms)
+    raise AssertionError(where)
+
+
+def made_with_facts(folder: Path, rows: list[Row], codes: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Make an index. Returns its roots, and the facts by content."""
+    facts = {one.content_hash: drawn_facts(rng) for one in rows}
+    roots = made(folder, rows, codes)
+    with Store.writing(folder) as store:
+        store.rows.keep_facts({content: its for content, its in facts.items() if its is not None})
+    return roots, facts
 
 
 def made(folder: Path, rows: list[Row], codes: np.ndarray) -> dict[int, str]:
@@ -81,28 +203,63 @@ def made(folder: Path, rows: list[Row], codes: np.ndarray) -> dict[int, str]:
         return store.rows.roots()
 
 
-@pytest.mark.parametrize("few", [0, 2000])
+@pytest.mark.parametrize(("few", "rare"), [(0, 0.0), (0, 1.1), (2000, 0.0)])
 def test_what_a_filter_lets_pass_is_found_as_brute_force_finds_it(
-    tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, few: int, rare: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Few are ranked all, many are proposed by FAISS: both to the last id, with ties and ids that are left out."""
+    """Few are ranked all, many are proposed by FAISS, and then listed before or not: all to the last id, with ties and
+    ids that are left out."""
     monkeypatch.setattr("index.local.ranking.FEW", few)
-    rng, codes = np.random.default_rng(few), random_codes(500, 1, True)
+    monkeypatch.setattr("index.local.ranking.RARE", rare)
+    monkeypatch.setattr("index.local.ranking.MANY", 200)
+    rng, codes = np.random.default_rng(few + int(rare)), random_codes(500, 1, True)
     rows = drawn_rows(500, rng)
-    roots = made(tmp_path / "i", rows, codes)
+    roots, facts = made_with_facts(tmp_path / "i", rows, codes, rng)
     shares = []
     with Store.open(tmp_path / "i") as store:
-        for number in range(60):
+        for number in range(150):
             where, k = drawn_filter(rng, roots), int(rng.integers(1, 40))
             xq = codes[[0, number]] if number % 2 else random_codes(2, number + 9, True)
             left_out = set(rng.integers(1, 501, 3).tolist())
-            allowed = {place + 1 for place, one in enumerate(rows) if passes(where, one, roots)}
+            allowed = {
+                place + 1 for place, one in enumerate(rows) if passes(where, one, facts[one.content_hash], roots)
+            }
             shares.append(len(allowed) / 500)
+            assert store.rows.count(where) == len(allowed), where
             hits = store.search(xq, k, "euclidean", [left_out, set()], where)
             for query, found, out in zip(xq, hits, (left_out, set()), strict=True):
                 wanted = brute_force(codes, query, k, "euclidean", out | (set(range(1, 501)) - allowed))
                 assert [one.id for one in found] == wanted, where
-    assert min(shares) == 0 and max(shares) == 1 and len([one for one in shares if 0.05 < one < 0.95]) > 20
+    assert min(shares) == 0 and max(shares) == 1 and len([one for one in shares if 0.05 < one < 0.95]) > 40
+
+
+@pytest.mark.parametrize("fact", ["path", "size_bytes", "taken_us", "pixels", "realism", "rating", "camera"])
+def test_pictures_in_order(tmp_path: Path, fact: str) -> None:
+    rng, codes = np.random.default_rng(len(fact)), random_codes(200, 1, True)
+    rows = drawn_rows(200, rng)
+    roots, facts = made_with_facts(tmp_path / "i", rows, codes, rng)
+    with Store.open(tmp_path / "i") as store:
+        if fact == "camera":
+            with pytest.raises(ValueError, match="an order by path, size_bytes"):
+                store.rows.listed(None, fact, False, None, 0)  # type: ignore[arg-type]
+            return
+        for descending, count, offset in ((False, None, 0), (True, None, 0), (True, 7, 5), (False, 300, 190)):
+            where = Compare("width_px", ">", 20)
+
+            def key(place: int) -> Any:
+                one = rows[place]
+                if fact == "path":
+                    return roots[one.root_id], one.path
+                return value_of(fact, one, facts[one.content_hash])
+
+            places = [place for place, one in enumerate(rows) if (one.width_px or 0) > 20]
+            known = sorted([place for place in places if key(place) is not None], key=key, reverse=descending)
+            wanted = [*known, *(place for place in places if key(place) is None)]
+            found = store.rows.listed(where, fact, descending, count, offset)  # type: ignore[arg-type]
+            cut = wanted[offset:][:count]
+            assert [one.path for one in found] == [
+                os.path.join(roots[rows[place].root_id], os.fsdecode(rows[place].path)) for place in cut
+            ]
 
 
 @pytest.mark.parametrize("structure", [QUANTIZED, Structure(True, 16, 12)])
@@ -114,7 +271,7 @@ def test_filters_on_quantized_codes(tmp_path: Path, structure: Structure, monkey
     roots = made(tmp_path / "i", rows, codes)
     with Store.open(tmp_path / "i") as store:
         for where, least in ((Compare("width_px", "<", 2), 1.0), (Compare("width_px", ">", 5), 0.7)):
-            allowed = {place + 1 for place, one in enumerate(rows) if passes(where, one, roots)}
+            allowed = {place + 1 for place, one in enumerate(rows) if passes(where, one, None, roots)}
             recalls = []
             for query in random_codes(20, 2, True):
                 (hits,) = store.search(query[None], 10, "cosine", where=where)

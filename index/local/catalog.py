@@ -19,13 +19,15 @@ from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
 from index.local.draws import drawn_ids
-from index.local.filters import clause
+from index.local.facts import HELD_FACTS
+from index.local.facts import read as read_facts
+from index.local.filters import clause, in_order, source_of
 from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root, is_whole, meta_sum
 from index.local.sums import Coded, damaged_codes, sum_of
 from index.local.tables import codes, generations, meta, pictures, roots
 from index.local.transactions import Transactions
-from index.records import Floats, Found, Ids, Meta, Row
-from index.where import Where
+from index.records import Facts, Floats, Found, Ids, Meta, Row
+from index.where import AllOf, Order, Where
 
 PAGE = 10_000  # codes per transaction: a writer never waits longer for a reader
 MOST_LOOKS = 1e30  # of realism and spread, in float32
@@ -138,21 +140,56 @@ class Catalog(Transactions):
             rows = connection.execute(FOUND_OF, naming(ids)).all()
             return {row.id: self._picture(row, places) for row in rows}
 
-    def found_ids(self, where: Where) -> Ids:
-        """Ids (n,) of the pictures that can be found and match ``where``, ascending."""
+    def found_ids(self, where: Where, among: Sequence[int] | None = None) -> Ids:
+        """Ids (n,) of the pictures that can be found and match ``where``, ascending; of those ``among`` some ids."""
         with self.transaction() as connection:
-            query = select(pictures.c.id).where(pictures.c.status == "found", clause(where, self.roots()))
-            return np.array(connection.scalars(query.order_by(pictures.c.id)).all(), np.int64)
+            query = select(pictures.c.id).select_from(source_of(where)).order_by(pictures.c.id)
+            query = query.where(pictures.c.status == "found", clause(where, self.roots()))
+            if among is None:
+                return np.array(connection.scalars(query).all(), np.int64)
+            return np.array(connection.scalars(query.where(pictures.c.id.in_(NAMED)), naming(among)).all(), np.int64)
 
-    def found_page(self, after: int, count: int) -> tuple[list[Found], Floats]:
-        """The next ``count`` pictures that can be found, with ids above ``after``, by id; and their codes (n, d).
+    def sample(self, count: int) -> list[int]:
+        """Ids of about ``count`` pictures that can be found, drawn at random with a fixed seed."""
+
+        def draw(connection: Connection) -> list[int]:
+            ids = drawn_ids(connection, count, self.meta().found)
+            findable = select(pictures.c.id).where(pictures.c.status == "found", pictures.c.id.in_(NAMED))
+            return list(connection.scalars(findable, naming(ids)).all())
+
+        return self._once(f"sample of {count}", draw)
+
+    def count(self, where: Where) -> int:
+        """How many pictures can be found and match ``where``."""
+        with self.transaction() as connection:
+            query = select(func.count()).select_from(source_of(where))
+            query = query.where(pictures.c.status == "found", clause(where, self.roots()))
+            return int(connection.scalar(query) or 0)
+
+    def listed(
+        self, where: Where | None, order: Order, descending: bool, count: int | None, offset: int
+    ) -> list[Found]:
+        """Pictures that can be found and match ``where``, in an order; of equals, the lower id first."""
+        where = where or AllOf(())
+        with self.transaction() as connection:
+            places = self.roots()
+            query = select(*SUMMED).select_from(source_of(where, order)).where(pictures.c.status == "found")
+            query = query.where(clause(where, places)).order_by(*in_order(order, descending, places), pictures.c.id)
+            rows = connection.execute(query.limit(count).offset(offset)).all()
+            return [self._picture(row, places) for row in rows]
+
+    def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
+        """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id; and their
+        codes (n, d).
 
         Each page is read in its own transaction, so a slow caller blocks no writer.
         """
-        query = select(*SUMMED, *CODE).select_from(pictures).join(codes).order_by(pictures.c.id).limit(count)
-        query = query.where(pictures.c.status == "found", pictures.c.id > after)
+        where = where or AllOf(())
         with self.transaction() as connection:
             places = self.roots()
+            source = source_of(where).join(codes, codes.c.picture_id == pictures.c.id)
+            query = select(*SUMMED, *CODE).select_from(source).order_by(pictures.c.id).limit(count)
+            query = query.where(pictures.c.status == "found", pictures.c.id > after, clause(where, places))
             rows = connection.execute(query).all()
             found = [self._picture(row, places) for row in rows]
             return found, self._matrix([tuple(row[-len(CODE) :]) for row in rows])[1]
@@ -185,6 +222,27 @@ class Catalog(Transactions):
                     assert row.content_hash is not None
                     known[row.content_hash] = (row, code)
         return known
+
+    def facts(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
+        """The facts of these contents, of those that have any."""
+        found: dict[bytes, Facts] = {}
+        with self.transaction() as connection:
+            for content_hash, known in read_facts(connection, hashes):
+                if known is None:
+                    raise IndexDamaged(
+                        f"the facts of content {content_hash.hex()} in {self.path} are damaged; repair the index, and "
+                        "have facts read again",
+                        code="facts_damaged",
+                    )
+                found[content_hash] = known
+        return found
+
+    def without_facts(self) -> list[Row]:
+        """Rows of pictures that can be found and whose contents have no facts, by root and path."""
+        query = select(*SUMMED).where(pictures.c.status == "found", pictures.c.content_hash.is_not(None), ~HELD_FACTS)
+        with self.transaction() as connection:
+            records = connection.execute(query.order_by(pictures.c.root_id, pictures.c.path)).all()
+            return [self._row(record) for record in records]
 
     def counts(self) -> dict[str, int]:
         """Number of rows in each state."""

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, NoIndex
 from index.forks import held, watch
 from index.local.files import check_files
+from index.local.functions import add_functions
 from index.local.schema import check_schema
 
 BUSY_TIMEOUT_S = 30.0
@@ -84,6 +85,7 @@ def opened(path: Path, mode: str) -> sqlite3.Connection:
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
     connection.set_progress_handler(_go_on, STEPS_UNASKED)
+    add_functions(connection)
     try:
         for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")

@@ -13,6 +13,7 @@ from index.errors import IndexDamaged
 from index.local.cachefile import CacheUnusable
 from index.local.caches import VectorCache
 from index.local.catalog import CODE, PAGE, SUMMED, Catalog
+from index.local.facts import damaged as damaged_facts
 from index.local.notes import is_whole_direction, is_whole_pair
 from index.local.sanity import is_whole
 from index.local.sums import damaged_codes
@@ -41,6 +42,8 @@ def _faults_in(rows: Catalog) -> Iterator[str]:
         yield from structure_faults(connection)
         for table, note in damaged_notes(connection):
             yield f"the entry {note[0]!a} of {table.name} is damaged"
+        for _, content_hash in damaged_facts(connection):
+            yield f"the facts of content {content_hash.hex() if isinstance(content_hash, bytes) else '?'} are damaged"
         if lost := len(connection.scalars(LOST).all()):
             yield f"{lost} found pictures have no code"
         plain = select(func.count()).select_from(pictures).where(pictures.c.status == "found")

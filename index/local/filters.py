@@ -1,16 +1,38 @@
-"""Filters in SQLite's dialect. Values are bound parameters, never part of the SQL text."""
+"""Filters in SQLite's dialect. Values are bound parameters, never part of the SQL text.
+
+A comparison with what is not known is NULL, which lets nothing pass; ``Not`` makes it true.
+"""
 
 from __future__ import annotations
 
+import math
 import operator
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, false, not_, or_, true
+from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false, func, literal, not_, or_, true
 
-from index.local.tables import pictures
-from index.where import AllOf, AnyOf, Compare, InFolder, Not, Where
+from index.local.functions import EARTH_KM
+from index.local.tables import facts, pictures
+from index.where import (
+    ANY,
+    FACTS,
+    ONE,
+    PATH_TEXTS,
+    AllOf,
+    AnyOf,
+    Compare,
+    InFolder,
+    Known,
+    Matches,
+    Near,
+    Not,
+    Order,
+    Unusual,
+    Where,
+)
 
 SIGNS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "=": operator.eq,
@@ -20,21 +42,147 @@ SIGNS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+DEGREE_KM = math.pi / 180 * EARTH_KM
+ESCAPE = "\\"
+ROOT = pictures.c.root_id
+PATH = cast(pictures.c.path, Text)
+FOLDER = func.rtrim(PATH, func.replace(PATH, "/", ""))  # what stays is up to the last slash
+TAKEN = func.coalesce(facts.c.taken_us, pictures.c.mtime_ns / 1000)
 
 
 def clause(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
-    """The condition on ``pictures``. ``roots`` are the roots of the catalog, as absolute paths."""
+    """The condition on ``source_of(where)``. ``roots`` are the roots of the catalog, as absolute paths."""
     match where:
-        case Compare(fact, sign, value):
-            return SIGNS[sign](pictures.c[fact], value)
-        case InFolder(folder):
-            return or_(false(), *(_below(root_id, root, os.path.normpath(folder)) for root_id, root in roots.items()))
         case Not(term):
-            return not_(clause(term, roots))
+            return not_(func.coalesce(clause(term, roots), false()))
         case AllOf(terms):
             return and_(true(), *(clause(term, roots) for term in terms))
         case AnyOf(terms):
             return or_(false(), *(clause(term, roots) for term in terms))
+    return _leaf(where, roots)
+
+
+def _leaf(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
+    match where:
+        case Compare(fact, sign, value):
+            return SIGNS[sign](_number(fact), value)
+        case Matches(fact, pattern):
+            return _matches(fact, pattern, roots)
+        case Known(fact):
+            return _content("keywords" if fact == "keyword" else fact).is_not(None)
+        case Near(latitude, longitude, km):
+            return _near(latitude, longitude, km)
+        case InFolder(folder):
+            return or_(false(), *(_below(root_id, root, os.path.normpath(folder)) for root_id, root in roots.items()))
+    assert isinstance(where, Unusual)
+    return distance_from(where) > where.radius
+
+
+def in_order(order: Order, descending: bool, roots: dict[int, str]) -> list[ColumnElement[Any]]:
+    """What pictures are ordered by. What is not known comes last.
+
+    Raises:
+        ValueError: there is no such fact.
+    """
+    if order == "path":
+        by_root = case({number: place for place, number in enumerate(sorted(roots, key=roots.__getitem__))}, value=ROOT)
+        by = [by_root, pictures.c.path]
+    elif isinstance(order, Unusual):
+        by = [distance_from(order)]
+    elif order in FACTS:
+        by = [_number(order)]
+    else:
+        raise ValueError(f"pictures have an order by {', '.join(('path', *FACTS))}, not {order!r}")
+    return [(one.desc() if descending else one.asc()).nulls_last() for one in by]
+
+
+def source_of(where: Where, order: Order = "path") -> FromClause:
+    """The table, or the tables, that a condition and an order ask."""
+    asks_content = any(_asks_content(one) for one in _leaves(where)) or order in facts.c
+    return pictures.outerjoin(facts, facts.c.content_hash == pictures.c.content_hash) if asks_content else pictures
+
+
+def _leaves(where: Where) -> Iterator[Where]:
+    match where:
+        case Not(term):
+            yield from _leaves(term)
+        case AllOf(terms) | AnyOf(terms):
+            for term in terms:
+                yield from _leaves(term)
+        case _:
+            yield where
+
+
+def _asks_content(where: Where) -> bool:
+    match where:
+        case Compare(fact):
+            return fact in facts.c
+        case Matches(fact):
+            return fact not in PATH_TEXTS
+        case Known() | Near():
+            return True
+    return False
+
+
+def _number(fact: str) -> ColumnElement[Any]:
+    if fact == "taken_us":
+        return TAKEN
+    if fact == "pixels":
+        return pictures.c.width_px * pictures.c.height_px
+    return pictures.c[fact] if fact in pictures.c else _content(fact)
+
+
+def _content(fact: str) -> ColumnElement[Any]:
+    return facts.c[fact]
+
+
+def _matches(fact: str, pattern: str, roots: dict[int, str]) -> ColumnElement[bool]:
+    match fact:
+        case "root":
+            mine = [root_id for root_id, root in roots.items() if _is_like(root, pattern)]
+            return pictures.c.root_id.in_(mine)
+        case "path":
+            return PATH.bool_op("GLOB")(_glob(pattern))
+        case "folder":
+            return PATH.bool_op("GLOB")(_glob(pattern) + "/*")
+        case "name":
+            return func.substr(PATH, func.length(FOLDER) + 1).bool_op("GLOB")(_glob(pattern))
+        case "keyword":
+            start, end = ("" if pattern[:1] == ANY else "\n"), ("" if pattern[-1:] == ANY else "\n")
+            inner = _like(start + pattern.strip(ANY) + end)
+            return (literal("\n") + _content("keywords") + literal("\n")).like(f"%{inner}%", escape=ESCAPE)
+    return _content(fact).like(_like(pattern), escape=ESCAPE)
+
+
+def _glob(pattern: str) -> str:
+    """A pattern in the form of SQLite's GLOB, for which brackets mean something, too."""
+    return pattern.replace("[", "[[]")
+
+
+def _like(pattern: str) -> str:
+    """A pattern in the form of LIKE, which takes no regard of the case of ASCII letters."""
+    plain = re.sub(r"([%_\\])", r"\\\1", pattern)
+    return plain.replace(ANY, "%").replace(ONE, "_")
+
+
+def _is_like(text: str, pattern: str) -> bool:
+    parts = (".*" if one == ANY else "." if one == ONE else re.escape(one) for one in pattern)
+    return re.fullmatch("".join(parts), text, re.DOTALL) is not None
+
+
+def _near(latitude: float, longitude: float, km: float) -> ColumnElement[bool]:
+    """A band of latitudes first, since the distance costs more."""
+    north, east = facts.c.latitude, facts.c.longitude
+    band = north.between(latitude - 1.001 * km / DEGREE_KM - 1e-9, latitude + 1.001 * km / DEGREE_KM + 1e-9)
+    return case((band, func.latent_km(north, east, latitude, longitude) <= km), else_=false())
+
+
+def distance_from(of: Unusual) -> ColumnElement[float]:
+    """The squared Mahalanobis distance of a picture's realism and spread."""
+    (x, y), (xx, xy, yy) = of.middle, of.inverse
+    across = pictures.c.realism - x
+    up = func.latent_ln(func.max(pictures.c.spread, of.least)) - y
+    return xx * across * across + 2 * xy * across * up + yy * up * up
 
 
 def _below(root_id: int, root: str, folder: str) -> ColumnElement[bool]:

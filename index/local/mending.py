@@ -1,8 +1,8 @@
 """Repair of a catalog: what was damaged is read again from its file, and never taken for true.
 
 Checksums tell which rows and codes are as they were written. The others keep at most their id and path; the next
-update reads their files again. Indexes of SQLite follow from the tables, so they can be made anew. If the tables' own
-structure is damaged, nothing here helps.
+update reads their files again. Damaged facts go, so that they can be read again, too. Indexes of SQLite follow from the
+tables, so they can be made anew. If the tables' own structure is damaged, nothing here helps.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from index.errors import IndexDamaged
 from index.local.catalog import RESTORE, SUMMED, naming
+from index.local.facts import forget_damaged
 from index.local.faults import LOST, ROWID, damaged_code_ids, damaged_notes, damaged_rows, structure_faults
 from index.local.sanity import is_inside
 from index.local.tables import codes, pictures, roots
@@ -33,6 +34,7 @@ def mend(rows: CatalogWriter) -> None:
         _mend_codes(rows, connection)
         for table, note in list(damaged_notes(connection)):
             connection.execute(delete(table).where(ROWID.element == note.rowid))
+        forget_damaged(connection)
         rows.recount()
         if faults := structure_faults(connection):
             raise IndexDamaged(f"{rows.path} cannot be repaired ({faults[0]}); {RESTORE}", code="beyond_repair")

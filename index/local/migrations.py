@@ -58,6 +58,25 @@ def _to_3(connection: sqlite3.Connection) -> None:
     _sum(connection, "meta", names, sum_of)
 
 
+def _to_4(connection: sqlite3.Connection) -> None:
+    """Facts of contents, and indexes for filters."""
+    connection.execute(
+        "CREATE TABLE facts (content_hash BLOB NOT NULL, format TEXT NOT NULL, frames INTEGER NOT NULL, "
+        "bits INTEGER NOT NULL, mode TEXT NOT NULL, has_alpha BOOLEAN NOT NULL, taken_us BIGINT, "
+        "taken_offset_s INTEGER, camera TEXT, lens TEXT, focal_mm FLOAT, exposure_s FLOAT, iso INTEGER, "
+        "latitude FLOAT, longitude FLOAT, orientation INTEGER, rating INTEGER, title TEXT, keywords TEXT, burst TEXT, "
+        "is_raw BOOLEAN NOT NULL, is_screenshot BOOLEAN NOT NULL, is_motion BOOLEAN NOT NULL, "
+        "has_gain_map BOOLEAN NOT NULL, checksum BLOB, PRIMARY KEY (content_hash))"
+    )
+    for table, columns in (
+        ("facts", ("taken_us", "latitude")),
+        ("pictures", ("size_bytes, status", "mtime_ns, status", "width_px, status")),
+    ):
+        for of in columns:
+            name = f"ix_{table}_{of.split(',')[0]}"
+            connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({of})")
+
+
 def _sum_of_row(*facts: Any) -> bytes | None:
     try:
         return row_sum(Row(*facts))
@@ -70,7 +89,7 @@ def _sum(connection: sqlite3.Connection, table: str, facts: str, checksum: Calla
     connection.execute(f"UPDATE {table} SET checksum = checksum_of({facts})")
 
 
-STEPS: dict[int, Step] = {1: _to_2, 2: _to_3}  # schema -> the step to the next one
+STEPS: dict[int, Step] = {1: _to_2, 2: _to_3, 3: _to_4}  # schema -> the step to the next one
 
 
 def schema_of(path: Path) -> int:

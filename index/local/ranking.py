@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from index.local.passing import Passing
 from index.local.snapshot import Snapshot
 from index.records import Floats, Ids, Metric
 
@@ -20,34 +21,47 @@ CODES_AT_ONCE = 200_000  # candidates of all these queries
 NOTHING = -2  # an id that no picture has and FAISS never proposes
 SPARE = 8  # candidates beyond k that FAISS proposes
 FEW = 2000  # if a filter passes at most so many pictures, all are ranked, without FAISS
+RARE = 0.005  # share that passes a filter, below which all that pass are listed first
+MANY = 50_000  # candidates; rather than ask for more, all that pass are listed
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: the source of candidates, ``k``, the metric, and the ids that may be found.
+    """One search: the source of candidates, ``k``, the metric, and what a filter lets pass; None lets all pass.
 
-    ``allowed`` is ascending; None allows all. In the methods, ``unwanted`` holds for each query the ids to exclude.
+    In the methods, ``unwanted`` holds for each query the ids to exclude.
     """
 
     snapshot: Snapshot
     codes_of: CodesOf
     k: int
     metric: Metric
-    allowed: Ids | None = None
+    passing: Passing | None = None
 
     def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         """The ``k`` nearest to each query (n, d), nearest first, ties by ascending id."""
-        if self.allowed is not None and len(self.allowed) <= FEW:
-            ids, codes = self.codes_of(self.allowed.tolist())
-            return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]
+        if self._few_pass():
+            return self._of_few(xq, unwanted)
         at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // self._first_proposals(unwanted)))
         parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
         return [hits for part in parts for hits in self._part(xq[part], unwanted[part])]
 
+    def _few_pass(self) -> bool:
+        """Whether a filter lets so few pass that all of them are ranked."""
+        passing = self.passing
+        if passing is None or (passing.share >= RARE and passing.share * len(self.snapshot) > FEW):
+            return False
+        return len(passing.all()) <= FEW
+
+    def _of_few(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
+        assert self.passing is not None
+        ids, codes = self.codes_of(self.passing.all().tolist())
+        return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]
+
     def _first_proposals(self, unwanted: Sequence[set[int]]) -> int:
         """Number of candidates of which ``k`` usually remain: few pass a narrow filter."""
         most = self.k + max(map(len, unwanted), default=0) + SPARE
-        share = 1.0 if self.allowed is None else len(self.allowed) / max(1, len(self.snapshot))
+        share = 1.0 if self.passing is None else self.passing.share
         return math.ceil(self.snapshot.proposals_for(most) / min(1.0, max(share, 1e-9)))
 
     def _part(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
@@ -68,10 +82,14 @@ class Search:
                     found[row] = self._with_ties(xq[row], found[row][: self.k], unwanted[row])
             open_rows = [row for row in open_rows if len(found[row]) < self.k]
             wanted = 4 * wanted
+            if open_rows and self.passing is not None and wanted > MANY and len(self.passing.all()) <= FEW:
+                some = self._of_few(xq[open_rows], [unwanted[row] for row in open_rows])
+                found |= dict(zip(open_rows, some, strict=True))
+                break
         return [found[row][: self.k] for row in range(len(xq))]
 
     def _allowed_of(self, ids: Ids) -> Ids:
-        return ids if self.allowed is None else ids[np.isin(ids, self.allowed)]
+        return ids if self.passing is None else self.passing.among(ids)
 
     def _best(self, query: Floats, ids: Ids, codes: Floats, unwanted: set[int]) -> Ranked:
         """The best of candidates (n,) with ``codes`` (n, d), in exact order; some more than ``k``, to see ties."""

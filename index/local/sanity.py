@@ -10,10 +10,12 @@ import math
 import os
 import struct
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 
-from index.local.sums import row_sum, sum_of
+from index.facts import MOST_KEYWORDS, MOST_TEXT, Facts
+from index.local.sums import facts_sum, row_sum, sum_of
 from index.records import Meta, Row
 
 MOST = 2**62  # of ids, generations and counts
@@ -25,6 +27,28 @@ SLACK_BYTES = 1 << 20
 STATES = frozenset(["found", "skipped", "vanished", "removed"])
 NO_NAME = frozenset([b"", b".", b".."])
 DOT, SEPARATOR = b"./"
+MOST_US = 2**54  # five centuries
+NUMBERS = {  # bounds of facts that are whole numbers
+    "frames": (1, 2**31),
+    "bits": (1, 64),
+    "taken_us": (-MOST_US, MOST_US),
+    "taken_offset_s": (-86_400, 86_400),
+    "iso": (1, 2**31),
+    "orientation": (1, 8),
+    "rating": (0, 5),
+}
+MEASURES = {"focal_mm": (0.0, 1e6), "exposure_s": (0.0, 1e7), "latitude": (-90.0, 90.0), "longitude": (-180.0, 180.0)}
+TEXTS = {
+    "format": MOST_TEXT,
+    "mode": MOST_TEXT,
+    "camera": MOST_TEXT,
+    "lens": MOST_TEXT,
+    "title": MOST_TEXT,
+    "keywords": MOST_KEYWORDS,
+    "burst": MOST_TEXT,
+}
+TRUTHS = ("has_alpha", "is_raw", "is_screenshot", "is_motion", "has_gain_map")
+NEEDED = frozenset(["format", "frames", "bits", "mode", *TRUTHS])
 
 
 def is_whole(row: Row, kept: object) -> bool:
@@ -112,6 +136,35 @@ def is_sane_meta(facts: Meta, stored_bytes: int) -> bool:
         and len(facts.stamp) == STAMP_BYTES
         and 4 * facts.latent_dim * facts.found <= stored_bytes + SLACK_BYTES
     )
+
+
+def are_whole_facts(content_hash: object, facts: Facts, kept: object) -> bool:
+    """Whether facts are as they were written (``kept`` is their checksum), and could have been written."""
+    return is_content(content_hash) and is_sane_facts(facts) and facts_sum(content_hash, facts) == kept
+
+
+def is_content(content_hash: object) -> TypeGuard[bytes]:
+    """Whether this can be the hash of a content."""
+    return isinstance(content_hash, bytes) and 0 < len(content_hash) <= HASH_BYTES
+
+
+def is_sane_facts(facts: Facts) -> bool:
+    """Whether facts have their types and bounds."""
+    values = facts._asdict()
+    is_needed = all(values[name] is not None for name in NEEDED)
+    return is_needed and all(one is None or _is_sane_fact(name, one) for name, one in values.items())
+
+
+def _is_sane_fact(name: str, value: object) -> bool:
+    if name in TEXTS:
+        return isinstance(value, str) and len(value) <= TEXTS[name]
+    if name in TRUTHS:
+        return isinstance(value, bool)
+    if name in MEASURES:
+        low, high = MEASURES[name]
+        return isinstance(value, float) and low <= value <= high  # NaN is not
+    least, most = NUMBERS[name]
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_sane_direction(values: Sequence[object]) -> bool:

@@ -108,6 +108,7 @@ def _shapes(number: int) -> dict[str, Shape]:
     return {
         table.name: {column.name: _shape(column) for column in _of_schema(table, number)}
         for table in tables.sorted_tables
+        if table.info.get("since", 1) <= number
     }
 
 

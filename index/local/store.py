@@ -20,6 +20,7 @@ from index.local.faults import cache_faults, catalog_faults
 from index.local.files import check_own
 from index.local.mending import mend
 from index.local.notes import Notes, NotesWriter
+from index.local.passing import Passing
 from index.local.ranking import Ranked, Search
 from index.local.snapshot import Snapshot
 from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
@@ -141,8 +142,8 @@ class Store:
             raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
 
         def answer(snapshot: Snapshot) -> list[list[Neighbour]]:
-            allowed = None if where is None else self.rows.found_ids(where)
-            return self._neighbours(Search(snapshot, self._codes_of, k, metric, allowed).ranked(xq, unwanted))
+            passing = None if where is None else Passing(self.rows, where)
+            return self._neighbours(Search(snapshot, self._codes_of, k, metric, passing).ranked(xq, unwanted))
 
         for _ in range(TRIES):
             with self.rows.transaction():

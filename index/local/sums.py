@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from xxhash import xxh3_64_digest
 
+from index.facts import Facts
 from index.records import Row
 
 CHECKSUM_BYTES = 8
@@ -57,6 +58,11 @@ def row_sum(row: Row) -> bytes:
 def sum_of(*facts: object) -> bytes:
     """Checksum of the facts of a row of another table, each an int, a float, a str, bytes or None."""
     return xxh3_64_digest(ascii(facts).encode())
+
+
+def facts_sum(content_hash: bytes, facts: Facts) -> bytes:
+    """Checksum of the facts of a content, with truths as SQLite has them."""
+    return sum_of(content_hash, *(int(one) if isinstance(one, bool) else one for one in facts))
 
 
 def damaged_codes(rows: Sequence[Coded], dim: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""The catalog's tables. ``since`` is the schema that brought a column, ``default`` its default as SQLite tells it."""
+"""The catalog's tables.
+
+``since`` is the schema that brought a table or a column, ``default`` a column's default as SQLite tells it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -17,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 3  # the result of index.local.migrations
+SCHEMA = 4  # the result of index.local.migrations
 
 tables = MetaData()
 
@@ -80,6 +84,10 @@ pictures = Table(
     _checksum(),
     UniqueConstraint("root_id", "path"),
     CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),
+    # filters by one of these read no row
+    Index("ix_pictures_size_bytes", "size_bytes", "status"),
+    Index("ix_pictures_mtime_ns", "mtime_ns", "status"),
+    Index("ix_pictures_width_px", "width_px", "status"),
 )
 
 codes = Table(
@@ -90,6 +98,36 @@ codes = Table(
     _checksum(),
 )
 
+facts = Table(  # of a content, as index.facts has them
+    "facts",
+    tables,
+    Column("content_hash", LargeBinary, primary_key=True),
+    Column("format", Text, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("bits", Integer, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("has_alpha", Boolean, nullable=False),
+    Column("taken_us", BigInteger, index=True),
+    Column("taken_offset_s", Integer),
+    Column("camera", Text),
+    Column("lens", Text),
+    Column("focal_mm", Float),
+    Column("exposure_s", Float),
+    Column("iso", Integer),
+    Column("latitude", Float, index=True),
+    Column("longitude", Float),
+    Column("orientation", Integer),
+    Column("rating", Integer),
+    Column("title", Text),
+    Column("keywords", Text),
+    Column("burst", Text),
+    Column("is_raw", Boolean, nullable=False),
+    Column("is_screenshot", Boolean, nullable=False),
+    Column("is_motion", Boolean, nullable=False),
+    Column("has_gain_map", Boolean, nullable=False),
+    _checksum(),
+    info={"since": 4},
+)
 
 distinct = Table(  # pairs of contents that the user marked as not copies
     "distinct_contents",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -16,12 +16,14 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 from index.atomic import flush_folder
 from index.local.catalog import NAMED, PAGE, SUMMED, Catalog, naming
 from index.local.database import open_engine, translated
+from index.local.facts import forget_lost
+from index.local.facts import keep as keep_facts
 from index.local.files import make_new
 from index.local.sanity import is_sane, meta_sum
 from index.local.sums import code_sum, row_sum, sum_of
 from index.local.tables import SCHEMA, codes, generations, meta, pictures, roots, tables
 from index.local.transactions import FILE_NAME
-from index.records import Change, Meta, Row, State
+from index.records import Change, Facts, Meta, Row, State
 
 ROWS_OF = select(*SUMMED).where(pictures.c.id.in_(NAMED))
 
@@ -67,10 +69,11 @@ class CatalogWriter(Catalog):
         with self.transaction() as connection:
             mine = select(pictures.c.id).where(pictures.c.root_id == root_id)
             ids = connection.scalars(mine).all()
-            before = _count_found(connection, ids)
+            before, contents = _count_found(connection, ids), _contents(connection, ids)
             connection.execute(delete(codes).where(codes.c.picture_id.in_(mine)))
             connection.execute(delete(pictures).where(pictures.c.root_id == root_id))
             connection.execute(delete(roots).where(roots.c.id == root_id))
+            forget_lost(connection, contents)
             self._finish(connection, b"drop %d" % root_id, -before, rebuild=True)
         return len(ids)
 
@@ -79,14 +82,27 @@ class CatalogWriter(Catalog):
         return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Write rows and codes in one transaction. If the code of a change is None, the row's old code is deleted."""
+        """Write rows, codes and facts in one transaction. If the code of a change is None, its row's old code goes.
+
+        Facts of contents that no row has any more go, too.
+        """
         if not changes:
             return
         with self.transaction() as connection:
-            before = _count_found(connection, [change.row.id for change in changes if change.row.id is not None])
+            old = [change.row.id for change in changes if change.row.id is not None]
+            before, contents = _count_found(connection, old), _contents(connection, old)
             digest = self._write(connection, changes)
+            forget_lost(connection, contents)
             after = sum(change.row.status == "found" for change in changes)
             self._finish(connection, digest, after - before)
+
+    def keep_facts(self, facts: Mapping[bytes, Facts]) -> None:
+        """Store facts of contents in one transaction, in place of older ones.
+
+        No code changes, so no generation begins.
+        """
+        with self.transaction() as connection:
+            keep_facts(connection, facts)
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
         """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
@@ -94,6 +110,7 @@ class CatalogWriter(Catalog):
             return
         with self.transaction() as connection:
             before = _count_found(connection, ids)
+            contents = _contents(connection, ids) if forget_codes else set()
             changes: dict[str, Any] = {"status": status, "generation": self.meta().generation + 1}
             if forget_codes:
                 changes |= {"content_hash": None, "realism": None, "spread": None}
@@ -101,6 +118,7 @@ class CatalogWriter(Catalog):
             for start in range(0, len(ids), PAGE):
                 rows = connection.execute(ROWS_OF, naming(ids[start : start + PAGE])).all()
                 overwrite(connection, [self._row(row)._replace(**changes) for row in rows])
+            forget_lost(connection, contents)
             digest = f"{status} {forget_codes} {sorted(ids)}".encode()
             self._finish(connection, digest, (len(ids) if status == "found" else 0) - before)
 
@@ -136,6 +154,8 @@ class CatalogWriter(Catalog):
         overwrite(connection, old)
         if coded:
             connection.execute(insert(codes), coded)
+        known = {one.row.content_hash: one.facts for one in changes}
+        keep_facts(connection, {content: facts for content, facts in known.items() if content and facts})
         return digest.digest()
 
     def _finish(self, connection: Connection, change: bytes, found_more: int, rebuild: bool = False) -> None:
@@ -173,6 +193,12 @@ def _count_found(connection: Connection, ids: Sequence[int]) -> int:
     query = select(func.count()).select_from(pictures)
     query = query.where(pictures.c.status == "found", pictures.c.id.in_(NAMED))
     return connection.scalar(query, naming(ids)) or 0
+
+
+def _contents(connection: Connection, ids: Sequence[int]) -> set[bytes]:
+    """The contents of these rows; what is damaged may be of any type, and has no facts."""
+    found = connection.scalars(select(pictures.c.content_hash).where(pictures.c.id.in_(NAMED)), naming(ids))
+    return {one for one in found if isinstance(one, bytes)}
 
 
 def delete_codes(connection: Connection, ids: Sequence[int]) -> None:

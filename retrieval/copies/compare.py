@@ -16,8 +16,8 @@ from retrieval.copies.registration import can_register
 from retrieval.copies.seen import Seen, seen_in
 from retrieval.copies.verdict import Place, Verdict
 from retrieval.models.model import Model
-from retrieval.pictures.facts import Facts
 from retrieval.pictures.shared import decode_all
+from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import Decoded, Task
 
 TURNS = (0, 4, 2, 1, 3, 6, 5, 7)  # of ``Look.turned``, the usual ones first
@@ -55,9 +55,9 @@ def compare_pictures(a: str | os.PathLike[str], b: str | os.PathLike[str], model
     looks = decode_all([Task(os.fspath(path), frame="look") for path in (a, b)], LOOK_PX)
     found, turned = _verdict(*map(_seen, looks))
     more = any(one.holds_more for one in looks)
-    wanted = [Task(os.fspath(path), frame="original", want="facts") for path in (a, b)]
-    facts = [one.facts or Facts() for one in decode_all(wanted, 0)]
-    kind = kind_of(found, more, *facts)
+    wanted = [Task(os.fspath(path), frame="original", want="traits") for path in (a, b)]
+    traits = [one.traits or Traits() for one in decode_all(wanted, 0)]
+    kind = kind_of(found, more, *(one.facts for one in traits))
     if kind in COPIES:
         return Compared("yes", kind, distance, found.alike, turned, found.differs, found.places)
     is_unsure = kind is None and found.answer == "unsure"

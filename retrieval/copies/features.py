@@ -93,8 +93,8 @@ class Features:
 
 
 def points_in(grey: Pixels, most: int) -> tuple[Floats, Pixels]:
-    """The strongest points of a grey picture (h, w), the strongest first: places (m, 2) as shares of its longest side, and
-    descriptors (m, 32)."""
+    """The strongest points of a grey picture (h, w), the strongest first: places (m, 2) as shares of its longest side,
+    and descriptors (m, 32)."""
     import cv2
 
     scale = min(ENLARGED, FEATURE_PX / max(grey.shape))

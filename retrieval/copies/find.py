@@ -18,6 +18,7 @@ from retrieval.copies.plan import Other, Plan
 from retrieval.copies.registration import can_register
 from retrieval.copies.search import Edge, Search
 from retrieval.defaults import KEEP, PROPOSED
+from retrieval.filters import Filter
 from retrieval.pictures.workers import DecoderPool
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
@@ -36,6 +37,7 @@ def find_copies(
     folders: Folders = "all",
     keep: Sequence[str] = KEEP,
     kinds: Sequence[str] = PROPOSED,
+    where: Filter | None = None,
     workers: int | None = None,
     report: OnProgress | None = None,
 ) -> Plan:
@@ -49,6 +51,7 @@ def find_copies(
         folders: find copies anywhere, only within one folder, or only across folders.
         keep: rules for the file to keep. The first rule that tells two files apart decides.
         kinds: the kinds of copies that the plan removes (``retrieval.copies.kinds``). The others are only listed.
+        where: the pictures among which copies are sought, as in ``Searcher.query``.
         workers: number of worker processes that decode files, and of threads that compare them: by default one per
             core.
         report: called with (pictures looked at, pictures).
@@ -59,7 +62,7 @@ def find_copies(
     """
     _check(false_matches, threshold, keep, kinds)
     archive, known = Archive(against), Known()
-    members, codes = all_members(retriever)
+    members, codes = all_members(retriever, where)
     archive.check(members)
     contents = by_content(members, known)
     apart = retriever.kept_apart()

@@ -9,7 +9,7 @@ from retrieval.copies.keeping import Candidate, Ranking
 from retrieval.copies.members import Member, Picture
 from retrieval.copies.plan import Evidence, Group
 from retrieval.copies.search import Edge
-from retrieval.pictures.facts import Facts
+from retrieval.pictures.traits import Traits
 
 MayGo = Callable[[Member, Member], bool]
 Between = Callable[[Sequence[tuple[int, int]]], Sequence[Edge]]
@@ -29,13 +29,13 @@ class Grouping:
         self,
         pictures: Sequence[Picture],
         edges: Sequence[Edge],
-        facts: Mapping[str, Facts],
+        traits: Mapping[str, Traits],
         ranking: Ranking,
         may_go: MayGo,
         kinds: Collection[str],
         between: Between,
     ) -> None:
-        self._pictures, self._facts, self._ranking = pictures, dict(facts), ranking
+        self._pictures, self._traits, self._ranking = pictures, dict(traits), ranking
         self._may_go, self._kinds, self._between = may_go, kinds, between
         self._edges: defaultdict[int, dict[int, Edge]] = defaultdict(dict)
         self._tried: set[tuple[int, int]] = set()
@@ -44,7 +44,7 @@ class Grouping:
     def groups(self) -> list[Group]:
         """All groups of two files and more, ordered by the rank of the files to keep."""
         self._level_detail()
-        candidates = [Candidate(one, self._facts[one.path]) for row in self._rows() for one in self._members(row)]
+        candidates = [Candidate(one, self._traits[one.path]) for row in self._rows() for one in self._members(row)]
         row_of = {one.path: row for row in self._rows() for one in self._members(row)}
         taken: set[str] = set()
         groups = []
@@ -64,9 +64,9 @@ class Grouping:
             members = [one for row in rows for one in self._members(row)]
             most = dict.fromkeys({one.pixels for one in members}, 0.0)
             for one in members:
-                most[one.pixels] = max(most[one.pixels], self._facts[one.path].detail)
+                most[one.pixels] = max(most[one.pixels], self._traits[one.path].detail)
             for one in members:
-                self._facts[one.path] = self._facts[one.path]._replace(detail=most[one.pixels])
+                self._traits[one.path] = self._traits[one.path]._replace(detail=most[one.pixels])
 
     def _connected(self) -> Iterator[list[int]]:
         """The rows that are copies of one another, directly or not."""
@@ -83,7 +83,7 @@ class Grouping:
         return sorted(
             row
             for row, picture in enumerate(self._pictures)
-            if row in self._edges or any(one.path in self._facts for one in picture[0])
+            if row in self._edges or any(one.path in self._traits for one in picture[0])
         )
 
     def _members(self, row: int) -> list[Member]:
@@ -103,16 +103,16 @@ class Grouping:
             kind = "bytes" if keeper.member in content else "pixels"
             for one in content:
                 if kind in self._kinds and one.path not in taken and self._may_go(keeper.member, one):
-                    because = self._ranking.why(keeper, Candidate(one, self._facts[one.path]))
+                    because = self._ranking.why(keeper, Candidate(one, self._traits[one.path]))
                     evidence.append(Evidence(one.path, kind, 0.0, 1.0, because=because))  # type: ignore[arg-type]
         return evidence
 
     def _shows_all(self, one: Member, edge: Edge) -> bool:
         """Whether what is seen of a file is all that it holds: else only a file of the same samples takes its place."""
-        return edge.kind == "pixels" or not self._facts[one.path].holds_more
+        return edge.kind == "pixels" or not self._traits[one.path].holds_more
 
     def _evidence(self, keeper: Candidate, one: Member, edge: Edge) -> Evidence:
-        because = self._ranking.why(keeper, Candidate(one, self._facts[one.path]))
+        because = self._ranking.why(keeper, Candidate(one, self._traits[one.path]))
         found = edge.verdict
         places = found.places if self._pictures[edge.a][0][0].path == keeper.member.path else ()
         return Evidence(one.path, edge.kind, edge.distance, found.alike, edge.turned, found.differs, places, because)

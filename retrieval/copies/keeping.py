@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from index.facts import Facts
 from retrieval.copies.members import Member
-from retrieval.pictures.facts import UNKNOWN, Facts
+from retrieval.pictures.traits import Traits
 
 BINS = frozenset({"$recycle.bin", "#recycle", "@recycle", ".trash", "trash", "recycler", "lost+found", ".thumbnails"})
 
@@ -17,12 +18,16 @@ class Candidate(NamedTuple):
     """A file that may be kept, and what is known of its picture."""
 
     member: Member
-    facts: Facts
+    traits: Traits
+
+    @property
+    def facts(self) -> Facts:
+        return self.traits.facts
 
     @property
     def detail_px(self) -> float:
         """Pixels that hold detail: an enlarged picture has no more than it was made from."""
-        return self.member.pixels * self.facts.detail
+        return self.member.pixels * self.traits.detail
 
 
 class Rule(NamedTuple):
@@ -52,13 +57,16 @@ RULES: dict[str, Rule] = {
         lambda one: -one.member.pixels, lambda kept, going: f"{_size(kept)} where the other has {_size(going)}"
     ),
     "facts": Rule(
-        lambda one: -one.facts.known,
-        lambda kept, going: f"it has {kept.facts.known:,} facts of the shot, the other {going.facts.known:,}",
+        lambda one: -one.traits.known,
+        lambda kept, going: f"it has {kept.traits.known:,} facts of the shot, the other {going.traits.known:,}",
     ),
     "camera": Rule(lambda one: not one.facts.camera, lambda kept, going: f"it names its camera, {kept.facts.camera}"),
-    "rating": Rule(lambda one: -one.facts.rating, lambda kept, going: f"rated {kept.facts.rating} of 5"),
+    "rating": Rule(
+        lambda one: 1 if one.facts.rating is None else -one.facts.rating,
+        lambda kept, going: f"rated {kept.facts.rating} of 5",
+    ),
     "taken": Rule(
-        lambda one: one.facts.taken_us if one.facts.taken_us != UNKNOWN else float("inf"),
+        lambda one: float("inf") if one.facts.taken_us is None else one.facts.taken_us,
         lambda kept, going: "it has the earlier date of the shot, or the only one",
     ),
     "size": Rule(lambda one: -one.member.size_bytes, lambda kept, going: "the larger file"),
@@ -80,14 +88,14 @@ class Ranking:
         self._rules, self._is_archived = [RULES[rule] for rule in (*keep, "path")], is_archived
 
     def __call__(self, one: Candidate) -> tuple[Any, ...]:
-        first = (not self._is_archived(one.member.path), not one.facts.holds_more)
+        first = (not self._is_archived(one.member.path), not one.traits.holds_more)
         return (*first, *(rule.rank(one) for rule in self._rules))
 
     def why(self, kept: Candidate, going: Candidate) -> str:
         """Why the first one is kept, as a clause."""
         if self._is_archived(kept.member.path) != self._is_archived(going.member.path):
             return "in the archive"
-        if kept.facts.holds_more != going.facts.holds_more:
+        if kept.traits.holds_more != going.traits.holds_more:
             return "it holds more than this picture: frames, pages, or what a camera saw"
         rule = next((rule for rule in self._rules if rule.rank(kept) != rule.rank(going)), self._rules[-1])
         return rule.says(kept, going)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from index.facts import Facts
 from retrieval.copies.verdict import Verdict
-from retrieval.pictures.facts import UNKNOWN, Facts
 
 Kind = Literal["bytes", "pixels", "scaled", "edited", "frame", "series", "variant"]
 """The same bytes; the same pixels, stored otherwise; saved again or scaled; cropped, turned, toned or written on; only
@@ -32,6 +32,6 @@ def kind_of(found: Verdict, holds_more: bool, one: Facts, other: Facts, *, is_tu
 
 def _apart_s(one: Facts, other: Facts) -> float:
     """Seconds between two shots; 0 if they may be one."""
-    if UNKNOWN in (one.taken_us, other.taken_us):
+    if one.taken_us is None or other.taken_us is None:
         return 0.0
     return abs(one.taken_us - other.taken_us) / 1e6

@@ -13,7 +13,8 @@ from retrieval.arrays import Floats
 from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import FileFacts
 from retrieval.errors import PathError
-from retrieval.pictures.facts import Facts
+from retrieval.filters import Filter
+from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.searcher import Searcher
 
@@ -74,19 +75,19 @@ class Known:
 
 
 class Described:
-    """Facts of pictures, by path. A file is read when it is first asked for; one that cannot be read has none."""
+    """Traits of pictures, by path. A file is read when it is first asked for; one that cannot be read has none."""
 
     def __init__(self, pool: DecoderPool) -> None:
         self._pool = pool
-        self._facts: dict[str, Facts] = {}
+        self._traits: dict[str, Traits] = {}
 
-    def of(self, paths: Iterable[str]) -> dict[str, Facts]:
-        """The facts of these files."""
+    def of(self, paths: Iterable[str]) -> dict[str, Traits]:
+        """The traits of these files."""
         wanted = dict.fromkeys(paths)
-        new = [path for path in wanted if path not in self._facts]
-        found = self._pool.map(Task(path, frame="original", want="facts") for path in new)
-        self._facts |= {path: decoded.facts or Facts() for path, decoded in zip(new, found, strict=True)}
-        return {path: self._facts[path] for path in wanted}
+        new = [path for path in wanted if path not in self._traits]
+        found = self._pool.map(Task(path, frame="original", want="traits") for path in new)
+        self._traits |= {path: decoded.traits or Traits() for path, decoded in zip(new, found, strict=True)}
+        return {path: self._traits[path] for path in wanted}
 
 
 def digests_of(paths: Sequence[str], pool: DecoderPool) -> dict[str, bytes | None]:
@@ -95,11 +96,11 @@ def digests_of(paths: Sequence[str], pool: DecoderPool) -> dict[str, bytes | Non
     return {path: decoded.digest for path, decoded in zip(paths, found, strict=True)}
 
 
-def all_members(retriever: Searcher) -> tuple[list[Member], Floats]:
-    """All pictures, ordered by path, and their codes (n, d), in the order of ``number``."""
+def all_members(retriever: Searcher, where: Filter | None = None) -> tuple[list[Member], Floats]:
+    """All pictures that pass ``where``, ordered by path, and their codes (n, d), in the order of ``number``."""
     members: list[Member] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
-    for rows, batch in retriever.found():
+    for rows, batch in retriever.found(where):
         for number, one in enumerate(rows, len(members)):
             its = (one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, one.width_px, one.height_px)
             members.append(Member(*its))

@@ -17,7 +17,7 @@ from retrieval.copies.members import Described, Picture, digests_of
 from retrieval.copies.promise import Promise, measured
 from retrieval.copies.proposals import MIRRORED, Proposal, proposed
 from retrieval.copies.verdict import Verdict
-from retrieval.pictures.facts import Facts
+from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import DecoderPool
 from retrieval.progress import OnProgress
 
@@ -85,10 +85,10 @@ class Search:
             (one, verdict, more) for one, (verdict, more) in zip(proposals, found, strict=True) if verdict.alike > 0
         ]
         told = {row for one, verdict, _ in seen if verdict.answer != "other" for row in (one.a, one.b)}
-        facts = self._described.of(self._paths[row] for row in sorted(told))
+        traits = self._described.of(self._paths[row] for row in sorted(told))
         edges: dict[tuple[int, int], Edge] = {}
         for one, verdict, more in seen:
-            its = (facts.get(self._paths[row], Facts()) for row in (one.a, one.b))
+            its = (traits.get(self._paths[row], Traits()).facts for row in (one.a, one.b))
             kind = kind_of(self._held_to(verdict), more, *its, is_turned=one.turn > 0)
             if kind:
                 far = self._distance(one.a, one.b)

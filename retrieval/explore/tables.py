@@ -20,6 +20,7 @@ import numpy as np
 from retrieval.arrays import Floats
 from retrieval.atomic import replacing
 from retrieval.errors import MissingExtra, PathError, pip_line
+from retrieval.filters import Filter
 from retrieval.progress import OnProgress
 from retrieval.searcher import Searcher
 from retrieval.text import csv_cell
@@ -47,8 +48,15 @@ class FeatureBatch:
     codes: Floats
 
 
-def write_features(retriever: Searcher, target: str | os.PathLike[str], *, report: OnProgress | None = None) -> int:
-    """Write facts and codes of every picture that can be found, in the order of their ids. Returns their number.
+def write_features(
+    retriever: Searcher,
+    target: str | os.PathLike[str],
+    *,
+    where: Filter | None = None,
+    report: OnProgress | None = None,
+) -> int:
+    """Write facts and codes of every picture that can be found and passes ``where``, in the order of their ids. Returns
+    their number.
 
     ``target`` ends in .parquet (columns of ``Facts``, then ``code``, a list of d float32), .csv (columns of ``Facts``,
     with control characters in paths escaped, then ``code_0`` ...) or .npz (an array for each column of ``Facts``, and
@@ -60,9 +68,10 @@ def write_features(retriever: Searcher, target: str | os.PathLike[str], *, repor
     """
     path = check_target(target)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}[path.suffix.lower()]
+    count = len(retriever) if where is None else retriever.count(where)
     try:
         with replacing(path) as part:
-            return write(_reported(rows_of(retriever), len(retriever), report), part, retriever)
+            return write(_reported(rows_of(retriever, where), count, report), part, retriever, count)
     except OSError as error:
         raise PathError(f"{path} cannot be written: {error.strerror or error}") from error
 
@@ -82,9 +91,9 @@ def check_target(target: str | os.PathLike[str]) -> Path:
     return path
 
 
-def rows_of(retriever: Searcher) -> Iterator[FeatureBatch]:
-    """Yield facts and codes of all pictures that can be found, some thousand at a time."""
-    for found, codes in retriever.found():
+def rows_of(retriever: Searcher, where: Filter | None = None) -> Iterator[FeatureBatch]:
+    """Yield facts and codes of all pictures that can be found and pass ``where``, some thousand at a time."""
+    for found, codes in retriever.found(where):
         facts = [
             Facts(one.path, one.content_hash.hex(), one.width_px, one.height_px, one.realism, one.spread)
             for one in found
@@ -101,7 +110,7 @@ def _reported(batches: Iterator[FeatureBatch], total: int, report: OnProgress | 
             report(done, total)
 
 
-def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
+def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher, expected: int) -> int:
     count = 0
     names = [field.name for field in fields(Facts)]
     with open(part, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -114,7 +123,7 @@ def _write_csv(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher)
     return count
 
 
-def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
+def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher, expected: int) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -140,10 +149,9 @@ def _as_text(path: str) -> str:
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher) -> int:
+def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher, expected: int) -> int:
     """Write codes into the archive batch by batch. The facts are small and follow at the end."""
     facts: list[Facts] = []
-    expected = len(retriever)
     with zipfile.ZipFile(part, "w", allowZip64=True) as archive:
         with _array_file(archive, "codes", np.dtype(np.float32), (expected, retriever.latent_dim)) as file:
             for batch in batches:

@@ -191,4 +191,4 @@ def _change(item: Work, outcome: Outcome, content: Content | None, row: Row | No
         realism=content.realism if content is not None else None,
         spread=content.spread if content is not None else None,
     )
-    return Change(mine, content.code if content is not None else None)
+    return Change(mine, content.code, content.facts) if content is not None else Change(mine)

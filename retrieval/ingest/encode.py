@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
 
+from index.facts import Facts
 from retrieval.arrays import Floats
 from retrieval.models.model import Model
 from retrieval.pictures.workers import Decoded, DecoderPool, Task, stack
@@ -26,6 +27,7 @@ class Content:
     realism: float | None
     spread: float | None
     code: Floats
+    facts: Facts | None = None  # None if the index has the code already, whether it has facts or not
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,13 @@ class Encoder:
 
     def batches(self, paths: Iterable[str], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
         """One outcome per file, in order, ``BATCH_FILES`` at a time. Equal contents in a batch are encoded once."""
-        results = self._pool.map(Task(path) for path in paths)
+        results = self._pool.map(Task(path, want="picture") for path in paths)
         while batch := list(islice(results, BATCH_FILES)):
             yield self._encoded(batch, coded)
 
     def again(self, path: str) -> Outcome:
         """Read and encode a file whose content was known but is not any more."""
-        return self._encoded(list(self._pool.map([Task(path, force=True)])), lambda hashes: ())[0]
+        return self._encoded(list(self._pool.map([Task(path, force=True, want="picture")])), lambda hashes: ())[0]
 
     def _encoded(self, batch: list[Decoded], coded: Coded) -> list[Outcome]:
         fresh = {one.content_hash: one for one in reversed(batch) if one.content_hash and one.pixels is not None}
@@ -76,10 +78,10 @@ class Encoder:
         if not firsts:
             return []
         encoded = self._model.encode_squares(stack(firsts))
-        facts = zip(firsts, encoded.realism, encoded.spread, encoded.codes, strict=True)
+        looks = zip(firsts, encoded.realism, encoded.spread, encoded.codes, strict=True)
         return [
-            Content(one.width_px, one.height_px, float(realism), float(spread), code)
-            for one, realism, spread, code in facts
+            Content(one.width_px, one.height_px, float(realism), float(spread), code, one.facts)
+            for one, realism, spread, code in looks
         ]
 
     def __enter__(self) -> Encoder:

@@ -1,156 +1,325 @@
-"""What a file tells of a picture beside its pixels: when and by what it was taken, how it was rated, its detail.
+"""The facts of a picture: read in a worker process, checked again by its parent, and stored by an index.
 
-Damaged or hostile metadata costs itself: then there are no facts. The facts of a picture are a fixed struct, which a
-worker process sends to its parent (``wire.py``).
+Damaged or hostile metadata costs itself. Facts are sent as a fixed struct and bounded texts (``wire.py``).
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from PIL import ExifTags, Image, ImageChops
+from PIL import ExifTags, Image
 
-from retrieval.pictures.decode import refusing
+from index.facts import MOST_KEYWORDS, MOST_TEXT, Facts
 from retrieval.pictures.samples import RAW_VERSION, holds_more
-from retrieval.pictures.tasks import MOST_PIXELS
+from retrieval.pictures.sources import (
+    APPLE_ASSET,
+    APPLE_BURST,
+    IPTC_DATE,
+    IPTC_KEYWORD,
+    IPTC_TIME,
+    IPTC_TITLE,
+    XP_KEYWORDS,
+    XP_TITLE,
+    Moment,
+    Sources,
+    all_plain,
+    angle,
+    camera,
+    comment,
+    degrees,
+    iptc_moment,
+    moment,
+    number,
+    plain,
+    sources_of,
+    wide,
+)
 from retrieval.text import short_line
 
-UNKNOWN = -(2**63)
-CAMERA_BYTES = 64
-FACTS = struct.Struct(f"<qfHb??{CAMERA_BYTES}s")
-RATING = 0x4746  # EXIF tag of stars, 0 to 5
-EPOCH = datetime(1970, 1, 1)
-DETAIL_PX = 512  # the middle of a picture, in which detail is measured
-HALVINGS, SMALLEST_PX = 3, 64
-NOISE = 2.0  # grey levels: deviation that compression alone may give to the finest octave
-ENLARGED = 0.14  # power of the finest octave, as a share of the next: pictures that were enlarged have less
-BORDER_LEVELS = 8  # by which a border of one colour may differ from its corner
-BORDERED = 0.95  # compression blurs the edge of a border, so a little of it counts as inside
+__all__ = ["MOST_FACTS_BYTES", "Facts", "Stored", "facts_of", "packed_facts", "read_facts", "stored_as"]
+
+Tags = ExifTags.Base
+RATING, ISO, ISO_INDEX = 0x4746, 0x8827, 0x8832
+EARLIEST_US, LATEST_US = -5_364_662_400_000_000, 7_258_118_400_000_000  # the years 1800 and 2200
+ISO_MAP = b"urn:iso:std:iso:ts:21496:-1"  # a segment of a JPEG with a gain map
+MODE_BITS = {"1": 1, "I": 32, "F": 32}
 
 
-class Facts(NamedTuple):
-    """``taken_us``: microseconds of the camera's clock since 1970, or ``UNKNOWN``. ``detail``: the share of the pixels
-    that hold any: 1/4 if the picture was enlarged to twice its sides; bars and borders hold none. ``known``: how many
-    tags it carries. ``rating``: 0 to 5, or -1. ``is_raw``: it holds what the sensor saw. ``holds_more``: it has other
-    frames, pages or layers, or hides what is no frame.
-    """
+class Stored(NamedTuple):
+    """What only the header of a file tells: some decoders forget it while they load."""
 
-    taken_us: int = UNKNOWN
-    detail: float = 1.0
-    known: int = 0
-    rating: int = -1
-    is_raw: bool = False
-    holds_more: bool = False
-    camera: str = ""
+    format: str
+    bits: int
+    mode: str
+    has_alpha: bool
+    orientation: int | None
 
 
-def packed_facts(facts: Facts) -> bytes:
-    name = facts.camera.encode()[:CAMERA_BYTES]
-    return FACTS.pack(facts.taken_us, facts.detail, facts.known, facts.rating, facts.is_raw, facts.holds_more, name)
+def stored_as(image: Image.Image) -> Stored:
+    """How an ``identified`` picture is stored. To be called before its pixels are decoded."""
+    bits, alpha, turn = 8, False, None
+    with suppress(Exception):
+        bits = _bits(image)
+    with suppress(Exception):
+        alpha = image.has_transparency_data
+    with suppress(Exception):
+        if image.format != "PNG":  # which may hold EXIF behind its pixels
+            turn = image.info.get("original_orientation") or image.getexif().get(Tags.Orientation)
+    return Stored(image.format or "", bits, image.mode, alpha, turn)
 
 
-def read_facts(data: bytes) -> Facts:
-    """The facts of a struct of ``FACTS.size`` bytes."""
-    taken_us, detail, known, rating, is_raw, more, name = FACTS.unpack(data)
-    detail = detail if 0 < detail <= 1 else 1.0  # NaN is none of these
-    return Facts(
-        taken_us,
-        detail,
-        known,
-        rating,
-        is_raw,
-        more,
-        short_line(name.rstrip(b"\0").decode(errors="replace"), CAMERA_BYTES),
+def _bits(image: Image.Image) -> int:
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None and image.format == "TIFF":
+        return int(max(tags.get(Tags.BitsPerSample, (1,))))
+    if image.format == "PNG":
+        raw = str(image.tile[0][3])  # type: ignore[attr-defined]
+        found = raw.partition(";")[2].rstrip("BNLSR")
+        return int(found) if found else MODE_BITS.get(raw, 8)
+    if image.mode.startswith("I;"):
+        return 16
+    return int(image.info.get("bit_depth") or MODE_BITS.get(image.mode, 8))
+
+
+def facts_of(image: Image.Image, stored: Stored) -> Facts:
+    """The facts of a picture whose pixels were decoded, as far as it tells any. Never raises."""
+    told = sources_of(image)
+    known: dict[str, Any] = dict.fromkeys(WAYS)
+    if told.exif or told.xmp or told.iptc or told.info:
+        for name, ways in WAYS.items():
+            known[name] = next((value for way in ways if (value := _asked(name, way, told)) is not None), None)
+    known["taken_us"], known["taken_offset_s"] = known.pop("taken") or (None, None)
+    known["latitude"], known["longitude"] = known.pop("place") or (None, None)
+    known["orientation"] = stored.orientation or known["orientation"]
+    known |= {"has_alpha": stored.has_alpha, **_kinds(image, told)}
+    return cleaned(Facts(stored.format, _frames(image), stored.bits, stored.mode, **known))
+
+
+def _asked(name: str, way: Callable[[Sources], Any], told: Sources) -> Any:
+    with suppress(Exception):
+        return CLEAN[name](way(told))
+    return None
+
+
+def _frames(image: Image.Image) -> int:
+    with suppress(Exception):
+        return int(getattr(image, "n_frames", 1))
+    return 1
+
+
+def _first(told: Sources, name: str) -> str | None:
+    """The first value of a property of XMP."""
+    return told.xmp[name][0] if name in told.xmp else None
+
+
+def _iso(told: Sources) -> int:
+    values = [number(told.shot[tag]) for tag in (ISO, ISO_INDEX) if tag in told.shot]
+    return int(values[-1 if values[0] == 65_535 else 0])  # EXIF's first field for it has 16 bits
+
+
+def _exif_place(told: Sources) -> tuple[float | None, float | None]:
+    here = ExifTags.GPS
+    return (
+        degrees(told.gps[here.GPSLatitude], told.gps[here.GPSLatitudeRef]),
+        degrees(told.gps[here.GPSLongitude], told.gps[here.GPSLongitudeRef]),
     )
 
 
-def facts_of(image: Image.Image) -> Facts:
-    """The facts of an ``identified`` picture.
+def _exif_moment(told: Sources) -> Moment | None:
+    wanted = (Tags.DateTimeOriginal, Tags.SubsecTimeOriginal, Tags.OffsetTimeOriginal)
+    return moment(*(plain(told.shot.get(tag)) for tag in wanted))
+
+
+def _keywords(told: Sources) -> str:
+    windows = (wide(told.exif.get(XP_KEYWORDS)) or "").split(";")
+    found = [*told.xmp.get("subject", []), *all_plain(told.iptc.get(IPTC_KEYWORD)), *windows]
+    return "\n".join(found)
+
+
+def _info(told: Sources, name: str) -> str | None:
+    value = told.info.get(name)
+    return value if isinstance(value, str) else None
+
+
+WAYS: dict[str, tuple[Callable[[Sources], Any], ...]] = {  # where a fact may stand; the first that is one counts
+    "taken": (
+        _exif_moment,
+        lambda told: moment(_first(told, "taken")),
+        lambda told: moment(_first(told, "created")),
+        lambda told: iptc_moment(plain(told.iptc.get(IPTC_DATE)), plain(told.iptc.get(IPTC_TIME))),
+    ),
+    "camera": (
+        lambda told: camera(plain(told.exif.get(Tags.Make)), plain(told.exif.get(Tags.Model))),
+        lambda told: camera(_first(told, "make"), _first(told, "model")),
+    ),
+    "lens": (lambda told: plain(told.shot.get(Tags.LensModel)), lambda told: _first(told, "lens")),
+    "focal_mm": (lambda told: number(told.shot[Tags.FocalLength]), lambda told: number(_first(told, "focal"))),
+    "exposure_s": (lambda told: number(told.shot[Tags.ExposureTime]), lambda told: number(_first(told, "exposure"))),
+    "iso": (_iso, lambda told: int(number(_first(told, "iso")))),
+    "place": (_exif_place, lambda told: (angle(_first(told, "latitude")), angle(_first(told, "longitude")))),
+    "orientation": (lambda told: told.exif.get(Tags.Orientation),),
+    "rating": (lambda told: int(number(_first(told, "rating"))), lambda told: told.exif.get(RATING)),
+    "title": (
+        lambda told: _first(told, "title"),
+        lambda told: plain(told.iptc.get(IPTC_TITLE)),
+        lambda told: wide(told.exif.get(XP_TITLE)),
+        lambda told: plain(told.exif.get(Tags.ImageDescription)),
+        lambda told: _info(told, "Title"),
+    ),
+    "keywords": (_keywords,),
+    "burst": (lambda told: told.apple.get(APPLE_BURST), lambda told: _first(told, "burst")),
+}
+
+
+def _kinds(image: Image.Image, told: Sources) -> dict[str, bool]:
+    """What kind of picture it is."""
+    kinds = {
+        "is_raw": _is_raw,
+        "is_screenshot": _is_screenshot,
+        "is_motion": _is_motion,
+        "has_gain_map": _has_gain_map,
+    }
+    found = dict.fromkeys(kinds, False)
+    for name, tells in kinds.items():
+        with suppress(Exception):
+            found[name] = bool(tells(image, told))
+    return found
+
+
+def _is_raw(image: Image.Image, told: Sources) -> bool:
+    """A DNG, or a TIFF as cameras make it: its first picture is a small one, and the others hang below it."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is None:
+        return False
+    return RAW_VERSION in tags or (image.format == "TIFF" and holds_more(image) and _frames(image) == 1)
+
+
+def _is_screenshot(image: Image.Image, told: Sources) -> bool:
+    comments = (comment(told.shot.get(Tags.UserComment)), _first(told, "comment"), _info(told, "Comment"))
+    programs = (plain(told.exif.get(Tags.Software)), _info(told, "Software"))
+    return any(one == "Screenshot" for one in comments) or any("screenshot" in (one or "").lower() for one in programs)
+
+
+def _is_motion(image: Image.Image, told: Sources) -> bool:
+    return "1" in told.xmp.get("motion", []) or bool(told.apple.get(APPLE_ASSET))
+
+
+def _has_gain_map(image: Image.Image, told: Sources) -> bool:
+    segments = getattr(image, "applist", [])
+    behind = any("hdrgainmap" in str(one).lower() for one in image.info.get("aux", ()))
+    return "gain map" in told.xmp or behind or any(data.startswith(ISO_MAP) for _, data in segments)
+
+
+# What a fact may be
+
+
+def cleaned(facts: Facts) -> Facts:
+    """Facts without what none can be. Those that a worker process sends may be anything of the right types."""
+    known = {name: CLEAN[name](value) if name in CLEAN else value for name, value in facts._asdict().items()}
+    known["latitude"], known["longitude"] = _place((facts.latitude, facts.longitude)) or (None, None)
+    known["taken_us"], known["taken_offset_s"] = _taken((facts.taken_us, facts.taken_offset_s)) or (None, None)
+    needed = {"format": known["format"] or "?", "mode": known["mode"] or "?"}
+    return Facts(**known | needed | {"frames": known["frames"] or 1, "bits": known["bits"] or 8})
+
+
+def _text(value: Any) -> str | None:
+    return short_line(value, MOST_TEXT).strip() or None if isinstance(value, str) else None
+
+
+def _lines(value: Any) -> str | None:
+    """Different texts, one a line, as many as there is room for."""
+    lines: dict[str, None] = {}
+    room = MOST_KEYWORDS
+    for line in value.split("\n") if isinstance(value, str) else ():
+        text = short_line(line, MOST_TEXT).strip()
+        if text and text not in lines and len(text) <= room:
+            lines[text] = None
+            room -= len(text) + 1
+    return "\n".join(lines) or None
+
+
+def _whole(least: int, most: int) -> Callable[[Any], int | None]:
+    return lambda value: (
+        value if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most else None
+    )
+
+
+def _measure(most: float) -> Callable[[Any], float | None]:
+    return lambda value: value if isinstance(value, float) and 0 < value <= most else None
+
+
+def _place(value: Any) -> tuple[float, float] | None:
+    """Both or none. Cameras without a signal write zeros."""
+    latitude, longitude = value
+    if not isinstance(latitude, float) or not isinstance(longitude, float):
+        return None
+    is_one = abs(latitude) <= 90 and abs(longitude) <= 180 and not latitude == longitude == 0
+    return (latitude, longitude) if is_one and math.isfinite(latitude + longitude) else None
+
+
+def _taken(value: Any) -> Moment | None:
+    if value is None or value[0] is None or not EARLIEST_US <= value[0] < LATEST_US:
+        return None
+    return value[0], value[1] if value[1] is not None and abs(value[1]) < 86_400 else None
+
+
+CLEAN: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("format", "mode", "camera", "lens", "title", "burst"), _text),
+    "keywords": _lines,
+    "frames": _whole(1, 2**31 - 1),
+    "bits": _whole(1, 64),
+    "iso": _whole(1, 2**31 - 1),
+    "orientation": _whole(1, 8),
+    "rating": _whole(0, 5),
+    "focal_mm": _measure(1e5),
+    "exposure_s": _measure(1e6),
+    "place": _place,
+    "taken": _taken,
+}
+
+# How they are sent
+
+NUMBERS = ("frames", "bits", "taken_us", "taken_offset_s", "iso", "orientation", "rating")
+MEASURES = ("focal_mm", "exposure_s", "latitude", "longitude")
+TRUTHS = ("has_alpha", "is_raw", "is_screenshot", "is_motion", "has_gain_map")
+TEXTS = ("format", "mode", "camera", "lens", "title", "keywords", "burst")
+FIXED = struct.Struct(f"<{len(NUMBERS)}q{len(MEASURES)}d{len(TRUTHS)}?{len(TEXTS)}h")  # the last: lengths of texts
+NOTHING, NO_TEXT = -(2**63), -1
+MOST_FACTS_BYTES = FIXED.size + 4 * ((len(TEXTS) - 1) * MOST_TEXT + MOST_KEYWORDS)
+
+
+def packed_facts(facts: Facts) -> bytes:
+    its = facts._asdict()
+    texts = [None if its[name] is None else its[name].encode() for name in TEXTS]
+    head = FIXED.pack(
+        *(NOTHING if its[name] is None else its[name] for name in NUMBERS),
+        *(math.nan if its[name] is None else its[name] for name in MEASURES),
+        *(its[name] for name in TRUTHS),
+        *(NO_TEXT if text is None else len(text) for text in texts),
+    )
+    return head + b"".join(text or b"" for text in texts)
+
+
+def read_facts(data: bytes) -> Facts:
+    """Facts that a worker process sent, cleaned.
 
     Raises:
-        PictureRefused: its pixels cannot be decoded.
+        ValueError: this is none.
     """
-    facts = Facts()
-    with suppress(Exception):  # damaged metadata
-        exif = image.getexif()
-        shot = exif.get_ifd(ExifTags.IFD.Exif)
-        name = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
-        facts = facts._replace(
-            taken_us=_taken_us(shot),
-            known=min(len(exif) + len(shot) + len(exif.get_ifd(ExifTags.IFD.GPSInfo)), 65_535),
-            rating=_rating(exif.get(RATING)),
-            camera=short_line(name.strip(), CAMERA_BYTES // 4),
-        )
-    with suppress(Exception):
-        tags = getattr(image, "tag_v2", None)
-        facts = facts._replace(
-            holds_more=holds_more(image), is_raw=tags is not None and (RAW_VERSION in tags or _is_negative(image))
-        )
-    if image.width * image.height > MOST_PIXELS:  # a JPEG that is decoded at a smaller scale only
-        return facts
-    with refusing():
-        return facts._replace(detail=_detail(image))
-
-
-def _is_negative(image: Image.Image) -> bool:
-    """Whether a TIFF is a camera's raw file: its first picture is a small one, and the others hang below it."""
-    return image.format == "TIFF" and holds_more(image) and getattr(image, "n_frames", 1) == 1
-
-
-def _taken_us(shot: Image.Exif | dict[int, object]) -> int:
-    text = str(shot.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
-    with suppress(ValueError):
-        moment = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")
-        parts = str(shot.get(ExifTags.Base.SubsecTimeOriginal, "")).strip("\0 ")
-        fraction = float(f"0.{parts}") if parts.isdecimal() else 0.0
-        return round(((moment - EPOCH).total_seconds() + fraction) * 1e6)
-    return UNKNOWN
-
-
-def _rating(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value <= 5 else -1
-
-
-def _detail(image: Image.Image) -> float:
-    """The share of the pixels that hold detail: an octave nearly without any was made by enlarging.
-
-    In pictures of the world all octaves are about as strong (Field, JOSA A 1987).
-    """
-    share, image = _without_border(image)
-    left, top = (max(0, (length - DETAIL_PX) // 2) for length in image.size)
-    grey = image.crop((left, top, min(image.width, left + DETAIL_PX), min(image.height, top + DETAIL_PX))).convert("L")
-    for halvings in range(HALVINGS):
-        if min(grey.size) < SMALLEST_PX:
-            break
-        if _has_detail(grey):
-            return share * float(0.25**halvings)
-        grey = grey.reduce(2)
-    return share  # smooth at all scales, which says nothing of its size
-
-
-def _without_border(image: Image.Image) -> tuple[float, Image.Image]:
-    """The part of a picture inside a border of one colour, and what share of it that is."""
-    image.load()
-    plain = image.convert("L")
-    apart = ImageChops.difference(plain, Image.new("L", plain.size, plain.getpixel((0, 0))))
-    box = apart.point(lambda level: 255 * (level > BORDER_LEVELS)).getbbox() or (0, 0, *image.size)
-    inside = plain.crop(box)
-    share = inside.width * inside.height / (image.width * image.height)
-    return share if inside.size == image.size else BORDERED * share, inside
-
-
-def _has_detail(grey: Image.Image) -> bool:
-    """Whether the finest octave of the spectrum has what enlarging leaves out, and more than noise of compression."""
-    import numpy as np
-
-    values = np.asarray(grey, np.float32)
-    window = np.outer(*(np.hanning(length) for length in values.shape))
-    power = np.abs(np.fft.fft2((values - values.mean()) * window)) ** 2
-    power /= values.size**2 * (window**2).mean()  # the sum is the variance
-    down, across = (2 * np.abs(np.fft.fftfreq(length)) for length in values.shape)
-    octave = np.maximum(down[:, None], across[None])
-    finest, coarser = power[octave >= 0.5].sum(), power[(octave >= 0.25) & (octave < 0.5)].sum()
-    return bool(finest >= NOISE**2 and finest >= ENLARGED * coarser)
+    if len(data) < FIXED.size:
+        raise ValueError("too short for facts")
+    values = iter(FIXED.unpack_from(data))
+    its: dict[str, Any] = {name: None if (value := next(values)) == NOTHING else value for name in NUMBERS}
+    its |= {name: None if math.isnan(value := next(values)) else value for name in MEASURES}
+    its |= {name: next(values) for name in TRUTHS}
+    place = FIXED.size
+    for name, length in zip(TEXTS, values, strict=True):
+        its[name] = None if length < 0 else data[place : place + length].decode(errors="replace")
+        place += max(length, 0)
+    if place != len(data):
+        raise ValueError("texts of another length")
+    return cleaned(Facts(**its))

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO
 
 import xxhash
+from PIL import Image
 
 from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import NO_MEMORY, identified, read_frame, reason_of
-from retrieval.pictures.facts import facts_of, packed_facts
+from retrieval.pictures.decode import NO_MEMORY, ORIENTATIONS_THAT_SWAP, identified, read_frame, reason_of
+from retrieval.pictures.facts import facts_of, stored_as
 from retrieval.pictures.kinds import EMPTY, HEAD_BYTES, reason_without_picture
 from retrieval.pictures.opening import open_file
 from retrieval.pictures.samples import holds_more, samples_digest
-from retrieval.pictures.tasks import MOST_REASON, Answer, Task
+from retrieval.pictures.tasks import MOST_REASON, Answer, Task, Want
+from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
 WEAK_FORMATS = frozenset({"TGA", "PCX", "MPEG", "DIB", "SUN", "MSP"})  # told by few bytes: other files may begin so
+LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
 
 
 def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -> Answer:
@@ -37,13 +41,7 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
                 content_hash = hashing()
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
-                if task.want == "samples":
-                    return Answer(content_hash, samples_digest(image), *image.size, image.size)
-                if task.want == "facts":
-                    return Answer(content_hash, packed_facts(facts_of(image)), *image.size, image.size)
-                frame, width_px, height_px = read_frame(image, size_px, task.frame)
-                more = task.frame == "look" and holds_more(image)
-                return Answer(content_hash, frame.tobytes(), width_px, height_px, frame.size, holds_more=more)
+                return _WANTED[task.want](image, task, size_px)._replace(content_hash=content_hash)
     except PictureRefused as refusal:
         reason, passing = str(refusal), refusal.passing
     except MemoryError:
@@ -61,6 +59,43 @@ def _head(source: BinaryIO) -> bytes:
     head = source.read(HEAD_BYTES)
     source.seek(0)
     return head
+
+
+def _samples(image: Image.Image, task: Task, size_px: int) -> Answer:
+    return Answer(None, samples_digest(image), *image.size, image.size)
+
+
+def _traits(image: Image.Image, task: Task, size_px: int) -> Answer:
+    traits = traits_of(image)
+    return Answer(None, packed_traits(traits), *image.size, image.size, facts=traits.facts)
+
+
+def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
+    stored = stored_as(image)
+    if image.format in LATE:
+        with suppress(Exception):
+            image.load()
+    facts = facts_of(image, stored)
+    width_px, height_px = image.size[::-1] if facts.orientation in ORIENTATIONS_THAT_SWAP else image.size
+    return Answer(None, b"", width_px, height_px, facts=facts)
+
+
+def _pixels(image: Image.Image, task: Task, size_px: int) -> Answer:
+    stored = stored_as(image) if task.want == "picture" else None
+    frame, width_px, height_px = read_frame(image, size_px, task.frame)
+    pixels, size = frame.tobytes(), frame.size
+    more = task.frame == "look" and holds_more(image)
+    facts = facts_of(image, stored) if stored else None
+    return Answer(None, pixels, width_px, height_px, size, holds_more=more, facts=facts)
+
+
+_WANTED: dict[Want, Callable[[Image.Image, Task, int], Answer]] = {
+    "pixels": _pixels,
+    "picture": _pixels,
+    "samples": _samples,
+    "facts": _facts,
+    "traits": _traits,
+}
 
 
 def _source(file: BinaryIO, task: Task) -> tuple[BinaryIO, Callable[[], bytes]]:

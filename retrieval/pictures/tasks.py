@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from index.facts import Facts
+
 MOST_PIXELS = 178_956_970  # as they are decoded: what a worker's memory holds four copies of; Pillow's own limit too
 MOST_JPEG_PIXELS = 1 << 30  # of a JPEG as stored, which is decoded at a smaller scale: all that time allows to be read
 MOST_COEFFICIENT_BYTES = 2 << 30  # of a progressive JPEG, which holds them all: leaves a third of a worker's memory
@@ -15,8 +17,11 @@ Frame = Literal["square", "thumbnail", "original", "look"]
 size, or the whole picture on grey, scaled down to fit into a square."""
 
 
-Want = Literal["pixels", "samples", "facts"]
-"""The pixels of a frame, a hash of all stored samples of the file, or its facts."""
+Want = Literal["pixels", "samples", "facts", "picture", "traits"]
+"""The pixels of a frame; a hash of all stored samples of the file; its facts; pixels and facts; or its traits with its
+facts."""
+WITH_PIXELS = frozenset[Want](["pixels", "picture"])
+WITH_FACTS = frozenset[Want](["facts", "picture", "traits"])
 
 
 class Task(NamedTuple):
@@ -34,8 +39,8 @@ class Task(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The result of a task, as bytes: what is wanted of the picture (``pixels`` in RGB, a hash or facts), or the
-    ``reason``, or neither if the content is known. ``width_px`` x ``height_px`` of the whole picture, upright;
+    """The result of a task: what is wanted of the picture, as bytes (``pixels`` in RGB, a hash, traits) and as
+    ``facts``, or the ``reason``, or neither if the content is known. ``width_px`` x ``height_px`` of it all, upright;
     ``frame_px`` width and height of the frame. ``holds_more``: the file has other frames, pages or layers, or what it
     hides; it is told of a ``look`` alone.
     """
@@ -48,3 +53,4 @@ class Answer(NamedTuple):
     reason: str | None = None
     passing: bool = False
     holds_more: bool = False
+    facts: Facts | None = None

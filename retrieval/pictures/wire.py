@@ -10,15 +10,27 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, get_args
 
-from retrieval.pictures.facts import FACTS
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, MOST_REASON, Answer, Frame, Task, Want
+from retrieval.pictures.facts import MOST_FACTS_BYTES, packed_facts, read_facts
+from retrieval.pictures.tasks import (
+    DIGEST_BYTES,
+    MOST_JPEG_PIXELS,
+    MOST_PIXELS,
+    MOST_REASON,
+    WITH_FACTS,
+    WITH_PIXELS,
+    Answer,
+    Frame,
+    Task,
+    Want,
+)
+from retrieval.pictures.traits import TRAITS
 from retrieval.text import short_line
 
 READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
 TASK = struct.Struct("<IQqIB?B")  # bytes of the path, offset, length or -1, size_px, frame, force, want
-ANSWER = struct.Struct("<B?16s??4IQ")  # the fields of Head
+ANSWER = struct.Struct("<B?16s??4IQI")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
 FRAMES: tuple[Frame, ...] = get_args(Frame)
 WANTS: tuple[Want, ...] = get_args(Want)
@@ -64,12 +76,12 @@ def packed_answer(answer: Answer) -> bytes:
     follows = (answer.reason or "").encode() if answer.pixels is None else answer.pixels
     content_hash = answer.content_hash or bytes(HASH_BYTES)
     is_hashed, sizes = answer.content_hash is not None, (answer.width_px, answer.height_px, *answer.frame_px)
-    flags = (answer.passing, answer.holds_more)
-    return ANSWER.pack(kind, is_hashed, content_hash, *flags, *sizes, len(follows)) + follows
+    flags, facts = (answer.passing, answer.holds_more), packed_facts(answer.facts) if answer.facts else b""
+    return ANSWER.pack(kind, is_hashed, content_hash, *flags, *sizes, len(follows), len(facts)) + follows + facts
 
 
 class Head(NamedTuple):
-    """What stands before an answer's pixels or reason, which are ``follow_bytes`` long."""
+    """What stands before an answer's pixels or reason, which are ``follow_bytes`` long, and its facts."""
 
     kind: int
     hashed: bool
@@ -81,13 +93,15 @@ class Head(NamedTuple):
     across: int
     down: int
     follow_bytes: int
+    facts_bytes: int
 
 
 def read_answer(read: Callable[[int], bytearray], task: Task, size_px: int) -> tuple[Answer, bytearray]:
     """The answer to ``task`` without its pixels, and these. ``read`` returns so many bytes.
 
     Raises:
-        NoAnswer: it is of no known kind, or not as long as this task's must be. Then no more than its head is read.
+        NoAnswer: it is of no known kind, or not as long as this task's must be. Then no more than its head is read. Or
+            its facts are none.
     """
     head = Head(*ANSWER.unpack(read(ANSWER.size)))
     if not _fits(head, task, size_px):
@@ -96,26 +110,30 @@ def read_answer(read: Callable[[int], bytearray], task: Task, size_px: int) -> t
     reason = short_line(follows.decode(errors="replace"), MOST_REASON) or "?" if head.kind == REFUSED else None
     content_hash = head.content_hash if head.hashed else None
     sizes = (head.width_px, head.height_px, (head.across, head.down))
-    return Answer(
-        content_hash, None, *sizes, reason, head.passing, head.holds_more
-    ), follows if reason is None else bytearray()
+    try:
+        facts = read_facts(bytes(read(head.facts_bytes))) if head.facts_bytes else None
+    except ValueError as error:
+        raise NoAnswer from error
+    answer = Answer(content_hash, None, *sizes, reason, head.passing, head.holds_more, facts)
+    return answer, follows if reason is None else bytearray()
 
 
 def _fits(head: Head, task: Task, size_px: int) -> bool:
     if head.kind == REFUSED:
-        return head.follow_bytes <= 4 * MOST_REASON
+        return head.follow_bytes <= 4 * MOST_REASON and not head.facts_bytes
     if head.kind == KNOWN:
-        return head.hashed and not task.force and head.follow_bytes == 0
+        return head.hashed and not task.force and head.follow_bytes == head.facts_bytes == 0
     is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_JPEG_PIXELS
-    return head.kind == DECODED and is_picture and head.follow_bytes == _bytes_of(head, task, size_px) > 0
+    has_facts = 0 < head.facts_bytes <= MOST_FACTS_BYTES if task.want in WITH_FACTS else not head.facts_bytes
+    return head.kind == DECODED and is_picture and has_facts and head.follow_bytes == _bytes_of(head, task, size_px)
 
 
-def _bytes_of(head: Head, task: Task, size_px: int) -> int:
-    """How long the pixels of a task's frame must be, or 0 if the frame cannot have this size."""
-    if task.want != "pixels":
-        return DIGEST_BYTES if task.want == "samples" else FACTS.size
+def _bytes_of(head: Head, task: Task, size_px: int) -> int | None:
+    """How long that must be which follows, pixels of a task's frame or other; None if the frame cannot be so large."""
+    if task.want not in WITH_PIXELS:
+        return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}[task.want]
     if task.frame == "look" and max(head.across, head.down) > size_px:
-        return 0
+        return None
     if task.frame not in ("original", "look") and (head.across, head.down) != (size_px, size_px):
-        return 0
-    return 3 * head.across * head.down if head.across * head.down <= MOST_PIXELS else 0
+        return None
+    return 3 * head.across * head.down if 0 < head.across * head.down <= MOST_PIXELS else None

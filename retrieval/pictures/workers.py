@@ -27,11 +27,12 @@ from types import TracebackType
 import numpy as np
 
 import retrieval
+from index.facts import Facts
 from retrieval.arrays import Pixels
 from retrieval.errors import LatentError, PictureRefused
-from retrieval.pictures.facts import Facts, read_facts
 from retrieval.pictures.limits import MEMORY_BYTES
-from retrieval.pictures.tasks import Answer, Task
+from retrieval.pictures.tasks import WITH_PIXELS, Answer, Task
+from retrieval.pictures.traits import Traits, read_traits
 from retrieval.pictures.wire import COUNT, READY, NoAnswer, packed_task, read_answer
 
 __all__ = ["CHUNK", "CHUNKS_AHEAD", "TIME_LIMIT_S", "Decoded", "DecoderPool", "Task", "cores", "decode", "stack"]
@@ -66,7 +67,7 @@ OUT_OF_TIME = 1 if sys.platform == "win32" else -signal.SIGPROF  # exit code of 
 class Decoded:
     """The result of a task: ``pixels`` uint8 (h, w, 3) of its frame, or None with the ``reason``, or with a known hash.
 
-    If samples or facts were asked for, their ``digest`` (BLAKE2b) or ``facts`` stand in the place of pixels.
+    If samples or traits were asked for, their ``digest`` (BLAKE2b) or ``traits`` stand in the place of pixels.
     ``passing``: the fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
     """
 
@@ -80,6 +81,7 @@ class Decoded:
     digest: bytes | None = None
     holds_more: bool = False
     facts: Facts | None = None
+    traits: Traits | None = None
 
     def pixels_or_refusal(self) -> Pixels | PictureRefused:
         """The pixels, or the refusal that says why there are none, and names the file."""
@@ -106,14 +108,15 @@ def _decoded(task: Task, answer: Answer, pixels: bytearray) -> Decoded:
     return Decoded(
         task,
         answer.content_hash,
-        np.frombuffer(pixels, np.uint8).reshape(down, across, 3) if has == "pixels" else None,
+        np.frombuffer(pixels, np.uint8).reshape(down, across, 3) if has in WITH_PIXELS else None,
         answer.width_px,
         answer.height_px,
         answer.reason,
         answer.passing,
         bytes(pixels) if has == "samples" else None,
         answer.holds_more,
-        read_facts(bytes(pixels)) if has == "facts" else None,
+        answer.facts,
+        read_traits(bytes(pixels), answer.facts) if has == "traits" and answer.facts else None,
     )
 
 

@@ -1,0 +1,160 @@
+"""``latent index list``: pictures of an index by filter and order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.console import device_option, give, give_json, index_option, null_option, shown_path, size, tell
+from cli.filters import Filters, filter_options, say_what_left_nothing, together
+from retrieval.defaults import Device
+from retrieval.text import csv_cell, without_controls
+
+if TYPE_CHECKING:
+    from index.records import Found
+    from index.where import Where
+    from retrieval import Searcher
+
+ORDERS = {  # word: (order of the library, whether the largest comes first)
+    "path": ("path", False),
+    "taken": ("taken_us", False),
+    "newest": ("taken_us", True),
+    "size": ("size_bytes", True),
+    "pixels": ("pixels", True),
+    "realism": ("realism", False),
+    "novelty": ("novelty", True),
+    "distance": ("distance", False),
+}
+FORMATS = ["table", "json", "jsonl", "csv", "paths"]
+FIELDS = ["path", "size_bytes", "width", "height", "realism"]
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  latent index list --after 2024-06 --in Trips --order newest -n 20
+  latent index list --where 'width >= 4000 and not rating = none' --format csv
+  latent index list --order novelty -n 50 --format paths -0 | xargs -0 ls -l
+  latent index list --like sea.jpg --order distance --where 'camera = canon*'
+""",
+)
+@index_option
+@filter_options
+@click.option(
+    "--order", type=click.Choice([*ORDERS]), default="path", show_default=True, help="Which picture comes first."
+)
+@click.option("--reverse", is_flag=True, help="Turn the order round.")
+@click.option("--like", type=click.Path(), metavar="IMAGE", help="The picture that --order distance measures from.")
+@click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many [default: all].")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first so many.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@null_option
+@device_option
+def list_pictures(
+    index_folder: str | None,
+    filters: Filters,
+    order: str,
+    reverse: bool,
+    like: str | None,
+    limit: int | None,
+    offset: int,
+    form: str,
+    null: bool,
+    device: Device,
+) -> None:
+    """List the pictures of an index.
+
+    FILTER is made of conditions, and, or, not and parentheses: taken >= 2024-06 and folder = 'Trips/*' and
+    not (width < 2000 or rating = none). docs/filters.md has all fields. Pictures whose value of --order is not known
+    come last.
+    """
+    from retrieval import Searcher
+
+    if (order == "distance") != (like is not None):
+        raise click.UsageError("--order distance needs --like IMAGE, and --like needs --order distance")
+    with Searcher.open(index_folder, device=device) as searcher:
+        conditions = filters.conditions(searcher)
+        try:
+            found = _listed(searcher, together(conditions), order, reverse, like, limit, offset)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+        _print(found, form, null)
+        if not found:
+            say_what_left_nothing(searcher, conditions)
+
+
+Distanced = tuple["Found", float | None]
+
+
+def _listed(
+    searcher: Searcher,
+    where: Where | None,
+    order: str,
+    reverse: bool,
+    like: str | None,
+    limit: int | None,
+    offset: int,
+) -> Sequence[Distanced]:
+    """Pictures, each with its distance if it was measured."""
+    by, is_descending = ORDERS[order]
+    if like is None:
+        found = searcher.pictures(where, order=by, descending=is_descending != reverse, most=limit, offset=offset)  # type: ignore[arg-type]
+        return [(one, None) for one in found]
+    most = None if reverse else limit
+    hits = searcher.query(like, most, where=where, within=None if most else FARTHEST, offset=0 if reverse else offset)
+    if reverse:
+        hits = hits[::-1][offset:][:limit]
+    rows = searcher.index.rows.found([hit.id for hit in hits])
+    return [(rows[hit.id], hit.distance) for hit in hits if hit.id in rows]
+
+
+FARTHEST = 1e30
+
+
+def _record(found: Distanced) -> dict[str, Any]:
+    one, distance = found
+    record: dict[str, Any] = {
+        "path": one.path,
+        "size_bytes": one.size_bytes,
+        "width": one.width_px,
+        "height": one.height_px,
+        "realism": one.realism,
+    }
+    return record if distance is None else record | {"distance": distance}
+
+
+def _print(found: Sequence[Distanced], form: str, null: bool) -> None:
+    records = [_record(one) for one in found]
+    if form == "json":
+        give_json({"schema": 1, "pictures": records})
+    elif form == "jsonl":
+        for record in records:
+            give(json.dumps(record) + "\n")
+    elif form == "csv":
+        give(_csv(records))
+    elif form == "paths":
+        for record in records:
+            path = record["path"]
+            give(os.fsencode(path) + b"\0" if null else os.fsencode(without_controls(path)) + b"\n")
+    else:
+        tell(f"{'size':>9}  {'pixels':>11}  {'realism':>7}  path")
+        for record in records:
+            pixels = f"{record['width']}x{record['height']}"
+            facts = f"{size(record['size_bytes']):>9}  {pixels:>11}  {record['realism']:>7.2f}"
+            tell(f"{facts}  {shown_path(record['path'])}")
+
+
+def _csv(records: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*FIELDS, *(["distance"] if records and "distance" in records[0] else [])])
+    writer.writeheader()
+    for record in records:
+        writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in record.items()})
+    return text.getvalue()

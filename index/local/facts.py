@@ -1,0 +1,80 @@
+"""The table of facts: read, written, and rid of what is damaged or of no picture."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Label, bindparam, delete, literal_column, select
+from sqlalchemy import Row as Record
+from sqlalchemy.dialects.sqlite import insert
+
+from index.facts import Facts
+from index.local.sanity import are_whole_facts, is_content, is_sane_facts
+from index.local.sums import facts_sum
+from index.local.tables import facts, pictures
+
+VARIABLES = 500  # hashes in one IN (...): JSON knows no bytes
+FACTS = [facts.c.content_hash, *(facts.c[name] for name in Facts._fields), facts.c.checksum]
+ROWID: Label[Any] = literal_column("facts.rowid").label("number")  # a key may be of a type that cannot be asked for
+PAGED = select(ROWID, *FACTS).where(ROWID.element > bindparam("last")).order_by(ROWID.element).limit(5000)
+HELD = select(pictures.c.id).where(pictures.c.content_hash == facts.c.content_hash).exists()
+HELD_FACTS = select(facts.c.content_hash).where(facts.c.content_hash == pictures.c.content_hash).exists()
+REPLACED = {name: insert(facts).excluded[name] for name in (*Facts._fields, "checksum")}
+
+
+def read(connection: Connection, hashes: Iterable[bytes]) -> Iterator[tuple[bytes, Facts | None]]:
+    """Each of these contents that has facts, with them; None where they are not as they were written."""
+    for part in _parts(hashes):
+        for record in connection.execute(select(*FACTS).where(facts.c.content_hash.in_(part))):
+            yield record.content_hash, _whole(record)
+
+
+def _whole(record: Record[Any]) -> Facts | None:
+    known = Facts._make(record[1:-1])
+    return known if are_whole_facts(record[0], known, record[-1]) else None
+
+
+def keep(connection: Connection, known: Mapping[bytes, Facts]) -> None:
+    """Write facts, in place of older ones."""
+    if known:
+        new = [_values(content_hash, its) for content_hash, its in known.items()]
+        replacing = insert(facts).on_conflict_do_update(index_elements=[facts.c.content_hash], set_=REPLACED)
+        connection.execute(replacing, new)
+
+
+def _values(content_hash: bytes, known: Facts) -> dict[str, Any]:
+    """Facts to store, in the form in which SQLite returns them: it has no -0.0."""
+    known = Facts._make([one + 0.0 if isinstance(one, float) else one for one in known])
+    if not is_content(content_hash) or not is_sane_facts(known):
+        raise ValueError(f"no facts of an index can be {known}")
+    return {"content_hash": content_hash, **known._asdict(), "checksum": facts_sum(content_hash, known)}
+
+
+def forget_lost(connection: Connection, hashes: Collection[bytes]) -> None:
+    """Delete the facts of those of these contents that no picture has any more."""
+    for part in _parts(hashes):
+        connection.execute(delete(facts).where(facts.c.content_hash.in_(part), ~HELD))
+
+
+def damaged(connection: Connection) -> Iterator[tuple[int, Any]]:
+    """Rowid and content of facts that are not as they were written."""
+    last = 0
+    while page := connection.execute(PAGED, {"last": last}).all():
+        for number, *record in page:
+            if not are_whole_facts(record[0], Facts._make(record[1:-1]), record[-1]):
+                yield number, record[0]
+        last = page[-1][0]
+
+
+def forget_damaged(connection: Connection) -> None:
+    """Delete damaged facts, and those of contents that no picture has."""
+    for number, _ in list(damaged(connection)):
+        connection.execute(delete(facts).where(ROWID.element == number))
+    connection.execute(delete(facts).where(~HELD))
+
+
+def _parts(hashes: Iterable[bytes]) -> Iterator[list[bytes]]:
+    wanted = sorted(set(hashes))
+    for start in range(0, len(wanted), VARIABLES):
+        yield wanted[start : start + VARIABLES]
