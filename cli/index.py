@@ -302,7 +302,7 @@ def _tell_what_is_not_there(summary: Summary) -> None:
         names = ", ".join(f"{count:,} {name}" for name, count in folders.most_common())
         tell(f"left out {counted(folders.total(), 'system folder')}: {names}")
     if left_out.by_patterns:
-        tell(f"left out {left_out.by_patterns:,} by --exclude and .latentignore")
+        tell(f"left out files and folders by --exclude and .latentignore: {left_out.by_patterns:,}")
     for fault in left_out.faults[:FAULTS_SHOWN]:
         say(f"Warning: {shown_path(fault)}; the rest holds.")
     if len(left_out.faults) > FAULTS_SHOWN:

@@ -178,5 +178,7 @@ def test_rules_above_hold_in_a_folder_that_is_walked_alone(tmp_path: Path) -> No
     inside = {os.path.relpath(file.path, tmp_path) for file in find_images(tmp_path / "in", within=tmp_path)}
     assert inside == {"in/deep/a.jpg"}
     assert names_below(tmp_path / "in") == {"a.jpg", "b.jpg", "deep/a.jpg"}
+    (tmp_path / "#a.jpg").touch()
+    assert "#a.jpg" not in names_below(tmp_path, exclude=["#*"]) and "#a.jpg" in names_below(tmp_path)
     with pytest.raises(ValueError, match="bracket"):
         names_below(tmp_path, exclude=["x", "[x"])

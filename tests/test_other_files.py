@@ -189,7 +189,7 @@ def test_the_program_excludes_and_says_so(tmp_path: Path, latent: Run) -> None:
     (tmp_path / "photos" / ".latentignore").write_text("*-0-001.png\n[bad\n")
     done = latent("index", "build", "photos", "--exclude", "private/", "--exclude", "*.tmp")
     assert "2 pictures in " in done.stdout and "left out 1 system folder: 1 #recycle\n" in done.stdout
-    assert "left out 2 by --exclude and .latentignore\n" in done.stdout
+    assert "left out files and folders by --exclude and .latentignore: 2\n" in done.stdout
     assert "photos/.latentignore, line 2: a bracket is not closed" in done.stderr
     assert re.search(r"^excluded +private/  \*\.tmp$", latent("index", "status").stdout, re.MULTILINE)
     assert "removed 0  unchanged 2" in latent("index", "update").stdout

@@ -17,7 +17,7 @@ from pathlib import Path
 from retrieval.errors import PictureRefused
 from retrieval.pictures.kinds import EMPTY
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.patterns import MOST_PATTERNS, Pattern, parsed, verdict
+from retrieval.pictures.patterns import Pattern, parsed, verdict
 
 IGNORE_NAME = ".latentignore"
 MOST_BYTES = 64 << 10  # of such a file that are read
@@ -99,7 +99,7 @@ def chosen_patterns(lines: Iterable[str]) -> tuple[Pattern, ...]:
     Raises:
         ValueError: one of them is none, and the message says which and why.
     """
-    texts = list(lines)
+    texts = [f"\\{line}" if line.startswith("#") else line for line in lines]  # a comment only in a file
     patterns, faults = parsed(texts)
     for fault in faults:
         raise ValueError(f"{texts[fault.number - 1][:80]!r} cannot be left out: {fault.reason}")
@@ -180,4 +180,4 @@ def _read(path: str, left_out: LeftOut) -> tuple[Pattern, ...]:
     patterns, faults = parsed(os.fsdecode(line.removesuffix(b"\r")) for line in lines)
     for fault in faults:
         left_out.fault(f"{path}, line {fault.number}: {fault.reason}")
-    return patterns[:MOST_PATTERNS]
+    return patterns
