@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 REASONS_SHOWN = 12
 LINKS_SHOWN = 3
+FAULTS_SHOWN = 10
 
 SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 TIMES = {"ms": 1e-3, "s": 1.0}
@@ -70,8 +72,28 @@ memory_option = click.option(
 latency_option = click.option(
     "--latency", type=Quantity("time", TIMES), help="Time limit for one search, such as 10ms, or any."
 )
-strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if files were skipped.")
+strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if pictures could not be read.")
 retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
+
+
+def _patterns(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """A click callback: None if no pattern was given, and the index keeps its own."""
+    from retrieval.pictures.leaving_out import chosen_patterns
+
+    try:
+        chosen_patterns(values)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+    return tuple(value for value in values if value) if values else None
+
+
+exclude_option = click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    callback=_patterns,
+    help="Leave out files or folders, as in .gitignore; repeatable. Kept for updates until given anew; '' ends it.",
+)
 reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
 follow_links_option = click.option(
     "--follow-links", is_flag=True, help="Follow links that lead out of the folders, too."
@@ -98,6 +120,7 @@ def index() -> None:
 @retry_option
 @reread_option
 @follow_links_option
+@exclude_option
 @memory_option
 @latency_option
 @click.option("--no-generator", is_flag=True, help="Leave out the generator: the index cannot decode its codes.")
@@ -113,6 +136,7 @@ def build(
     retry: bool,
     reread: bool,
     follow_links: bool,
+    exclude: tuple[str, ...] | None,
     memory: float | None,
     latency: float | None,
     no_generator: bool,
@@ -121,7 +145,8 @@ def build(
     """Index all pictures in the folders PHOTOS and below.
 
     Run it again to add new files, read changed ones and drop missing ones, or to continue a build that was stopped.
-    The index stores --memory and --latency; if only one is given, the other is not limited.
+    The index stores --memory and --latency; if only one is given, the other is not limited. Files named .latentignore
+    leave out what they name in gitignore's grammar.
     """
     from retrieval import Library
 
@@ -138,6 +163,7 @@ def build(
             reread=reread,
             follow_links=follow_links,
             budget=_budget(memory, latency),
+            exclude=exclude,
             generator=not no_generator,
         )
     with library:
@@ -153,6 +179,7 @@ def build(
 @retry_option
 @reread_option
 @follow_links_option
+@exclude_option
 @memory_option
 @latency_option
 @strict_option
@@ -166,6 +193,7 @@ def update(
     retry: bool,
     reread: bool,
     follow_links: bool,
+    exclude: tuple[str, ...] | None,
     memory: float | None,
     latency: float | None,
     strict: bool,
@@ -186,9 +214,14 @@ def update(
     started = time.monotonic()
     with Library.open(index_folder, device=device) as library:
         with bar("file", "updating") as report:
-            budget = _budget(memory, latency)
             summary = library.update(
-                workers, report, retry=retry, reread=reread, follow_links=follow_links, budget=budget
+                workers,
+                report,
+                retry=retry,
+                reread=reread,
+                follow_links=follow_links,
+                budget=_budget(memory, latency),
+                exclude=exclude,
             )
         _tell(library, summary, time.monotonic() - started)
         _finish(ctx, summary, strict)
@@ -231,9 +264,10 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
     words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
     tell("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
-        tell(f"  skipped {count:,}: {printable(reason)}")
+        tell(f"  skipped {count:,}: {printable(reason)} ({_some(summary.examples.get(reason, []), count)})")
     if len(summary.reasons) > REASONS_SHOWN:
         tell(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
+    _tell_what_is_not_there(summary)
     if summary.skipped:
         say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
@@ -242,9 +276,7 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
     for folder in summary.unreadable_folders:
         say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")
     if outside := summary.links_outside:
-        shown = ", ".join(shown_path(link) for link in outside[:LINKS_SHOWN]) + (
-            ", ..." if outside[LINKS_SHOWN:] else ""
-        )
+        shown = _some(outside[:LINKS_SHOWN], len(outside))
         say(f"Not followed, since they lead out of their folder: {counted(len(outside), 'link')} ({shown})")
         say("To follow such links: --follow-links")
     found = len(library)
@@ -259,6 +291,33 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
         say("No pictures were found. Is this the right folder?")
 
 
+def _tell_what_is_not_there(summary: Summary) -> None:
+    """Other files, what was left out, and what is wrong with patterns."""
+    if summary.other_files:
+        tell(f"other files {summary.other_files:,}: {_kinds(summary.other_kinds)}")
+    if videos := summary.other_kinds["video"]:
+        say(f"{counted(videos, 'video')} cannot be indexed; single frames that are saved as pictures can.")
+    left_out = summary.left_out
+    if folders := left_out.system_folders:
+        names = ", ".join(f"{count:,} {name}" for name, count in folders.most_common())
+        tell(f"left out {counted(folders.total(), 'system folder')}: {names}")
+    if left_out.by_patterns:
+        tell(f"left out files and folders by --exclude and .latentignore: {left_out.by_patterns:,}")
+    for fault in left_out.faults[:FAULTS_SHOWN]:
+        say(f"Warning: {shown_path(fault)}; the rest holds.")
+    if len(left_out.faults) > FAULTS_SHOWN:
+        say(f"Warning: and more of these, {len(left_out.faults)} at least.")
+
+
+def _some(paths: list[str], count: int) -> str:
+    return ", ".join(map(shown_path, paths)) + (", ..." if count > len(paths) else "")
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    most_first = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{count:,} unknown" if kind == "unknown" else counted(count, kind) for kind, count in most_first)
+
+
 def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
     if strict and summary.skipped:
         ctx.exit(1)
@@ -266,7 +325,7 @@ def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
 
 @index.command(epilog="\b\nExamples:\n  latent index status\n  latent index status --skipped --format json")
 @index_option
-@click.option("--skipped", is_flag=True, help="List each skipped file with the reason.")
+@click.option("--skipped", is_flag=True, help="List each picture that could not be read, with the reason.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(index_folder: str | None, skipped: bool, form: str) -> None:
     """Show the counts, model, sizes on disk and generation of an index."""
@@ -294,6 +353,10 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
     }
     for name, value in lines.items():
         tell(f"{name:<12}{value}")
+    if facts.excluded:
+        tell(f"{'excluded':<12}{'  '.join(facts.excluded)}")
+    if facts.other_files:
+        tell(f"{'other files':<12}{facts.other_files:,}: {_kinds(facts.other_kinds)}")
     for reason, count in facts.reasons.items():
         tell(f"  skipped {count:,}: {printable(reason)}")
     for path, reason in files:

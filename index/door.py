@@ -162,6 +162,9 @@ class Index(Protocol):
     def faults(self) -> list[str]:
         """Faults inside the index, in words; empty if there are none."""
 
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of files that are left out, as they were given with a build."""
+
     def model_folder(self) -> Path:
         """The folder to read the index's copy of its model from."""
 
@@ -185,6 +188,9 @@ class IndexWriter(Index, Protocol):
 
     def keep_budget(self, budget: Budget) -> None:
         """Store ``budget``. Caches are built within it from now on."""
+
+    def keep_excluded(self, patterns: Sequence[str]) -> None:
+        """Store the patterns of files that are left out, in place of earlier ones."""
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder."""

@@ -12,7 +12,7 @@ from index.door import IndexWriter
 from index.opening import write_index
 from index.records import Budget, Direction, Meta, Row
 from retrieval.defaults import Device
-from retrieval.errors import PathError
+from retrieval.errors import IndexDamaged, PathError
 from retrieval.ingest.commit import Summary
 from retrieval.ingest.facts import FactsSummary, read_lacking_facts
 from retrieval.ingest.local import ingest
@@ -20,6 +20,8 @@ from retrieval.ingest.survey import Reading, Scope
 from retrieval.models.kept import check_model, model_for, provide_model
 from retrieval.models.model import Model
 from retrieval.opened import Opened
+from retrieval.pictures.kinds import other_kind
+from retrieval.pictures.leaving_out import chosen_patterns
 from retrieval.places import Listings, absolute, all_scopes, locate_index, rows_of_file, scopes_below
 from retrieval.progress import OnProgress
 from retrieval.status import Status, status_of
@@ -52,6 +54,7 @@ class Library(Opened):
         reread: bool = False,
         follow_links: bool = False,
         budget: Budget | None = None,
+        exclude: Sequence[str] | None = None,
         generator: bool = True,
     ) -> Self:
         """Index every picture below the folders ``photos``. An existing index is brought up to date with them.
@@ -67,22 +70,27 @@ class Library(Opened):
                 them stays in the index as it is.
             budget: limits for a search; the index stores them. Without limits, or with ``Budget()``, search is exact
                 up to 300,000 pictures; above that, quantized codes propose candidates and exact codes rank them.
+            exclude: patterns of files and folders to leave out, in the grammar of gitignore. The index stores them, in
+                place of earlier ones. Files ``.latentignore`` in the folders hold further ones.
             generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
 
         Raises:
             PathError: a path is not a folder.
+            ValueError: one of ``exclude`` is not a pattern.
             IndexMismatch: the index exists and was built with another model.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
             ModelError: there is no such model.
         """
         folders, reading = _folders(photos), Reading(retry=retry, reread=reread, follow_links=follow_links)
+        chosen_patterns(exclude or ())
         folder = locate_index(index)
         chosen = model_for(folder, model, device)
         facts = Meta(chosen.name, chosen.digest, chosen.latent_dim, chosen.standardized)
         with write_index(folder, create=facts) as writer:
             check_model(writer.rows.meta(), chosen)
             provide_model(chosen, writer, generator)
+            reading = _without(reading, exclude, writer)
             scopes = scopes_below(writer.rows, writer.address, folders, reading)
             summary = _brought_up_to_date(writer, chosen, scopes, budget, workers, report)
         built = cls(folder, device=device)
@@ -98,17 +106,21 @@ class Library(Opened):
         reread: bool = False,
         follow_links: bool = False,
         budget: Budget | None = None,
+        exclude: Sequence[str] | None = None,
     ) -> Summary:
         """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
 
         Arguments as for ``build``.
 
         Raises:
+            ValueError: one of ``exclude`` is not a pattern.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
         """
+        chosen_patterns(exclude or ())
         model, reading = self.model, Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
+            reading = _without(reading, exclude, writer)
             scopes = all_scopes(writer.rows, writer.address, reading)
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
         return self.summary
@@ -197,10 +209,11 @@ class Library(Opened):
         return status_of(self.index)
 
     def skipped(self) -> list[tuple[str, str]]:
-        """Return (path, reason) of every skipped file."""
+        """Return (path, reason) of every picture that could not be read."""
         with self.index.rows.snapshot():
             roots = self.index.rows.roots()
-            return [(absolute(row, roots), row.reason or "?") for row in self.index.rows.skipped()]
+            files = [(absolute(row, roots), row.reason or "?") for row in self.index.rows.skipped()]
+        return [(path, reason) for path, reason in files if other_kind(reason, path) is None]
 
     def verify(self, repair: bool = False) -> list[str]:
         """Compare catalog, caches, model and files with each other. Returns the faults in words; empty if none.
@@ -238,6 +251,18 @@ def _folders(photos: Photos) -> list[str]:
         if not os.path.isdir(path):
             raise PathError(f"{os.fspath(path)} is not a folder of pictures")
     return [os.path.realpath(path) for path in folders]
+
+
+def _without(reading: Reading, exclude: Sequence[str] | None, writer: IndexWriter) -> Reading:
+    """``reading`` without what patterns name: given ones, which the index keeps, or those that it has kept."""
+    if exclude is not None:
+        writer.keep_excluded(exclude)
+    kept = writer.excluded()
+    try:
+        chosen_patterns(kept)
+    except ValueError as error:
+        raise IndexDamaged(f"what {writer.address} leaves out is damaged: {error}", code="patterns_damaged") from error
+    return reading._replace(exclude=kept)
 
 
 def _brought_up_to_date(

@@ -11,6 +11,8 @@ from index.opening import can_note, exists, folder_of, is_known, nearest_index, 
 from index.records import Row
 from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
+from retrieval.pictures.leaving_out import chosen_patterns, reaches
+from retrieval.pictures.patterns import Pattern
 
 ENVIRONMENT = "LATENT_INDEX"
 SEPARATOR = os.sep.encode()
@@ -74,10 +76,11 @@ def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Readi
     Roots inside the folders are added. So are missing roots, whose pictures may be found in these folders.
     """
     parts: list[tuple[int, str, str]] = []
+    chosen = chosen_patterns(reading.exclude)
     for path in sorted(set(wanted), key=lambda path: (len(path), path)):
-        if any(_reaches(folder, path) for _, _, folder in parts):
+        if any(_reaches(folder, path, chosen) for _, _, folder in parts):
             continue
-        reaching = [(root_id, root) for root_id, root in rows.roots().items() if _reaches(root, path)]
+        reaching = [(root_id, root) for root_id, root in rows.roots().items() if _reaches(root, path, chosen)]
         if not reaching:
             reaching = [(rows.add_root(path), path)]
         parts.append((*max(reaching, key=lambda pair: len(pair[1])), path))
@@ -96,11 +99,9 @@ def _scope(known: dict[int, str], index: str, root_id: int, root: str, folder: s
     return Scope(root_id, root, folder, (*others, index), reading)
 
 
-def _reaches(folder: str, path: str) -> bool:
-    """Whether a walk through ``folder`` visits ``path``: it is inside, with no hidden folder in between."""
-    if path != folder and not _inside(path, folder):
-        return False
-    return not any(part.startswith(".") for part in Path(os.path.relpath(path, folder)).parts)
+def _reaches(folder: str, path: str, chosen: tuple[Pattern, ...]) -> bool:
+    """Whether a walk through ``folder`` visits ``path``: it is inside, and nothing in between is left out."""
+    return path == folder or (_inside(path, folder) and reaches(folder, path, chosen))
 
 
 class Listings:

@@ -237,7 +237,7 @@ KINDS = [
     kind("ones.jpg", b"\xff" * 4096, NOT),
     # JPEG
     kind("jpeg of a start alone.jpg", b"\xff\xd8", NOT),
-    kind("jpeg of nothing but markers.jpg", b"\xff\xd8" + b"\xff" * 500, NOT),
+    kind("jpeg of nothing but markers.jpg", b"\xff\xd8" + b"\xff" * 500),
     kind("jpeg cut in its header.jpg", lambda: drawn("JPEG")[:30]),
     kind("jpeg cut before its data.jpg", jpeg_cut_before_its_data),
     kind("jpeg cut in its data.jpg", cut("JPEG"), CUT),
@@ -620,9 +620,9 @@ DEEDS = {  # what the decoder does -> the reason
     "decoded:be killed": "decoder died of SIGKILL",  # as a system that is short of memory does
     "decoded:exit": "decoder died with exit code 3",
     "decoded:quit": "decoder died with exit code 0",
-    "decoded:talk": "cannot be decoded: one line",
+    "decoded:talk": "damaged, or of a kind that cannot be decoded",
     "decoded:want memory": "needs more than 1 GiB of memory",
-    "decoded:recurse": "cannot be decoded: maximum recursion depth exceeded",
+    "decoded:recurse": "damaged, or of a kind that cannot be decoded",
 }
 
 

@@ -178,7 +178,7 @@ def test_what_an_update_understands(shape_folder: Path, tmp_path: Path, tiny_bun
         assert str(files[2]) not in found and str(files[6]) not in found
         assert str(shape_folder / "another name.png") in found and str(shape_folder / "copy.png") in found
         retriever.update(workers=2)
-        assert numbers(retriever) == {"unchanged": 26}
+        assert numbers(retriever) == {"unchanged": 25, "skipped": 1}  # as they stand: it still cannot be read
 
 
 def test_contents_that_swap_and_chain_their_names(shape_folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from index import folders
 from index.atomic import PART
-from index.errors import IndexBusy, IndexUnwritable, NoIndex
+from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
 from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
 from index.local.database import translated
+from index.local.excluded import EXCLUDED_NAME, read_excluded, write_excluded
 from index.local.faults import cache_faults, catalog_faults
 from index.local.files import check_own
 from index.local.mending import mend
@@ -36,7 +37,7 @@ LOCK_NAME = "lock"
 MODEL_NAME = "model"
 CACHE_NAMES = tuple(f"{kind}.faiss" for kind in KINDS)
 MODEL_NAMES = (MODEL_NAME, MODEL_NAME + folders.NEW, MODEL_NAME + folders.OLD)
-OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, *MODEL_NAMES)
+OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, *MODEL_NAMES)
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
@@ -183,7 +184,14 @@ class Store:
 
     def faults(self) -> list[str]:
         """Faults of catalog and caches, in words; empty if there are none."""
-        return catalog_faults(self.rows) + self.cache_faults()
+        return catalog_faults(self.rows) + self.cache_faults() + self._faults_of_patterns()
+
+    def _faults_of_patterns(self) -> list[str]:
+        try:
+            self.excluded()
+        except IndexDamaged as error:
+            return [f"patterns: {error}"]
+        return []
 
     def layout(self) -> Layout:
         """The layout of the first cache, its cost and its recall. If there is no cache yet: the layout it will have."""
@@ -201,6 +209,10 @@ class Store:
             "caches": sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
             "model": sum(path.stat().st_size for path in self.model_folder().glob("*")),
         }
+
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
+        return read_excluded(self.folder)
 
     def model_folder(self) -> Path:
         """The folder to read the index's copy of its model from."""
@@ -258,6 +270,10 @@ class StoreWriter(Store):
         self.budget = budget
         write_budget(self.folder, budget)
 
+    def keep_excluded(self, patterns: Sequence[str]) -> None:
+        """Store the patterns of files that are left out, in place of earlier ones."""
+        write_excluded(self.folder, patterns)
+
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder.
 
@@ -300,7 +316,7 @@ def _check_it_is_ours(folder: Path) -> None:
     """Refuse a folder with foreign files: an index replaces and deletes the files of its folder."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
-    own = {LOCK_NAME, BUDGET_NAME, *CACHE_NAMES, MODEL_NAME}
+    own = {LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, MODEL_NAME}
     names = [one.name for one in folder.iterdir()]
     strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:

@@ -11,13 +11,20 @@ from index.records import READ_AGAIN, Change, Row
 from retrieval.ingest.encode import Content, Outcome
 from retrieval.ingest.survey import Survey, Work
 from retrieval.pictures.files import date_ns
+from retrieval.pictures.kinds import other_kind
+from retrieval.pictures.leaving_out import LeftOut
 
+EXAMPLES = 3  # paths named for one reason
 CHANGED = "changed while it was read"
 
 
 @dataclass
 class Summary:
-    """Counts of files in a build or an update. ``reasons`` counts why files were skipped this time."""
+    """Counts of files in a build or an update of these folders, as they stand after it.
+
+    ``skipped`` counts pictures that could not be read, now or before; ``reasons`` and ``examples`` say why, and name
+    some. ``other_kinds`` counts other files, which were never meant to be pictures, by their kind.
+    """
 
     added: int = 0
     changed: int = 0
@@ -27,13 +34,26 @@ class Summary:
     skipped: int = 0
     encoded: int = 0  # pictures that the encoder encoded: not files of equal bytes, nor renamed ones
     reasons: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    other_kinds: Counter[str] = field(default_factory=Counter)
+    left_out: LeftOut = field(default_factory=LeftOut)
     missing_folders: list[str] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
     links_outside: list[str] = field(default_factory=list)  # links that lead out of their root, and were not followed
 
-    def skip(self, reason: str) -> None:
+    @property
+    def other_files(self) -> int:
+        return self.other_kinds.total()
+
+    def skip(self, reason: str, path: str) -> None:
+        if kind := other_kind(reason, path):
+            self.other_kinds[kind] += 1
+            return
         self.skipped += 1
         self.reasons[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < EXAMPLES:
+            examples.append(path)
 
 
 class Committer:
@@ -49,7 +69,10 @@ class Committer:
             missing_folders=[scope.folder for scope in survey.missing],
             unreadable_folders=survey.unreadable_folders,
             links_outside=survey.links_outside,
+            left_out=survey.left_out,
         )
+        for path, reason in survey.known:
+            self.summary.skip(reason, path)
         rows.mark(survey.back, "found")
 
     def take(self, work: Sequence[Work], outcomes: Sequence[Outcome]) -> None:
@@ -59,7 +82,9 @@ class Committer:
         for item, outcome in zip(work, outcomes, strict=True):
             content = contents.get(outcome.content_hash or b"") if outcome.reason is None else None
             if outcome.passing and item.row is not None and item.row.status == "found":
-                self.summary.skip(outcome.reason or "")  # its row and code stay until it can be read again
+                self.summary.skip(
+                    outcome.reason or "?", outcome.path
+                )  # its row and code stay until it can be read again
                 continue
             is_new = item.row is None and content is not None
             old = self._missing.take(outcome.content_hash) if is_new else None
@@ -106,7 +131,7 @@ class Committer:
     def _count(self, item: Work, outcome: Outcome, usable: bool, renamed: bool) -> None:
         summary = self.summary
         if not usable:
-            summary.skip(outcome.reason or CHANGED)
+            summary.skip(outcome.reason or CHANGED, outcome.path)
         elif renamed:
             summary.renamed += 1
         elif item.row is None or item.row.status != "found":

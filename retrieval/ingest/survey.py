@@ -10,6 +10,7 @@ from typing import NamedTuple
 from index.door import Rows
 from index.records import READ_AGAIN, Row
 from retrieval.pictures.files import FoundFile, date_ns, find_images
+from retrieval.pictures.leaving_out import LeftOut
 
 
 class Reading(NamedTuple):
@@ -19,6 +20,7 @@ class Reading(NamedTuple):
     retry: bool = False  # read skipped files again
     reread: bool = False  # read all files again, also those that seem unchanged
     follow_links: bool = False  # also those that lead out of the root
+    exclude: tuple[str, ...] = ()  # patterns of what is left out, in every root
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Survey:
     away: list[Row] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     unchanged: int = 0
+    known: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of unchanged files without a picture
+    left_out: LeftOut = field(default_factory=LeftOut)
     missing: list[Scope] = field(default_factory=list)
     unreadable_folders: list[str] = field(default_factory=list)
     links_outside: list[str] = field(default_factory=list)  # not followed
@@ -91,6 +95,8 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
         within=scope.root,
         outside=outside.append,
         follow_links=scope.reading.follow_links,
+        exclude=scope.reading.exclude,
+        tally=found.left_out,
     )
     for file in files:
         row = known.pop(scope.relative(file.path), None)
@@ -98,7 +104,9 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
             found.work.append(Work(scope, file, row))
         elif row.status == "vanished" and row.id is not None:
             found.back.append(row.id)
-        else:
+        elif row.status == "skipped":
+            found.known.append((file.path, row.reason or "?"))
+        elif row.status == "found":
             found.unchanged += 1
     found.unreadable_folders += closed
     found.links_outside += outside

@@ -16,13 +16,13 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import PictureRefused, pip_line
+from retrieval.pictures.kinds import EMPTY, NOT_A_PICTURE, UNREADABLE
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.tasks import MOST_PIXELS, Frame
+from retrieval.pictures.tasks import MOST_COEFFICIENT_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
-from retrieval.text import short_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,31 @@ TURNS = {  # EXIF orientation -> the operation that turns the picture upright
 ORIENTATIONS_THAT_SWAP = frozenset({5, 6, 7, 8})
 GROUNDS: dict[Frame, str] = {"look": "gray"}  # of what is transparent: white and black shapes are both seen on grey
 PROGRAMS = frozenset({"EPS", "WMF"})  # formats that only other programs could run
+SCALED = frozenset({"JPEG", "MPO"})  # formats that can be decoded at a smaller scale
+JPEG_START = b"\xff\xd8\xff"
+TOO_MANY_PIXELS = (
+    f"too many pixels: more than {MOST_PIXELS // 10**6} million, or {MOST_JPEG_PIXELS // 10**6:,} million in a JPEG; "
+    "a smaller copy is read (is it a decompression bomb?)"
+)
+DAMAGED = "damaged or cut off"
+UNSUPPORTED = "of a kind that cannot be decoded"
+WORDS = {  # in the messages of decoders, which mean nothing to people -> what they mean
+    "out of memory": NO_MEMORY,
+    "truncated": DAMAGED,
+    "decoder object": DAMAGED,  # WebP's
+    "data stream": DAMAGED,
+    "decoder error": DAMAGED,
+    "decoding error": DAMAGED,
+    "not enough": DAMAGED,
+    "unexpected end": DAMAGED,
+    "too small": DAMAGED,
+    "unsupported": UNSUPPORTED,
+    "not supported": UNSUPPORTED,
+    "cannot find loader": UNSUPPORTED,
+    "unknown compression": UNSUPPORTED,
+    "unknown pixel mode": UNSUPPORTED,
+    "not available": UNSUPPORTED,
+}
 
 
 class Picture(NamedTuple):
@@ -119,26 +144,49 @@ def refusing() -> Iterator[None]:
     except PictureRefused:
         raise
     except Exception as error:
-        raise PictureRefused(reason_of(error), passing=isinstance(error, MemoryError)) from error
+        reason = reason_of(error)
+        raise PictureRefused(reason, passing=reason == NO_MEMORY) from error
 
 
 def _open(source: BinaryIO) -> Image.Image:
     image = _identify(source)
     try:
-        _check_size(image)
+        _check_stored_size(image)
     except PictureRefused:
         image.close()
         raise
     return image
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_stored_size(image: Image.Image) -> None:
+    """Refuse what could not be decoded at any scale."""
+    if image.format not in SCALED:
+        check_size(image)
+    elif image.width * image.height > MOST_JPEG_PIXELS:
+        raise PictureRefused(TOO_MANY_PIXELS)
+    elif image.info.get("progressive") and _coefficient_bytes(image) > MOST_COEFFICIENT_BYTES:
+        raise PictureRefused(
+            "a progressive JPEG too large to be decoded in memory; saved as a baseline JPEG it is read"
+        )
+
+
+def _coefficient_bytes(image: Image.Image) -> int:
+    """What a decoder holds of a progressive JPEG at any scale: 16 bits for each sample of each component."""
+    shares = [(across, down) for _, across, down, _ in getattr(image, "layer", [])] or [(1, 1)]
+    widest, highest = (max(1, *sizes, 1) for sizes in zip(*shares, strict=True))
+    return sum(2 * image.width * image.height * across * down // (widest * highest) for across, down in shares)
+
+
+def check_size(image: Image.Image) -> None:
+    """Refuse what has too many pixels at the scale at which it would be decoded now."""
     if image.width * image.height > MOST_PIXELS:
-        raise PictureRefused(reason_of(Image.DecompressionBombError()))
+        raise PictureRefused(TOO_MANY_PIXELS)
 
 
 def _identify(source: BinaryIO) -> Image.Image:
     try:
+        if _head(source, 3) == JPEG_START:
+            return _open_jpeg(source)
         return Image.open(source)
     except UnidentifiedImageError:
         return _open_heif(source)
@@ -152,15 +200,24 @@ def _identify(source: BinaryIO) -> Image.Image:
         raise PictureRefused(reason_of(error)) from error
 
 
+def _open_jpeg(source: BinaryIO) -> Image.Image:
+    """Open a JPEG of any size: Pillow judges by the size that is stored, and most are decoded at a smaller scale."""
+    try:
+        return Image.open(source)
+    except Image.DecompressionBombError:
+        source.seek(0)
+        return JpegImagePlugin.jpeg_factory(source)
+
+
 def _open_heif(source: BinaryIO) -> Image.Image:
     """Second try with the HEIF decoder, which is imported only when a file needs it."""
     head = _head(source, 12)
     if not head:
-        raise PictureRefused("empty file")
+        raise PictureRefused(EMPTY)
     if head[4:8] != b"ftyp":
-        raise PictureRefused("not a picture")
+        raise PictureRefused(NOT_A_PICTURE)
     if head[8:12] not in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
-        raise PictureRefused("not a picture")
+        raise PictureRefused(NOT_A_PICTURE)
     try:
         from pillow_heif import HeifImageFile
     except ImportError as error:
@@ -184,12 +241,13 @@ def _decode(image: Image.Image, cover_px: int | None, ground: str) -> tuple[Imag
         raise PictureRefused(f"{image.format} is a program that draws, not a picture")
     width, height = image.size
     drafted = None
-    if cover_px is not None and image.format in ("JPEG", "MPO"):
+    if cover_px is not None and image.format in SCALED:
         drafted = image.draft(None, (cover_px, cover_px))
+    check_size(image)
     image.load()  # no seek: every format opens at the frame or layer to show
     if drafted is None:
         width, height = image.size
-        _check_size(image)  # icons have several sizes, and some decoders learn theirs only now
+        check_size(image)  # icons have several sizes, and some decoders learn theirs only now
     if not width or not height:
         raise PictureRefused("no pixels")
     # Read only now: TIFF and HEIF are turned while they load, and then lose the tag.
@@ -325,15 +383,16 @@ _FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
 
 
 def reason_of(error: BaseException) -> str:
-    """The reason for a decoder's error, on one line."""
+    """The reason for a decoder's error, in words of ours: its own mean nothing to those who have the picture."""
     known = {
         MemoryError: NO_MEMORY,
-        struct.error: "damaged or cut off",
-        Image.DecompressionBombError: "too many pixels (a decompression bomb?)",
+        struct.error: DAMAGED,
+        Image.DecompressionBombError: TOO_MANY_PIXELS,
     }
     for kind, text in known.items():
         if isinstance(error, kind):
             return text
-    text = short_line(str(error)).removeprefix("cannot identify image file") or type(error).__name__
-    cut = any(word in text.lower() for word in ("truncated", "decoder object"))  # the latter is WebP's
-    return "damaged or cut off" if cut else f"cannot be decoded: {text}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:  # of the system, not of a decoder
+        return f"cannot be read: {os.strerror(error.errno)}"
+    message = str(error).lower()
+    return next((meaning for words, meaning in WORDS.items() if words in message), UNREADABLE)

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-MEMORY_BYTES = 3 << 30  # of address space: enough for MOST_PIXELS, four copies with four bytes each
+MEMORY_BYTES = (
+    3 << 30
+)  # of address space: enough for MOST_PIXELS, four copies with four bytes each; or for MOST_COEFFICIENT_BYTES
 MOST_FILES = 64
 SPARE_BYTES = 64 << 20
 

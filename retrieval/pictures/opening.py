@@ -7,6 +7,7 @@ import stat
 from typing import BinaryIO
 
 from retrieval.errors import PictureRefused
+from retrieval.pictures.kinds import EMPTY
 
 OPENING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -24,7 +25,7 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         if not stat.S_ISREG(facts.st_mode):
             raise PictureRefused("not a regular file")
         if facts.st_size == 0:  # as those of /proc, which may have no end
-            raise PictureRefused("empty file")
+            raise PictureRefused(EMPTY)
     except BaseException:
         file.close()
         raise

@@ -14,6 +14,7 @@ from PIL import Image
 from retrieval.errors import PictureRefused
 from retrieval.pictures.decode import NO_MEMORY, ORIENTATIONS_THAT_SWAP, identified, read_frame, reason_of
 from retrieval.pictures.facts import facts_of, stored_as
+from retrieval.pictures.kinds import EMPTY, HEAD_BYTES, reason_without_picture
 from retrieval.pictures.opening import open_file
 from retrieval.pictures.samples import holds_more, samples_digest
 from retrieval.pictures.tasks import MOST_REASON, Answer, Task, Want
@@ -21,6 +22,7 @@ from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
+WEAK_FORMATS = frozenset({"TGA", "PCX", "MPEG", "DIB", "SUN", "MSP"})  # told by few bytes: other files may begin so
 LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
 
 
@@ -29,11 +31,13 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
 
     Never raises: any exception of a decoder becomes the ``reason``, on one line of at most 200 characters.
     """
-    content_hash = None
+    content_hash, head, is_identified = None, b"", False
     try:
         with open_file(task.path) as file:
             source, hashing = _source(file, task)
+            head = _head(source)
             with identified(source) as image:  # before hashing: a file that is not a picture may be huge
+                is_identified = image.format not in WEAK_FORMATS
                 content_hash = hashing()
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
@@ -46,7 +50,15 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
         reason, passing = f"cannot be read: {error.strerror or error}", True
     except Exception as error:
         reason, passing = reason_of(error), False
+    if not passing and task.length is None and (head or reason == EMPTY):  # members of archives have other names
+        reason = reason_without_picture(reason, head, task.path, is_identified)
     return Answer(content_hash, reason=short_line(reason, MOST_REASON), passing=passing)
+
+
+def _head(source: BinaryIO) -> bytes:
+    head = source.read(HEAD_BYTES)
+    source.seek(0)
+    return head
 
 
 def _samples(image: Image.Image, task: Task, size_px: int) -> Answer:

@@ -8,7 +8,7 @@ from typing import IO
 
 from PIL import Image, ImageSequence
 
-from retrieval.pictures.decode import TURNS, bands, orientation_of, refusing
+from retrieval.pictures.decode import TURNS, bands, check_size, orientation_of, refusing
 from retrieval.pictures.tasks import DIGEST_BYTES
 
 AS_STORED = ("I", "F", "CMYK", "LAB", "HSV")  # modes that begin so have samples that RGBA cannot hold
@@ -67,6 +67,7 @@ def _add_file(digest: blake2b, image: Image.Image) -> None:
 
 
 def _add(digest: blake2b, frame: Image.Image) -> None:
+    check_size(frame)
     frame.load()
     upright = frame.transpose(TURNS[turn]) if (turn := orientation_of(frame)) in TURNS else frame
     mode = upright.mode if upright.mode.startswith(AS_STORED) else "RGBA"

@@ -6,7 +6,9 @@ from typing import Literal, NamedTuple
 
 from index.facts import Facts
 
-MOST_PIXELS = 178_956_970  # of a picture of any format, whole; also the most that Pillow opens
+MOST_PIXELS = 178_956_970  # as they are decoded: what a worker's memory holds four copies of; Pillow's own limit too
+MOST_JPEG_PIXELS = 1 << 30  # of a JPEG as stored, which is decoded at a smaller scale: all that time allows to be read
+MOST_COEFFICIENT_BYTES = 2 << 30  # of a progressive JPEG, which holds them all: leaves a third of a worker's memory
 MOST_REASON = 200  # characters
 DIGEST_BYTES = 32
 

@@ -12,6 +12,7 @@ from index.facts import Facts
 from retrieval.pictures.decode import refusing
 from retrieval.pictures.facts import facts_of, stored_as
 from retrieval.pictures.samples import holds_more
+from retrieval.pictures.tasks import MOST_PIXELS
 
 TRAITS = struct.Struct("<fH?")
 DETAIL_PX = 512  # the middle of a picture, in which detail is measured
@@ -53,8 +54,9 @@ def traits_of(image: Image.Image) -> Traits:
         PictureRefused: its pixels cannot be decoded.
     """
     stored = stored_as(image)
+    is_whole = image.width * image.height <= MOST_PIXELS  # a larger JPEG is decoded at a smaller scale only
     with refusing():
-        detail = _detail(image)
+        detail = _detail(image) if is_whole else 1.0
     return Traits(facts_of(image, stored), detail, _known(image), holds_more(image))
 
 

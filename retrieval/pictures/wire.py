@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple, get_args
 from retrieval.pictures.facts import MOST_FACTS_BYTES, packed_facts, read_facts
 from retrieval.pictures.tasks import (
     DIGEST_BYTES,
+    MOST_JPEG_PIXELS,
     MOST_PIXELS,
     MOST_REASON,
     WITH_FACTS,
@@ -122,7 +123,7 @@ def _fits(head: Head, task: Task, size_px: int) -> bool:
         return head.follow_bytes <= 4 * MOST_REASON and not head.facts_bytes
     if head.kind == KNOWN:
         return head.hashed and not task.force and head.follow_bytes == head.facts_bytes == 0
-    is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_PIXELS
+    is_picture = head.hashed and 0 < head.width_px * head.height_px <= MOST_JPEG_PIXELS
     has_facts = 0 < head.facts_bytes <= MOST_FACTS_BYTES if task.want in WITH_FACTS else not head.facts_bytes
     return head.kind == DECODED and is_picture and has_facts and head.follow_bytes == _bytes_of(head, task, size_px)
 

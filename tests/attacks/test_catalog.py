@@ -160,9 +160,12 @@ def beside_log(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("plant", "name"),
     [
-        *((as_link, name) for name in ("catalog.db", "catalog.db-journal", "lock", "budget.json", "cosine.faiss")),
+        *(
+            (as_link, name)
+            for name in ("catalog.db", "catalog.db-journal", "lock", "budget.json", "excluded.json", "cosine.faiss")
+        ),
         *((as_link, name) for name in ("euclidean.faiss", "model", "model.new", "model.old", "catalog.db-wal")),
-        *((as_pipe, name) for name in ("catalog.db-journal", "budget.json", "cosine.faiss", "lock")),
+        *((as_pipe, name) for name in ("catalog.db-journal", "budget.json", "excluded.json", "cosine.faiss", "lock")),
         (with_log, "wal"),
         (beside_log, "wal"),
     ],
