@@ -25,6 +25,7 @@ class Filters(NamedTuple):
     before: str | None = None
     folders: tuple[str, ...] = ()
     near: str | None = None
+    text: str | None = None
 
     def conditions(self, searcher: Searcher) -> list[Condition]:
         """The conditions that every picture must meet.
@@ -32,8 +33,8 @@ class Filters(NamedTuple):
         Raises:
             click.UsageError: one cannot be read; it shows where.
         """
-        from index.grammar import FilterError, parse
-        from retrieval.filters import conditions
+        from index.grammar import Condition, FilterError, parse
+        from retrieval.filters import conditions, with_words
 
         found = list(self._folders())
         try:
@@ -41,6 +42,8 @@ class Filters(NamedTuple):
                 found += conditions(searcher, text)
             for option, text in (("--after", self.after), ("--before", self.before), ("--near", self.near)):
                 found += parse(WORDS[option].format(_quoted(text, option))) if text is not None else []
+            if self.text is not None:
+                found.append(Condition(f"--text {self.text}", with_words(searcher, self.text)))
         except FilterError as error:
             mark = " " * (error.column - 1) + "^"
             raise click.UsageError(f"{error.message}\n  {error.text}\n  {mark}") from error
@@ -90,6 +93,11 @@ def filter_options(command: Command) -> Command:
         "--in", "in_folders", multiple=True, metavar="FOLDER", help="Only pictures in FOLDER or below. Repeatable."
     )
     @click.option("--near", metavar="LAT,LON,KM", help="Only pictures taken within a distance: 48.2,16.4,5km.")
+    @click.option(
+        "--text",
+        metavar="WORDS",
+        help="Only pictures with these words in path, title or keywords. It reads words about pictures, not pictures.",
+    )
     @functools.wraps(command)
     def wrapped(
         *words: Any,
@@ -98,9 +106,10 @@ def filter_options(command: Command) -> Command:
         before: str | None,
         in_folders: tuple[str, ...],
         near: str | None,
+        text: str | None,
         **options: Any,
     ) -> Any:
-        return command(*words, filters=Filters(where, after, before, in_folders, near), **options)
+        return command(*words, filters=Filters(where, after, before, in_folders, near, text), **options)
 
     return wrapped
 

@@ -68,6 +68,7 @@ Examples:
 @click.option("--within", type=FiniteRange(min=0), metavar="DISTANCE", help="Only hits within a Euclidean distance.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first so many hits.")
 @filter_options
+@click.option("--prefer", metavar="WORDS", help="Pictures with these words in path, title or keywords move up.")
 @click.option(
     "--like", multiple=True, type=click.Path(), metavar="IMAGE", help="Move the query towards IMAGE. Repeatable."
 )
@@ -117,6 +118,7 @@ def query(
     within: float | None,
     offset: int,
     filters: Filters,
+    prefer: str | None,
     like: tuple[str, ...],
     unlike: tuple[str, ...],
     metric: str,
@@ -155,7 +157,7 @@ def query(
         conditions = filters.conditions(retriever)
         questions = [
             refined(
-                Question(terms, k, metric, together(conditions), copies, within, offset),  # type: ignore[arg-type]
+                Question(terms, k, metric, together(conditions), copies, within, offset, prefer),  # type: ignore[arg-type]
                 like,
                 unlike,
             )

@@ -51,6 +51,10 @@ class Rows(Protocol):
             ValueError: there is no such order.
         """
 
+    def with_words(self, text: str) -> list[int]:
+        """Ids of the pictures whose path, title or keywords have all words of ``text``, or words that begin so; best
+        first. Letters count without case and accents."""
+
     def count(self, where: Where) -> int:
         """How many pictures can be found and match ``where``."""
 

@@ -117,6 +117,13 @@ class Unusual:
 
 
 @dataclass(frozen=True)
+class Listed:
+    """Pictures with one of these ids."""
+
+    ids: frozenset[int]
+
+
+@dataclass(frozen=True)
 class InFolder:
     """Pictures in ``folder``, an absolute path, or below it."""
 
@@ -144,7 +151,7 @@ class AnyOf:
     terms: tuple[Where, ...]
 
 
-Where = Compare | Matches | Known | Near | Unusual | InFolder | Not | AllOf | AnyOf
+Where = Compare | Matches | Known | Near | Unusual | Listed | InFolder | Not | AllOf | AnyOf
 
 Order = Fact | Literal["path"] | Unusual
 """What pictures are ordered by: a fact, the path, or the distance from what is usual."""

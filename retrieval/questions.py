@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from index.where import AllOf, Listed
 from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import NOVEL
 from retrieval.errors import PictureRefused
 from retrieval.explore.sums import weighted_sum
+from retrieval.filters import where_of
 from retrieval.searcher import Hit, checked_most
 from retrieval.seen import look_at_all
 
@@ -72,8 +74,9 @@ ANYTHING = (Term(1.0, ""),)
 @dataclass(frozen=True)
 class Question:
     """Which ``k`` pictures are nearest to a weighted sum of pictures and directions? ``k``, ``where``, ``within`` and
-    ``offset`` as in ``Searcher.query``. With ``copies`` "collapse", one hit stands for all copies of a picture that
-    were saved again or scaled.
+    ``offset`` as in ``Searcher.query``. Pictures that have ``words`` in path, title or keywords move up: both orders
+    are merged (``retrieval.explore.fusion``), and copies are shown. With ``copies`` "collapse", one hit stands for all
+    copies of a picture that were saved again or scaled.
 
     If codes are standardized, a positive factor common to all weights changes nothing; the factor -1 gives the
     opposite code.
@@ -89,6 +92,7 @@ class Question:
     copies: Literal["show", "collapse"] = "show"
     within: float | None = None
     offset: int = 0
+    words: str | None = None
 
     def __post_init__(self) -> None:
         if not self.terms:
@@ -246,6 +250,8 @@ def _hits(searcher: Searcher, like: Question, matrix: Floats, left_out: Sequence
         )
 
     every = list(range(len(matrix)))
+    if like.words is not None:
+        return [some[like.offset :] for some in _merged(searcher, like, matrix, left_out, most + like.offset)]
     if like.copies == "show":
         return [some[like.offset :] for some in asked(most + like.offset, every)]
     from retrieval.copies.collapse import Collapsing
@@ -261,6 +267,23 @@ def _hits(searcher: Searcher, like: Question, matrix: Floats, left_out: Sequence
         for number, some in zip(short, asked(widened, short), strict=True):
             hits[number], collapsed[number] = some, collapsing.collapsed(some)
     return [some[like.offset : wanted] for some in collapsed]
+
+
+def _merged(
+    searcher: Searcher, like: Question, matrix: Floats, left_out: Sequence[frozenset[int]], wanted: int
+) -> list[list[Hit]]:
+    """The best by both orders, that of the codes and that of the words."""
+    from retrieval.explore.fusion import DEEP, fused
+
+    where = where_of(searcher, like.where)
+    named = searcher.index.rows.with_words(like.words or "")
+    deep = max(DEEP, wanted)
+    hits = searcher.query_codes(matrix, deep, metric=like.metric, left_out=left_out, where=where, within=like.within)
+    terms = (Listed(frozenset(named[:deep])), *((where,) if where is not None else ()))
+    other = searcher.query_codes(
+        matrix, max(1, deep), metric=like.metric, left_out=left_out, where=AllOf(terms), within=like.within
+    )
+    return [fused(its, more, named, wanted) for its, more in zip(hits, other, strict=True)]
 
 
 def _is_short(hits: Sequence[Hit], collapsed: Sequence[Hit], asked: int, wanted: int) -> bool:

@@ -227,3 +227,48 @@ def test_filters_in_other_commands(here: Path, latent: Run, searcher: Retriever,
     plan = json.loads(latent("dedup", "find", "--format", "json", *options, cwd=here).stdout)
     named = {path for group in plan["groups"] for path in (group["keep"], *group["remove"])}
     assert set(numbers(list(named))) <= wanted
+
+
+def test_words_about_pictures(here: Path, latent: Run, searcher: Retriever) -> None:
+    rome = {number for number in range(COUNT) if folder_of(number) == "Trips/Rome"}
+    listed = latent("index", "list", "--text", "trips ROM", "--index", here / ".latent", "--format", "paths", cwd=here)
+    assert set(numbers(listed.stdout.splitlines())) == rome
+    both = searcher.pictures("text = 'rome' and width >= 100")
+    assert set(numbers([one.path for one in both])) == rome & passing("wide")
+    assert searcher.count("text != rome") == COUNT - len(rome)
+    for words in ('"', "rome OR home", "NEAR(", "* -", "rome oslo", "ome"):
+        assert searcher.count(f"""text = '{words}'""") == 0, words
+    nothing = latent("index", "list", "--text", "zebra", "--index", here / ".latent", cwd=here)
+    assert "passes: --text zebra" in nothing.stderr
+
+
+def test_words_are_read_without_case_and_accents_from_titles_and_keywords(tmp_path: Path, tiny_bundle: Path) -> None:
+    titles, keywords = ["am Strand", "Sunset_over Oslo", "strandgut", "-"], {0: "Müller", 3: "Hafen;Åre"}
+    (tmp_path / "p").mkdir()
+    for number, title in enumerate(titles):
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = title
+        if number in keywords:
+            exif[ExifTags.Base.XPKeywords] = f"{keywords[number]}\0".encode("utf-16-le")
+        picture = draw_shapes(4, seed=number)[0][number]
+        Image.fromarray(picture).resize((64, 64)).save(tmp_path / "p" / f"IMG-{number}.jpg", exif=exif)
+    with Retriever.build(tmp_path / "p", tmp_path / "i", model=tiny_bundle) as searcher:
+        found = {
+            words: sorted(int(Path(one.path).stem[-1]) for one in searcher.pictures(f"text = '{words}'"))
+            for words in ("strand", "MULLER strand", "oslo over", "hafen are", "img 2", "sunset strand")
+        }
+    right = {"strand": [0, 2], "MULLER strand": [0], "oslo over": [1], "hafen are": [3], "img 2": [2]}
+    assert found == right | {"sunset strand": []}
+
+
+def test_pictures_with_preferred_words_move_up(searcher: Retriever) -> None:
+    query = searcher.pictures()[40].path
+    plain = [hit.path for hit in searcher.query(query, COUNT)]
+    words = searcher.index.rows.with_words("oslo")
+    places = {searcher.index.rows.found([number])[number].path: rank for rank, number in enumerate(words, 1)}
+    score = {path: 1 / (60 + rank) for rank, path in enumerate(plain, 1)}
+    score |= {path: score.get(path, 0) + 1 / (60 + rank) for path, rank in places.items() if path != query}
+    answer = ask(searcher, Question((Term(1.0, query),), 20, words="oslo"))
+    assert [hit.path for hit in answer.hits] == sorted(score, key=lambda path: -score[path])[:20]
+    assert [hit.rank for hit in answer.hits] == list(range(1, 21))
+    assert [hit.path for hit in answer.hits] != plain[:20]

@@ -26,6 +26,7 @@ from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root
 from index.local.sums import Coded, damaged_codes, sum_of
 from index.local.tables import codes, generations, meta, pictures, roots
 from index.local.transactions import Transactions
+from index.local.words import Words
 from index.records import Facts, Floats, Found, Ids, Meta, Row
 from index.where import AllOf, Order, Where
 
@@ -158,6 +159,10 @@ class Catalog(Transactions):
             return list(connection.scalars(findable, naming(ids)).all())
 
         return self._once(f"sample of {count}", draw)
+
+    def with_words(self, text: str) -> list[int]:
+        """Ids of the pictures whose path, title or keywords have all words of ``text``; best first."""
+        return self._once("words", Words).matching(text)
 
     def count(self, where: Where) -> int:
         """How many pictures can be found and match ``where``."""

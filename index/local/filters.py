@@ -5,6 +5,7 @@ A comparison with what is not known is NULL, which lets nothing pass; ``Not`` ma
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
@@ -12,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false, func, literal, not_, or_, true
+from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false, func, literal, not_, or_, select, true
 
 from index.local.functions import EARTH_KM
 from index.local.tables import facts, pictures
@@ -26,6 +27,7 @@ from index.where import (
     Compare,
     InFolder,
     Known,
+    Listed,
     Matches,
     Near,
     Not,
@@ -74,8 +76,12 @@ def _leaf(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
             return _near(latitude, longitude, km)
         case InFolder(folder):
             return or_(false(), *(_below(root_id, root, os.path.normpath(folder)) for root_id, root in roots.items()))
-    assert isinstance(where, Unusual)
-    return distance_from(where) > where.radius
+    assert isinstance(where, Unusual | Listed)
+    return distance_from(where) > where.radius if isinstance(where, Unusual) else _is_listed(where)
+
+
+def _is_listed(where: Listed) -> ColumnElement[bool]:
+    return pictures.c.id.in_(select(func.json_each(json.dumps(sorted(where.ids))).table_valued("value").c.value))
 
 
 def in_order(order: Order, descending: bool, roots: dict[int, str]) -> list[ColumnElement[Any]]:
