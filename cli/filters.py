@@ -40,8 +40,8 @@ class Filters(NamedTuple):
         try:
             for text in self.where:
                 found += conditions(searcher, text)
-            for option, text in (("--after", self.after), ("--before", self.before), ("--near", self.near)):
-                found += parse(WORDS[option].format(_quoted(text, option))) if text is not None else []
+            for option, value in (("--after", self.after), ("--before", self.before), ("--near", self.near)):
+                found += parse(WORDS[option].format(_quoted(value, option))) if value is not None else []
             if self.text is not None:
                 found.append(Condition(f"--text {self.text}", with_words(searcher, self.text)))
         except FilterError as error:

@@ -16,6 +16,8 @@ from cli.console import (
     Finite,
     FiniteRange,
     OutputFile,
+    bar,
+    counted,
     device_option,
     file_stem,
     give,
@@ -106,6 +108,12 @@ Examples:
 @click.option("--decode-scale", type=Finite(), help="Decode G(SCALE x code) without corrections (paper: 0.9).")
 @sheet_option
 @click.option("--html", "html_file", type=OutputFile(), metavar="FILE", help="Write the contact sheet as an HTML page.")
+@click.option(
+    "--table",
+    type=OutputFile(),
+    metavar="FILE",
+    help="Write all hits to FILE.parquet or FILE.csv, as they are found, and print none.",
+)
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @null_option
 @device_option
@@ -132,6 +140,7 @@ def query(
     decode_scale: float | None,
     sheet: str | None,
     html_file: str | None,
+    table: str | None,
     form: str,
     null: bool,
     device: Device,
@@ -151,6 +160,8 @@ def query(
 
     if explain and not (sheet or html_file):
         raise click.UsageError("--explain needs --sheet FILE.png or --html FILE")
+    if table and (decode_dir or preview or sheet or html_file):
+        raise click.UsageError("--table writes hits alone; leave out --decode, --preview, --sheet and --html")
     words = _terms(images, null, plus, minus)
     shared.start()  # while index and model are opened
     with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
@@ -163,6 +174,10 @@ def query(
             )
             for terms in words
         ]
+        if table:
+            if _write_table(retriever, questions, table):
+                ctx.exit(1)
+            return
         answers = _answers(retriever, questions)
         told = list(answers.values())
         records = [[_record(hit) for hit in answer.hits] for answer in told]
@@ -223,6 +238,23 @@ def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, An
                 "the model may not know such pictures, and the hits mean less"
             )
     return answers
+
+
+def _write_table(retriever: Searcher, questions: Sequence[Question], table: str) -> int:
+    """Write all hits. Returns how many pictures could not be read."""
+    from retrieval.explore.answers import write_hits
+
+    refused: list[str] = []
+
+    def note(refusal: Exception) -> None:
+        refused.append(str(refusal))
+        say(f"Error: {printable(str(refusal))}")
+
+    with bar("picture", "querying") as report:
+        count = write_hits(retriever, questions, table, note, report)
+    tell(shown_path(table))
+    say(f"{counted(count, 'hit')} of {counted(len(questions) - len(refused), 'picture')}")
+    return len(refused)
 
 
 def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: float | None) -> None:

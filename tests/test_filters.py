@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Run, draw_shapes
 from PIL import ExifTags, Image
@@ -272,3 +273,22 @@ def test_pictures_with_preferred_words_move_up(searcher: Retriever) -> None:
     assert [hit.path for hit in answer.hits] == sorted(score, key=lambda path: -score[path])[:20]
     assert [hit.rank for hit in answer.hits] == list(range(1, 21))
     assert [hit.path for hit in answer.hits] != plain[:20]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_hits_of_many_pictures_as_a_table(
+    here: Path, latent: Run, searcher: Retriever, tmp_path: Path, suffix: str
+) -> None:
+    paths = [one.path for one in searcher.pictures()]
+    lost = str(tmp_path / "lost.jpg")
+    asked = "".join(f"{path}\0" for path in (*paths, lost))
+    target = tmp_path / f"hits.{suffix}"
+    words = ("query", "-", "-0", "-k", "3", "--where", "width >= 100", "--table", target, "--index", here / ".latent")
+    done = latent(*words, "--copies", "show", cwd=here, code=1, stdin=None, input=asked)
+    assert "lost.jpg" in done.stderr
+    table = pd.read_parquet(target) if suffix == "parquet" else pd.read_csv(target)
+    wanted = searcher.query_batch(paths, 3, where="width >= 100")
+    assert table["query"].tolist() == [path for path in paths for _ in range(3)]
+    assert table["path"].tolist() == [hit.path for hits in wanted for hit in hits]
+    assert table["rank"].tolist() == [1, 2, 3] * len(paths)
+    np.testing.assert_allclose(table["distance"], [hit.distance for hits in wanted for hit in hits], rtol=1e-6)

@@ -65,4 +65,5 @@ def _distances(looks: Floats) -> tuple[Doubles, Doubles, Doubles]:
     """Average (2,) and inverse covariance (2, 2) of (realism, log spread), and the squared distances (n,) from it."""
     usual = np.stack([looks[:, 0], np.log(np.maximum(looks[:, 1], TINY))], axis=1).astype(np.float64)
     middle, inverse = usual.mean(0), np.linalg.pinv(np.cov(usual.T))
-    return middle, inverse, np.einsum("ni,ij,nj->n", usual - middle, inverse, usual - middle)
+    distances = np.einsum("ni,ij,nj->n", usual - middle, inverse, usual - middle)
+    return middle, np.asarray(inverse, np.float64), np.asarray(distances, np.float64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
@@ -76,18 +76,19 @@ def write_features(
         raise PathError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def check_target(target: str | os.PathLike[str]) -> Path:
+def check_target(target: str | os.PathLike[str], suffixes: Sequence[str] = SUFFIXES) -> Path:
     """Check the suffix of ``target`` and return it as a path.
 
     Raises:
-        PathError: the suffix is not .parquet, .csv or .npz.
+        PathError: the suffix is not among ``suffixes``.
         MissingExtra: the suffix is .parquet, and pyarrow is not installed.
     """
     path = Path(target)
-    if path.suffix.lower() not in SUFFIXES:
-        raise PathError(f"{path}: features are written as {', '.join(SUFFIXES)}; the file's name says which")
+    if path.suffix.lower() not in suffixes:
+        raise PathError(f"{path}: tables are written as {', '.join(suffixes)}; the file's name says which")
     if path.suffix.lower() == ".parquet" and find_spec("pyarrow") is None:
-        raise MissingExtra(f"Parquet needs pyarrow: {pip_line('features')}; .csv and .npz need nothing")
+        others = " and ".join(suffix for suffix in suffixes if suffix != ".parquet")
+        raise MissingExtra(f"Parquet needs pyarrow: {pip_line('features')}; {others} need nothing")
     return path
 
 
@@ -135,7 +136,7 @@ def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searc
     with pq.ParquetWriter(part, schema) as writer:
         for batch in batches:
             facts: dict[str, Any] = {name: [getattr(one, name) for one in batch.facts] for name, _ in columns}
-            facts["path"] = [_as_text(path) for path in facts["path"]]
+            facts["path"] = [as_text(path) for path in facts["path"]]
             flat = pa.array(np.ascontiguousarray(batch.codes).ravel())
             code = pa.FixedSizeListArray.from_arrays(flat, retriever.latent_dim)
             arrays = [pa.array(facts[name], kind) for name, kind in columns]
@@ -144,7 +145,7 @@ def _write_parquet(batches: Iterator[FeatureBatch], part: Path, retriever: Searc
     return count
 
 
-def _as_text(path: str) -> str:
+def as_text(path: str) -> str:
     """Escape the bytes of a name that is not UTF-8: text in Parquet must be."""
     return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
@@ -162,7 +163,7 @@ def _write_npz(batches: Iterator[FeatureBatch], part: Path, retriever: Searcher,
         for field in fields(Facts):
             column = np.array([getattr(one, field.name) for one in facts])
             if field.name == "path":
-                column = np.array([_as_text(one.path) for one in facts])
+                column = np.array([as_text(one.path) for one in facts])
             with _array_file(archive, field.name, column.dtype, column.shape) as file:
                 file.write(column.tobytes())
     return len(facts)
