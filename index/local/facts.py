@@ -59,7 +59,7 @@ def forget_lost(connection: Connection, hashes: Collection[bytes]) -> None:
 
 def damaged(connection: Connection) -> Iterator[tuple[int, Any]]:
     """Rowid and content of facts that are not as they were written."""
-    last = 0
+    last = -(2**63)
     while page := connection.execute(PAGED, {"last": last}).all():
         for number, *record in page:
             if not are_whole_facts(record[0], Facts._make(record[1:-1]), record[-1]):
