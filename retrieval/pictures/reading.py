@@ -21,6 +21,7 @@ from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
+UPRIGHT = frozenset(["TIFF", "HEIF"])  # formats whose decoders turn pictures, and tell their sizes as turned
 LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
 
 
@@ -64,7 +65,8 @@ def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
         with suppress(Exception):
             image.load()
     facts = facts_of(image, stored)
-    width_px, height_px = image.size[::-1] if facts.orientation in ORIENTATIONS_THAT_SWAP else image.size
+    lies = facts.orientation in ORIENTATIONS_THAT_SWAP and image.format not in UPRIGHT
+    width_px, height_px = image.size[::-1] if lies else image.size
     return Answer(None, b"", width_px, height_px, facts=facts)
 
 

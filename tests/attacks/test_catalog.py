@@ -626,7 +626,8 @@ def test_what_the_user_removed_is_not_read_again_after_a_repair(whole: Path, tmp
 @pytest.mark.parametrize(
     ("change", "value"),
     [
-        ("title", "another"), ("taken_us", 7), ("latitude", 91.0), ("latitude", "48"), ("rating", 6), ("camera", b"x"),
+        ("title", "another"), ("taken_us", 7), ("latitude", 91.0), ("latitude", "north"), ("rating", 6),
+        ("camera", b"x"),
         ("title", "x" * 201), ("keywords", "x" * 1001), ("frames", 0), ("orientation", 9), ("focal_mm", -1.0),
         ("content_hash", "text"), ("content_hash", b"x" * 65), ("iso", 2.5), ("taken_us", 2**60),
     ],
