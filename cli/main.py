@@ -16,6 +16,7 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "demo": ("cli.demo:demo", "Run the whole workflow on generated pictures."),
     "index": ("cli.index:index", "Build, update and check an index of pictures."),
     "query": ("cli.query:query", "Find pictures that look like a given one."),
+    "show": ("cli.show:show", "Show what is known of pictures."),
     "map": ("cli.map:map_", "Show the collection on a plane."),
     "direction": ("cli.direction:direction", "Learn a direction from examples."),
     "dedup": ("cli.dedup:dedup", "Find copies, and trash, move, link or delete them."),

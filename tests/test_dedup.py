@@ -28,9 +28,10 @@ from retrieval.copies.members import Member
 from retrieval.copies.promise import FEWEST, NEAREST, Promise, promise_of
 from retrieval.copies.verdict import AGREES, Verdict, stretched, verdict
 from retrieval.defaults import KEEP
-from retrieval.pictures.facts import UNKNOWN, Facts, packed_facts, read_facts
+from retrieval.pictures.facts import Facts, packed_facts, read_facts
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
+from retrieval.pictures.traits import NO_FACTS, Traits
 from train.copies import ALTERATIONS
 
 COUNT = 240
@@ -406,7 +407,7 @@ def test_pictures_without_structure() -> None:
 # Kinds
 
 
-EARLY, SOON, LATE = (Facts(taken_us=seconds * 10**6) for seconds in (1000, 1100, 1200))
+EARLY, SOON, LATE = (NO_FACTS._replace(taken_us=seconds * 10**6) for seconds in (1000, 1100, 1200))
 FOUND = {
     answer: Verdict(answer, alike)  # type: ignore[arg-type]
     for answer, alike in (("copy", 0.95), ("unsure", 0.8), ("other", 0.8))
@@ -416,19 +417,19 @@ FOUND = {
 @pytest.mark.parametrize(
     ("found", "more", "one", "other", "kind"),
     [
-        (FOUND["copy"], False, Facts(), Facts(), "scaled"),
-        (FOUND["copy"], False, EARLY, Facts(), "scaled"),
+        (FOUND["copy"], False, NO_FACTS, NO_FACTS, "scaled"),
+        (FOUND["copy"], False, EARLY, NO_FACTS, "scaled"),
         (FOUND["copy"], False, EARLY, EARLY, "scaled"),
         (Verdict("copy", 0.95, ("tone",)), False, EARLY, EARLY, "edited"),
-        (Verdict("copy", 0.95, ("tone",)), True, Facts(), Facts(), "frame"),
-        (FOUND["copy"], True, Facts(), Facts(), "frame"),
+        (Verdict("copy", 0.95, ("tone",)), True, NO_FACTS, NO_FACTS, "frame"),
+        (FOUND["copy"], True, NO_FACTS, NO_FACTS, "frame"),
         (FOUND["copy"], False, EARLY, SOON, "series"),
         (FOUND["unsure"], False, SOON, EARLY, "series"),
         (FOUND["copy"], False, EARLY, LATE, None),
-        (FOUND["unsure"], False, Facts(), Facts(), None),
-        (FOUND["other"], False, Facts(), Facts(), "variant"),
+        (FOUND["unsure"], False, NO_FACTS, NO_FACTS, None),
+        (FOUND["other"], False, NO_FACTS, NO_FACTS, "variant"),
         (FOUND["other"], False, EARLY, SOON, "variant"),
-        (Verdict("other", 0.6), False, Facts(), Facts(), None),
+        (Verdict("other", 0.6), False, NO_FACTS, NO_FACTS, None),
     ],
 )
 def test_kinds_of_pairs(found: Verdict, more: bool, one: Facts, other: Facts, kind: Kind | None) -> None:
@@ -438,8 +439,10 @@ def test_kinds_of_pairs(found: Verdict, more: bool, one: Facts, other: Facts, ki
 # What is kept, and why
 
 
-def candidate(path: str = "/p/m.jpg", size: int = 100, mtime: int = 50, wide: int = 400, **facts: object) -> Candidate:
-    return Candidate(Member(path, 0, b"", size, mtime, wide, 300), Facts(**facts))  # type: ignore[arg-type]
+def candidate(path: str = "/p/m.jpg", size: int = 100, mtime: int = 50, wide: int = 400, **told: object) -> Candidate:
+    facts = NO_FACTS._replace(**{name: value for name, value in told.items() if name in Facts._fields})
+    traits = {name: value for name, value in told.items() if name not in Facts._fields}
+    return Candidate(Member(path, 0, b"", size, mtime, wide, 300), Traits(facts, **traits))  # type: ignore[arg-type]
 
 
 BETTER = {
@@ -489,10 +492,10 @@ def test_bins_are_known_by_their_names() -> None:
 # What files tell
 
 
-def facts_of(path: Path) -> Facts:
-    (decoded,) = decode_all([Task(str(path), frame="original", want="facts")], 0)
-    assert decoded.facts is not None
-    return decoded.facts
+def traits_of(path: Path) -> Traits:
+    (decoded,) = decode_all([Task(str(path), frame="original", want="traits")], 0)
+    assert decoded.traits is not None
+    return decoded.traits
 
 
 def samples_of(path: Path) -> bytes:
@@ -507,11 +510,12 @@ def test_facts_of_the_shot_are_read(samples: np.ndarray, tmp_path: Path) -> None
     shot = exif.get_ifd(ExifTags.IFD.Exif)
     shot[ExifTags.Base.DateTimeOriginal], shot[ExifTags.Base.SubsecTimeOriginal] = "1970:01:02 00:00:01", "25"
     Image.fromarray(samples[0]).save(tmp_path / "a.jpg", exif=exif)
-    found = facts_of(tmp_path / "a.jpg")
+    traits = traits_of(tmp_path / "a.jpg")
+    found = traits.facts
     assert (found.taken_us, found.rating, found.camera) == (86_401_250_000, 4, "Maker Box 1")
-    assert found.known >= 5 and not found.is_raw and read_facts(packed_facts(found)) == found
+    assert traits.known >= 5 and not found.is_raw and read_facts(packed_facts(found)) == found
     Image.fromarray(samples[0]).save(tmp_path / "bare.jpg")
-    assert facts_of(tmp_path / "bare.jpg")._replace(detail=1.0) == Facts()
+    assert traits_of(tmp_path / "bare.jpg")._replace(detail=1.0) == Traits(Facts("JPEG"))
 
 
 @pytest.mark.parametrize("date", ["", "yesterday", "0000:00:00 00:00:00", "2020:13:40 99:00:00"])
@@ -520,15 +524,15 @@ def test_a_wrong_date_costs_itself_alone(samples: np.ndarray, tmp_path: Path, da
     exif[ExifTags.Base.Model], exif[0x4746] = "Box 1", 9
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = date
     Image.fromarray(samples[0]).save(tmp_path / "a.jpg", exif=exif)
-    found = facts_of(tmp_path / "a.jpg")
-    assert (found.taken_us, found.rating, found.camera) == (UNKNOWN, -1, "Box 1")
+    found = traits_of(tmp_path / "a.jpg").facts
+    assert (found.taken_us, found.rating, found.camera) == (None, None, "Box 1")
 
 
 def test_broken_metadata_costs_itself_alone(samples: np.ndarray, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(20):
         Image.fromarray(samples[0]).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0\x08\0\0\0" + rng.bytes(200))
-        assert facts_of(tmp_path / "a.jpg").detail > 0, number
+        assert traits_of(tmp_path / "a.jpg").detail > 0, number
 
 
 def test_detail_tells_enlarged_pictures_from_others(tmp_path: Path) -> None:
@@ -542,11 +546,11 @@ def test_detail_tells_enlarged_pictures_from_others(tmp_path: Path) -> None:
         for resampling in (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS):
             picture.resize((512 * times, 512 * times), resampling).save(tmp_path / "a.png")
             picture.resize((512 * times, 512 * times), resampling).save(tmp_path / "a.jpg", quality=90)
-            assert facts_of(tmp_path / "a.png").detail == facts_of(tmp_path / "a.jpg").detail == detail
+            assert traits_of(tmp_path / "a.png").detail == traits_of(tmp_path / "a.jpg").detail == detail
     smooth = picture.filter(ImageFilter.GaussianBlur(20))  # of which nobody can tell; noise of compression is no detail
     smooth.save(tmp_path / "smooth.png")
     smooth.save(tmp_path / "smooth.jpg", quality=50)
-    assert facts_of(tmp_path / "smooth.png").detail == facts_of(tmp_path / "smooth.jpg").detail == 1
+    assert traits_of(tmp_path / "smooth.png").detail == traits_of(tmp_path / "smooth.jpg").detail == 1
 
 
 def test_all_samples_count(tmp_path: Path) -> None:

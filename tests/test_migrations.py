@@ -56,6 +56,11 @@ def tables_of(path: Path) -> dict[str, list[tuple[str, str]]]:
         return {name: sorted(one[1:4] for one in connection.execute(f"PRAGMA table_info({name})")) for name in names}
 
 
+def indexes_of(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {one for (one,) in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index'") if one}
+
+
 @pytest.mark.parametrize("opened", ["reading", "writing"])
 def test_an_index_of_schema_1_is_migrated_and_answers_the_same(tmp_path: Path, opened: str) -> None:
     folder = older_index(tmp_path / "photos" / ".latent")
@@ -91,6 +96,33 @@ def test_an_index_of_schema_2_is_migrated_and_answers_the_same(tmp_path: Path) -
     assert dumped(folder / "catalog.db.schema-2") == before
     make_store(tmp_path / "new", random_codes(2, 0, True), True)
     assert tables_of(folder / "catalog.db") == tables_of(tmp_path / "new" / "catalog.db")
+
+
+@pytest.mark.parametrize("opened", ["reading", "writing"])
+def test_an_index_of_schema_3_is_migrated_and_answers_the_same(tmp_path: Path, opened: str) -> None:
+    old = json.loads((DATA / "schema-3.json").read_text())
+    folder = older_index(tmp_path / "photos" / ".latent", 3, "schema-3.sql")
+    before = dumped(folder / "catalog.db")
+    if opened == "writing":
+        with Store.writing(folder) as writer:
+            assert np.allclose(asked(writer, old), old["hits"], atol=1e-12)
+    with Store.open(folder) as store:
+        assert np.allclose(asked(store, old), old["hits"], atol=1e-12) and store.faults() == []
+        assert store.notes.kept_apart() == {frozenset({b"a" * 16, b"b" * 16})}
+        assert store.notes.directions()["L\u00e4cheln"].accuracy == 0.75
+        facts, (skipped,) = store.rows.meta(), store.rows.skipped()
+        assert (facts.found, facts.next_id) == (22, 26)
+        assert (skipped.path, skipped.reason, skipped.ctime_ns) == ("Bild \u00fc.jpg".encode(), "not a picture", 2030)
+        lacking = store.rows.without_facts()
+        assert len(lacking) == facts.found and store.rows.facts(one.content_hash or b"" for one in lacking) == {}
+        assert [(one.root_id, one.path) for one in lacking] == sorted((one.root_id, one.path) for one in lacking)
+    assert migrations.schema_of(folder / "catalog.db") == SCHEMA
+    assert dumped(folder / "catalog.db.schema-3") == before
+    kept = [line for line in before if line.startswith("INSERT") and '"meta"' not in line]
+    assert len(kept) > 50 and set(kept) <= set(dumped(folder / "catalog.db"))  # every row and code, to the byte
+    make_store(tmp_path / "new", random_codes(2, 0, True), True)
+    assert tables_of(folder / "catalog.db") == tables_of(tmp_path / "new" / "catalog.db")
+    assert indexes_of(folder / "catalog.db") == indexes_of(tmp_path / "new" / "catalog.db")
 
 
 def test_an_older_index_that_is_damaged_is_not_migrated(tmp_path: Path) -> None:

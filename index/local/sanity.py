@@ -49,6 +49,15 @@ TEXTS = {
 }
 TRUTHS = ("has_alpha", "is_raw", "is_screenshot", "is_motion", "has_gain_map")
 NEEDED = frozenset(["format", "frames", "bits", "mode", *TRUTHS])
+KINDS: dict[str, tuple[type, float, float]] = {
+    **{name: (int, *bounds) for name, bounds in NUMBERS.items()},
+    **{name: (float, *bounds) for name, bounds in MEASURES.items()},
+    **{name: (str, 0, most) for name, most in TEXTS.items()},
+    **dict.fromkeys(TRUTHS, (bool, 0, 1)),
+}
+BOUNDS = [
+    (name, *KINDS[name]) for name in Facts._fields
+]  # the type of each fact; the least and most, of texts the length
 
 
 def is_whole(row: Row, kept: object) -> bool:
@@ -150,21 +159,12 @@ def is_content(content_hash: object) -> TypeGuard[bytes]:
 
 def is_sane_facts(facts: Facts) -> bool:
     """Whether facts have their types and bounds."""
-    values = facts._asdict()
-    is_needed = all(values[name] is not None for name in NEEDED)
-    return is_needed and all(one is None or _is_sane_fact(name, one) for name, one in values.items())
-
-
-def _is_sane_fact(name: str, value: object) -> bool:
-    if name in TEXTS:
-        return isinstance(value, str) and len(value) <= TEXTS[name]
-    if name in TRUTHS:
-        return isinstance(value, bool)
-    if name in MEASURES:
-        low, high = MEASURES[name]
-        return isinstance(value, float) and low <= value <= high  # NaN is not
-    least, most = NUMBERS[name]
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    return all(
+        name not in NEEDED
+        if value is None
+        else type(value) is kind and low <= (len(value) if kind is str else value) <= high  # type: ignore[arg-type,operator]
+        for (name, kind, low, high), value in zip(BOUNDS, facts, strict=True)
+    )
 
 
 def is_sane_direction(values: Sequence[object]) -> bool:

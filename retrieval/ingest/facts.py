@@ -1,4 +1,4 @@
-"""Read the facts that an index lacks, since it is of an older version or they were damaged. Nothing is encoded again."""
+"""Read the facts that an index lacks: it is of an older version, or they were damaged. Nothing is encoded again."""
 
 from __future__ import annotations
 

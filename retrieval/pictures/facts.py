@@ -46,6 +46,7 @@ Tags = ExifTags.Base
 RATING, ISO, ISO_INDEX = 0x4746, 0x8827, 0x8832
 EARLIEST_US, LATEST_US = -5_364_662_400_000_000, 7_258_118_400_000_000  # the years 1800 and 2200
 ISO_MAP = b"urn:iso:std:iso:ts:21496:-1"  # a segment of a JPEG with a gain map
+INFO = ("Title", "Comment", "Software")  # texts of a PNG
 MODE_BITS = {"1": 1, "I": 32, "F": 32}
 
 
@@ -88,20 +89,30 @@ def _bits(image: Image.Image) -> int:
 def facts_of(image: Image.Image, stored: Stored) -> Facts:
     """The facts of a picture whose pixels were decoded, as far as it tells any. Never raises."""
     told = sources_of(image)
-    known: dict[str, Any] = dict.fromkeys(WAYS)
-    if told.exif or told.xmp or told.iptc or told.info:
+    known: dict[str, Any] = {}
+    if told.exif or told.xmp or told.iptc or any(name in told.info for name in INFO):
         for name, ways in WAYS.items():
-            known[name] = next((value for way in ways if (value := _asked(name, way, told)) is not None), None)
-    known["taken_us"], known["taken_offset_s"] = known.pop("taken") or (None, None)
-    known["latitude"], known["longitude"] = known.pop("place") or (None, None)
-    known["orientation"] = stored.orientation or known["orientation"]
-    known |= {"has_alpha": stored.has_alpha, **_kinds(image, told)}
-    return cleaned(Facts(stored.format, _frames(image), stored.bits, stored.mode, **known))
+            if (value := _asked(name, ways, told)) is not None:
+                known[name] = value
+        known["taken_us"], known["taken_offset_s"] = known.pop("taken", (None, None))
+        known["latitude"], known["longitude"] = known.pop("place", (None, None))
+        known |= _kinds(image, told)
+    known["has_gain_map"] = _has_gain_map(image, told)
+    if stored.orientation is not None:
+        known["orientation"] = stored.orientation
+    return cleaned(Facts(stored.format, _frames(image), stored.bits, stored.mode, stored.has_alpha, **known))
 
 
-def _asked(name: str, way: Callable[[Sources], Any], told: Sources) -> Any:
-    with suppress(Exception):
-        return CLEAN[name](way(told))
+def _asked(name: str, ways: tuple[Callable[[Sources], Any], ...], told: Sources) -> Any:
+    """The first answer that can be this fact; whatever is wrong in one place costs no other."""
+    clean = CLEAN[name]
+    for way in ways:
+        try:
+            value = clean(way(told))
+        except Exception:  # a value that is missing or damaged
+            continue
+        if value is not None:
+            return value
     return None
 
 
@@ -177,16 +188,10 @@ WAYS: dict[str, tuple[Callable[[Sources], Any], ...]] = {  # where a fact may st
 
 def _kinds(image: Image.Image, told: Sources) -> dict[str, bool]:
     """What kind of picture it is."""
-    kinds = {
-        "is_raw": _is_raw,
-        "is_screenshot": _is_screenshot,
-        "is_motion": _is_motion,
-        "has_gain_map": _has_gain_map,
-    }
-    found = dict.fromkeys(kinds, False)
-    for name, tells in kinds.items():
+    found = {}
+    for name, tells in KINDS.items():
         with suppress(Exception):
-            found[name] = bool(tells(image, told))
+            found[name] = tells(image, told)
     return found
 
 
@@ -208,10 +213,19 @@ def _is_motion(image: Image.Image, told: Sources) -> bool:
     return "1" in told.xmp.get("motion", []) or bool(told.apple.get(APPLE_ASSET))
 
 
+KINDS: dict[str, Callable[[Image.Image, Sources], bool]] = {
+    "is_raw": _is_raw,
+    "is_screenshot": _is_screenshot,
+    "is_motion": _is_motion,
+}
+
+
 def _has_gain_map(image: Image.Image, told: Sources) -> bool:
-    segments = getattr(image, "applist", [])
-    behind = any("hdrgainmap" in str(one).lower() for one in image.info.get("aux", ()))
-    return "gain map" in told.xmp or behind or any(data.startswith(ISO_MAP) for _, data in segments)
+    with suppress(Exception):
+        segments = getattr(image, "applist", [])
+        behind = any("hdrgainmap" in str(one).lower() for one in image.info.get("aux", ()))
+        return "gain map" in told.xmp or behind or any(data.startswith(ISO_MAP) for _, data in segments)
+    return False
 
 
 # What a fact may be
@@ -219,11 +233,15 @@ def _has_gain_map(image: Image.Image, told: Sources) -> bool:
 
 def cleaned(facts: Facts) -> Facts:
     """Facts without what none can be. Those that a worker process sends may be anything of the right types."""
-    known = {name: CLEAN[name](value) if name in CLEAN else value for name, value in facts._asdict().items()}
+    known: dict[str, Any] = dict(zip(Facts._fields, facts, strict=True))
+    for name in PLAIN:
+        if known[name] is not None:
+            known[name] = CLEAN[name](known[name])
     known["latitude"], known["longitude"] = _place((facts.latitude, facts.longitude)) or (None, None)
     known["taken_us"], known["taken_offset_s"] = _taken((facts.taken_us, facts.taken_offset_s)) or (None, None)
-    needed = {"format": known["format"] or "?", "mode": known["mode"] or "?"}
-    return Facts(**known | needed | {"frames": known["frames"] or 1, "bits": known["bits"] or 8})
+    for name, least in (("format", "?"), ("mode", "?"), ("frames", 1), ("bits", 8)):
+        known[name] = known[name] or least
+    return Facts(**known)
 
 
 def _text(value: Any) -> str | None:
@@ -281,6 +299,8 @@ CLEAN: dict[str, Callable[[Any], Any]] = {
     "taken": _taken,
 }
 
+PLAIN = tuple(name for name in CLEAN if name in Facts._fields)  # facts that are judged alone
+
 # How they are sent
 
 NUMBERS = ("frames", "bits", "taken_us", "taken_offset_s", "iso", "orientation", "rating")
@@ -293,7 +313,7 @@ MOST_FACTS_BYTES = FIXED.size + 4 * ((len(TEXTS) - 1) * MOST_TEXT + MOST_KEYWORD
 
 
 def packed_facts(facts: Facts) -> bytes:
-    its = facts._asdict()
+    its: dict[str, Any] = dict(zip(Facts._fields, facts, strict=True))
     texts = [None if its[name] is None else its[name].encode() for name in TEXTS]
     head = FIXED.pack(
         *(NOTHING if its[name] is None else its[name] for name in NUMBERS),

@@ -23,6 +23,7 @@ from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
 WEAK_FORMATS = frozenset({"TGA", "PCX", "MPEG", "DIB", "SUN", "MSP"})  # told by few bytes: other files may begin so
+UPRIGHT = frozenset(["TIFF", "HEIF"])  # formats whose decoders turn pictures, and tell their sizes as turned
 LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
 
 
@@ -76,7 +77,8 @@ def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
         with suppress(Exception):
             image.load()
     facts = facts_of(image, stored)
-    width_px, height_px = image.size[::-1] if facts.orientation in ORIENTATIONS_THAT_SWAP else image.size
+    lies = facts.orientation in ORIENTATIONS_THAT_SWAP and image.format not in UPRIGHT
+    width_px, height_px = image.size[::-1] if lies else image.size
     return Answer(None, b"", width_px, height_px, facts=facts)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from index.local.sanity import meta_sum
 from index.local.store import Store
-from index.local.sums import code_sum, row_sum, sum_of
-from index.records import Change, Direction, Meta, Row
+from index.local.sums import code_sum, facts_sum, row_sum, sum_of
+from index.records import Change, Direction, Facts, Meta, Row
 from tests.test_index import DIM, random_codes
 
 SIZE = 40
@@ -42,12 +42,17 @@ def drawn_rows(count: int = SIZE, seed: int = 0) -> list[Row]:
     ]
 
 
+def drawn_facts(number: int) -> Facts:
+    return Facts("JPEG", taken_us=number * 10**6, latitude=number / 3, longitude=-number / 3, title=f"title {number}")
+
+
 def make_index(folder: Path, count: int = SIZE) -> None:
-    """An index of drawn pictures, one skipped file and notes, with its cache."""
+    """An index of drawn pictures with facts, one skipped file and notes, with its cache."""
     codes = random_codes(count, 0, True)
     with Store.writing(folder, create=Meta("m", "digest", DIM, True)) as store:
         store.rows.add_root(str(folder.parent / "photos"))
-        store.rows.apply([Change(row, code) for row, code in zip(drawn_rows(count), codes, strict=True)])
+        rows = zip(drawn_rows(count), codes, strict=True)
+        store.rows.apply([Change(row, code, drawn_facts(number)) for number, (row, code) in enumerate(rows, 1)])
         store.rows.apply([Change(Row(1, b"no.jpg", 1, 1, "skipped", reason="not a picture"))])
         store.notes.keep_direction(Direction("smile", codes[0], 3, 4, 0.5))
         store.notes.keep_apart([(b"a" * 16, b"b" * 16)])
@@ -72,6 +77,7 @@ def rewrite(catalog: Path, script: str, *values: Any) -> None:
             ("roots", "id, path", sum_of),
             ("directions", "name, vector, with_count, without_count, accuracy", sum_of),
             ("distinct_contents", "hash_a, hash_b", sum_of),
+            ("facts", ", ".join(("content_hash", *Facts._fields)), lambda one, *facts: facts_sum(one, Facts(*facts))),
             ("meta", ", ".join(Meta.__dataclass_fields__), lambda *facts: meta_sum(Meta(*facts))),
         ):
             connection.create_function("checksum_of", -1, quiet(of))

@@ -31,6 +31,7 @@ from tests.attacks.catalogs import (
     PAGE_BYTES,
     SIZE,
     copied,
+    drawn_facts,
     drawn_rows,
     leave_hot_journal,
     make_index,
@@ -66,6 +67,7 @@ def use(folder: Path) -> list[object]:
         page, _ = rows.found_page(0, 1000)
         rows.coded_by_hash([one.content_hash for one in page])
         rows.hashes_by_size([one.size_bytes for one in page])
+        answers += [rows.facts([one.content_hash for one in page]), rows.without_facts()]
         rows.some_looks(20), rows.some_codes(20), rows.changed_since(0), rows.counts(), rows.skipped()
         store.layout(), store.sizes()
     return answers
@@ -293,6 +295,13 @@ PROGRAMS = {
     "other type": "DROP TABLE codes; CREATE TABLE codes (picture_id INTEGER NOT NULL, code TEXT NOT NULL, "
     "checksum BLOB, PRIMARY KEY (picture_id))",
     "missing table": "DROP TABLE distinct_contents",
+    "missing facts": "DROP TABLE facts",
+    "column of facts": "ALTER TABLE facts ADD COLUMN more TEXT",
+    "missing fact": "ALTER TABLE facts DROP COLUMN burst",
+    "index of a fact": "CREATE INDEX more ON facts (camera)",
+    "partial index of facts": "DROP INDEX ix_facts_taken_us; "
+    "CREATE INDEX ix_facts_taken_us ON facts (taken_us) WHERE taken_us > 5",
+    "other index of facts": "DROP INDEX ix_facts_taken_us; CREATE INDEX ix_facts_taken_us ON facts (taken_us, iso)",
     "missing column": "ALTER TABLE pictures DROP COLUMN reason",
     "no tables": "".join(f"DROP TABLE {name};" for name in tables.tables),
 }
@@ -311,7 +320,10 @@ def test_a_catalog_with_a_program_in_it_is_refused_before_it_runs(whole: Path, t
     assert time.monotonic() - since < 5 and (folder / "catalog.db").read_bytes() == before
 
 
-@pytest.mark.parametrize(("schema", "source"), [(1, "schema-1.sql"), (2, "schema-2.sql"), (2, "schema-1.sql")])
+@pytest.mark.parametrize(
+    ("schema", "source"),
+    [(1, "schema-1.sql"), (2, "schema-2.sql"), (3, "schema-3.sql"), (2, "schema-1.sql"), (4, "schema-3.sql")],
+)
 def test_older_catalogs_are_checked_before_they_are_migrated(tmp_path: Path, schema: int, source: str) -> None:
     folder = older_index(tmp_path / "i", schema, source)
     if (DATA / f"schema-{schema}.sql").name == source:
@@ -612,6 +624,46 @@ def test_what_the_user_removed_is_not_read_again_after_a_repair(whole: Path, tmp
         store.repair()
         row = store.rows.at_path(1, b"folder/009.jpg")
         assert row is not None and (row.id, row.status) == (10, "removed") and store.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("title", "another"), ("taken_us", 7), ("latitude", 91.0), ("latitude", "north"), ("rating", 6),
+        ("camera", b"x"),
+        ("title", "x" * 201), ("keywords", "x" * 1001), ("frames", 0), ("orientation", 9), ("focal_mm", -1.0),
+        ("content_hash", "text"), ("content_hash", b"x" * 65), ("iso", 2.5), ("taken_us", 2**60),
+    ],
+)  # fmt: skip
+def test_damaged_facts_are_told_and_forgotten_so_that_they_are_read_again(
+    whole: Path, tmp_path: Path, change: str, value: object
+) -> None:
+    """With a wrong checksum, and with a right one and a value that no writer writes."""
+    hashes = [row.content_hash or b"" for row in drawn_rows()]
+    for script in ("damage", "lie"):
+        if script == "lie" and value in ("another", 7):
+            continue
+        folder = copied(whole, tmp_path / "i")
+        statement = f"UPDATE facts SET {change} = ? WHERE content_hash = ?"
+        if script == "lie":
+            rewrite(folder / "catalog.db", statement, value, hashes[9])
+        else:
+            with closing(sqlite3.connect(folder / "catalog.db")) as connection:
+                connection.execute(statement, (value, hashes[9]))
+                connection.commit()
+        with Store.writing(folder) as store:
+            assert store.rows.facts(hashes[:9]) == {one: drawn_facts(n) for n, one in enumerate(hashes[:9], 1)}
+            if change != "content_hash":
+                with pytest.raises(IndexDamaged, match=hashes[9].hex()) as refusal:
+                    store.rows.facts(hashes)
+                assert refusal.value.code == "facts_damaged"
+            assert [fault for fault in store.faults() if "facts of content" in fault]
+            before = store.search(QUERIES, 6, "euclidean")
+            store.repair()
+            assert store.faults() == [] and store.search(QUERIES, 6, "euclidean") == before
+            assert [one.content_hash for one in store.rows.without_facts()] == [hashes[9]]
+            store.rows.keep_facts({hashes[9]: drawn_facts(10)})
+            assert len(store.rows.facts(hashes)) == SIZE and store.rows.without_facts() == []
 
 
 def test_damaged_notes_are_told_and_forgotten(whole: Path, tmp_path: Path) -> None:

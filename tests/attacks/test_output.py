@@ -157,6 +157,8 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["dedup", "find", "--csv", "copies.csv"],
         ["reconstruct", f"photos/{NAMES[0]}", "-o", "decoded"],
         ["compare", f"photos/{NAMES[0]}", "photos/again.png"],
+        ["show", f"photos/{NAMES[0]}", "photos/again.png"],
+        ["show", f"photos/{NAMES[0]}", "--format", "json"],
     ],
 )
 def test_odd_names_do_not_act(strange: Path, latent: Run, words: list[str]) -> None:

@@ -13,19 +13,23 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from index.facts import Facts
+from index.local.sanity import is_sane_facts
 from retrieval import PictureRefused, Retriever, TrainingError, compare_pictures, find_images, load_model, read_image
 from retrieval.copies.compare import same_pixels
 from retrieval.pictures import decode as decoding
 from retrieval.pictures import shared
-from retrieval.pictures.facts import FACTS
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, Answer, Frame
+from retrieval.pictures.facts import FIXED, MOST_FACTS_BYTES, cleaned, packed_facts, read_facts
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, WITH_FACTS, WITH_PIXELS, Answer, Frame
 from retrieval.pictures.thumbnail import UNREADABLE, thumbnail
+from retrieval.pictures.traits import TRAITS
 from retrieval.pictures.wire import ANSWER, FRAMES, WANTS, NoAnswer, packed_answer, read_answer
 from retrieval.pictures.workers import Decoded, DecoderPool, Task, cores, decode
 from tests.attacks.rigged import install, write_rigged
@@ -226,7 +230,7 @@ def read_from(data: bytes) -> Callable[[int], bytearray]:
     source = io.BytesIO(data)
 
     def read(count: int) -> bytearray:
-        assert count <= ANSWER.size + 4 * MOST_REASON + 3 * 200**2, "no more than an answer may have"
+        assert count <= ANSWER.size + 4 * MOST_REASON + 3 * 200**2 + MOST_FACTS_BYTES, "no more than an answer may have"
         if len(piece := source.read(count)) < count:
             raise EOFError
         return bytearray(piece)
@@ -236,40 +240,75 @@ def read_from(data: bytes) -> Callable[[int], bytearray]:
 
 def drawn_task(rng: np.random.Generator) -> Task:
     frame: Frame = FRAMES[rng.integers(len(FRAMES))]
-    return Task("x", frame=frame, force=bool(rng.integers(2)), want=WANTS[rng.choice(3, p=(0.7, 0.2, 0.1))])
+    return Task("x", frame=frame, force=bool(rng.integers(2)), want=WANTS[rng.choice(5, p=(0.5, 0.1, 0.1, 0.2, 0.1))])
 
 
 def length_of(task: Task, side: int) -> int:
-    """Bytes that answer a task whose frame is a square of ``side``."""
-    return {"pixels": 3 * side**2, "samples": DIGEST_BYTES, "facts": FACTS.size}[task.want]
+    """Bytes that answer a task whose frame is a square of ``side``, beside facts."""
+    return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}.get(task.want, 3 * side**2)
+
+
+def drawn_facts(rng: np.random.Generator) -> Facts:
+    """Facts of the right types, few of which can be."""
+    words = ["", "JPEG", "caf\u00e9", "\x1b[2J", "a\nb\nb", "x" * 3000, "\u202e", "\0"]
+    whole = [0, 1, 5, 8, 2**31, -(2**63) + 1, 2**63 - 1, 10**15]
+    reals = [0.0, -0.0, 1.5, -91.0, 89.0, 179.0, float("inf"), float("nan"), 1e300]
+    drawn: dict[str, object] = {}
+    for name, kind in Facts.__annotations__.items():
+        said = str(kind)
+        values = words if "str" in said else reals if "float" in said else whole if "int" in said else [True, False]
+        drawn[name] = values[rng.integers(len(values))] if "None" not in said or rng.integers(4) else None
+    return Facts(**drawn)  # type: ignore[arg-type]
+
+
+def test_facts_that_a_worker_sends_are_what_an_index_may_hold() -> None:
+    rng, whole = np.random.default_rng(2), 0
+    for _ in range(3000):
+        facts = read_facts(packed_facts(drawn_facts(rng)))
+        assert is_sane_facts(facts) and cleaned(facts) == facts == read_facts(packed_facts(facts))
+        assert len(packed_facts(facts)) <= MOST_FACTS_BYTES
+        whole += facts.latitude is not None
+        assert all(text is None or text.replace("\n", "").isprintable() for text in (facts.title, facts.keywords))
+    assert whole > 30
+    data = packed_facts(drawn_facts(rng))
+    for wrong in (data[:-1], data + b"x", b"", data[:50]):
+        with pytest.raises(ValueError, match=r"length|short"):
+            read_facts(wrong)
+    for _ in range(3000):  # a worker that was taken over
+        with suppress(ValueError):
+            assert is_sane_facts(read_facts(rng.bytes(FIXED.size - 14) + bytes(14)))
 
 
 def test_an_answer_is_of_its_task_or_is_none() -> None:
     """20,000 draws of fields and bytes, most of them near to what is allowed."""
     rng, taken = np.random.default_rng(0), 0
-    near = np.array([0, 1, 2, 8, 9, DIGEST_BYTES, FACTS.size, 192, 193, 3 * 81, 2**16, 2**31, 2**32 - 1])
+    near = np.array([0, 1, 2, 8, 9, DIGEST_BYTES, TRAITS.size, 192, 193, 3 * 81, 2**16, 2**31, 2**32 - 1])
     for _ in range(20_000):
         task, side = drawn_task(rng), int(rng.choice([8, 9]))
         sizes = [int(size) for size in rng.choice(near, 4)]
         if rng.integers(2):
             sizes = [8, 8, side, side]
-        count = int(rng.choice([*near, 3 * side**2]))
-        head = ANSWER.pack(int(rng.integers(5)), rng.integers(2), rng.bytes(16), *rng.integers(0, 2, 2), *sizes, count)
+        count = int(rng.choice([*near, 3 * side**2, length_of(task, side)]))
+        facts = packed_facts(drawn_facts(rng)) if rng.integers(2) else b""
+        of_facts = len(facts) if rng.integers(4) else int(rng.choice(near))
+        flags = rng.integers(0, 2, 2)
+        head = ANSWER.pack(int(rng.integers(5)), rng.integers(2), rng.bytes(16), *flags, *sizes, count, of_facts)
         if rng.integers(4) == 0:
             head = rng.bytes(ANSWER.size)
         try:
-            answer, pixels = read_answer(read_from(head + rng.bytes(1000)), task, side)
+            answer, pixels = read_answer(read_from(head + rng.bytes(count % 1000) + facts + rng.bytes(50)), task, side)
         except (NoAnswer, EOFError):
             continue
         taken += 1
-        if task.want == "pixels" and task.frame in ("original", "look"):
+        assert answer.facts is None or (task.want in WITH_FACTS and is_sane_facts(answer.facts))
+        if task.want in WITH_PIXELS and task.frame in ("original", "look"):
             assert len(pixels) in (0, 3 * answer.frame_px[0] * answer.frame_px[1])
             assert task.frame == "original" or not len(pixels) or max(answer.frame_px) <= side
         else:
             assert len(pixels) in (0, length_of(task, side))
         if answer.reason is not None:
             assert answer.reason.isprintable() and 0 < len(answer.reason) <= MOST_REASON and not pixels
-        elif not pixels:
+        elif not pixels and answer.facts is None:
             assert answer.content_hash is not None and not task.force
     assert 500 < taken < 15_000
 
@@ -279,9 +318,9 @@ def test_answers_come_through_as_they_were_sent() -> None:
     for _ in range(500):
         task, side = drawn_task(rng), int(rng.integers(1, 60))
         size = (int(rng.integers(1, 9999)), int(rng.integers(1, 9999)))
-        pixels = rng.bytes(length_of(task, side))
+        pixels, facts = rng.bytes(length_of(task, side)), cleaned(drawn_facts(rng)) if task.want in WITH_FACTS else None
         for sent in (
-            Answer(rng.bytes(16), pixels, *size, (side, side), holds_more=bool(rng.integers(2))),
+            Answer(rng.bytes(16), pixels, *size, (side, side), holds_more=bool(rng.integers(2)), facts=facts),
             Answer(rng.bytes(16), reason="damaged or cut off"),
             Answer(reason="not a picture", passing=bool(rng.integers(2))),
             Answer(rng.bytes(16)),

@@ -165,6 +165,7 @@ STEPS: dict[str, list[str]] = {
     "verify": ["index", "verify", "--repair"],
     "map": ["map", "-o", "map.html"],
     "features": ["features", "-o", "codes.csv"],
+    "show": ["show", "photos/shape-0-000.png"],
     "find copies": ["dedup", "find", "-o", "plan.json", "--html", "plan.html"],
     "move copies": ["dedup", "apply", "plan.json", "--action", "move", "--to", "aside", "--yes"],
     "undo": ["dedup", "undo", "plan.json.journal"],

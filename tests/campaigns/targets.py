@@ -52,8 +52,8 @@ def open_picture(folder: Path, name: str, data: bytes) -> None:
     from retrieval.pictures.workers import Task, decode
 
     (folder / name).write_bytes(data)
-    decoded = decode(Task(str(folder / name)), 32)
-    assert (decoded.pixels is None) == (decoded.reason is not None)
+    decoded = decode(Task(str(folder / name), want="picture"), 32)
+    assert (decoded.pixels is None) == (decoded.facts is None) == (decoded.reason is not None)
 
 
 def _make_index(folder: Path) -> None:

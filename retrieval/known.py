@@ -1,0 +1,109 @@
+"""All that is known of pictures: from the index where it holds them unchanged, else from their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Literal
+
+from index.facts import Facts
+from index.records import READ_AGAIN
+from retrieval.pictures.shared import decode_all
+from retrieval.pictures.tasks import Task
+from retrieval.pictures.workers import Decoded
+from retrieval.places import is_unchanged, rows_of_file
+from retrieval.searcher import Searcher
+from retrieval.seen import indexed
+
+Status = Literal["found", "changed", "skipped", "vanished", "removed", "not indexed"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the file at ``path``.
+
+    ``status``: that of its row; "changed" if the file is not as it was indexed, "not indexed" if there is no row. The
+    facts of such a file are its own, and ``reason`` says why there are none. ``novelty`` is the share of the collection
+    that is less novel.
+    """
+
+    path: str
+    status: Status
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    realism: float | None = None
+    novelty: float | None = None
+    facts: Facts | None = None
+    reason: str | None = None
+
+    @property
+    def taken(self) -> tuple[datetime, Literal["camera", "file"]] | None:
+        """When the picture was taken by its camera's clock, with a time zone if that is known; else the file's date."""
+        if self.facts is not None and self.facts.taken_us is not None:
+            moment = datetime(1970, 1, 1) + timedelta(microseconds=self.facts.taken_us)
+            offset = self.facts.taken_offset_s
+            return (moment if offset is None else moment.replace(tzinfo=timezone(timedelta(seconds=offset)))), "camera"
+        if self.mtime_ns is None:
+            return None
+        try:
+            return datetime.fromtimestamp(self.mtime_ns / 1e9, UTC), "file"
+        except (OverflowError, ValueError, OSError):  # a date that no clock shows
+            return None
+
+
+def known_of(searcher: Searcher | None, paths: Sequence[str | os.PathLike[str]]) -> list[Known]:
+    """What is known of each file, in order. Without an index, files alone are asked.
+
+    Raises:
+        IndexDamaged: a row or facts are not as they were written.
+    """
+    held = [_in_index(searcher, os.fspath(path)) if searcher else None for path in paths]
+    asked = [os.fspath(path) for path, one in zip(paths, held, strict=True) if one is None or one.status == "changed"]
+    told = iter(decode_all([Task(path, want="facts") for path in asked], 0))
+    return [
+        _of_file(os.fspath(path), next(told), one is not None) if one is None or one.status == "changed" else one
+        for path, one in zip(paths, held, strict=True)
+    ]
+
+
+def _in_index(searcher: Searcher, path: str) -> Known | None:
+    """What the index holds of a file; None if that is nothing."""
+    rows = searcher.index.rows
+    with rows.snapshot():
+        row = next(iter(rows_of_file(rows, path)), None)
+        if row is None:
+            return None
+        facts = rows.facts([row.content_hash] if row.content_hash else [])
+    seen, _ = indexed(searcher, path)
+    is_there, is_same = os.path.exists(path), is_unchanged(row, path)
+    status: Status = "changed" if is_there and not is_same and row.status != "removed" else row.status
+    known = facts.get(row.content_hash or b"")
+    mtime = None if row.mtime_ns == READ_AGAIN else row.mtime_ns
+    return Known(
+        os.path.abspath(path),
+        status,
+        row.size_bytes,
+        mtime,
+        row.width_px,
+        row.height_px,
+        row.realism,
+        searcher.novelty(seen) if seen else None,
+        known,
+        row.reason,
+    )
+
+
+def _of_file(path: str, told: Decoded, is_indexed: bool) -> Known:
+    """What the file itself tells."""
+    status: Status = "changed" if is_indexed else "not indexed"
+    try:
+        its = os.stat(path)
+    except OSError as error:
+        return Known(os.path.abspath(path), status, reason=error.strerror or str(error))
+    wide, high = (told.width_px, told.height_px) if told.reason is None else (None, None)
+    place = os.path.abspath(path)
+    return Known(place, status, its.st_size, its.st_mtime_ns, wide, high, facts=told.facts, reason=told.reason)
