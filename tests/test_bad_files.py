@@ -463,7 +463,7 @@ def test_reading_one_raises_nothing_unexpected(bad: Kind | Oddity, folder: Path)
 
 def test_what_is_no_picture_is_not_even_hashed(verdicts: list[Decoded]) -> None:
     """Neither is it read: the 3 GB would take seconds, and longer than the time limit from a slow drive."""
-    unread = [decoded for decoded in verdicts[1::2] if decoded.reason == NOT]
+    unread = [decoded for decoded in verdicts[1::2] if (decoded.reason or "").startswith(NOT)]
     assert len(unread) > 20 and Path(unread[-1].task.path).name == "3 GB of zeros.jpg"
     for decoded in unread:
         assert decoded.content_hash is None, decoded.task.path
