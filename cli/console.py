@@ -146,6 +146,26 @@ def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return value
 
 
+class PictureFile(click.Path):
+    """A file that is read as a picture. A folder is refused, with the commands that take one."""
+
+    def __init__(self, allow_dash: bool = False) -> None:
+        super().__init__(allow_dash=allow_dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if os.path.isdir(path):
+            folder = shlex.quote(shown_path(os.fsdecode(path)))
+            each = f"; for each picture in it: find {folder} -type f | latent {ctx.info_name} -" if ctx else ""
+            self.fail(
+                f"{shown_path(os.fsdecode(path))} is a folder, not a picture. To index it: latent index build {folder}"
+                + (each if self.allow_dash else ""),
+                param,
+                ctx,
+            )
+        return path
+
+
 sheet_option = click.option(
     "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Write a contact sheet."
 )
@@ -157,7 +177,7 @@ def tell(*lines: str, err: bool = False) -> None:
     All output goes through this function, ``say`` and ``give``.
     """
     for line in lines:
-        click.echo("\t".join(map(printable, line.split("\t"))), err=err)
+        _echo("\t".join(map(printable, line.split("\t"))) + "\n", err)
 
 
 def say(*lines: str) -> None:
@@ -167,7 +187,17 @@ def say(*lines: str) -> None:
 
 def give(content: str | bytes) -> None:
     """Print a result for programs, as it is: JSON, CSV, paths."""
-    click.echo(content, nl=False)
+    _echo(content)
+
+
+def _echo(content: str | bytes, err: bool = False) -> None:
+    """Raises OSError as ``click.echo`` does, and says of which stream; a reader who is gone is no error."""
+    try:
+        click.echo(content, nl=False, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"standard {'error' if err else 'output'}") from error
 
 
 def give_json(content: object) -> None:

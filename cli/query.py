@@ -15,6 +15,8 @@ import click
 from cli.console import (
     Finite,
     OutputFile,
+    PictureFile,
+    counted,
     device_option,
     file_stem,
     give,
@@ -59,7 +61,7 @@ Examples:
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=PictureFile(allow_dash=True), metavar="IMAGE...")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits per query.")
 @click.option(
     "--metric",
@@ -143,6 +145,8 @@ def query(
         _print(told, records, form, metric, null)
         if told and (sheet or html_file):
             _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
+    if gone := {record["path"] for some in records for record in some if record["gone"]}:
+        say(f"gone since they were indexed: {counted(len(gone), 'hit')}; update the index with: latent index update")
     if len(answers) < len(questions):
         ctx.exit(1)
 
@@ -214,7 +218,7 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
     copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
-    return record | {"path": short_path(hit.path)} | copies
+    return record | {"path": short_path(hit.path), "gone": hit.is_gone} | copies
 
 
 def _decode_into(
@@ -306,7 +310,10 @@ def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
     writer.writeheader()
     for answer, records in pairs:
         for record in records:
-            cells = {"query": answer.title, **{name: cell for name, cell in record.items() if name != "copies"}}
+            cells = {
+                "query": answer.title,
+                **{name: cell for name, cell in record.items() if name not in ("copies", "gone")},
+            }
             writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
     return text.getvalue()
 
@@ -319,4 +326,4 @@ def _print_table(answer: Answer, titled: bool) -> None:
         pixels = f"{hit.width}x{hit.height}"
         numbers = f"{hit.rank:>4}  {hit.distance:>8.3f}  {hit.similarity:>10.4f}  {hit.realism:>7.2f}  {pixels:>11}"
         more = f"  (+{len(hit.copies):,} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
-        tell(f"{numbers}  {shown_path(hit.path)}{more}")
+        tell(f"{numbers}  {shown_path(hit.path)}{more}" + ("  (gone)" if hit.is_gone else ""))

@@ -155,13 +155,17 @@ def parse_term(word: str, is_direction: bool = False) -> Term:
 
 
 def parse_terms(words: Sequence[str]) -> list[Term] | None:
-    """Parse the words of ``a.jpg + 0.5*b.jpg - c.jpg`` as terms. Return None if no sign is between two words.
+    """Parse the words of ``a.jpg + 0.5*b.jpg - c.jpg`` as terms. Return None if no sign is among them; a ``-`` at an
+    end is none.
 
     Raises:
         ValueError: pictures and signs do not alternate.
     """
-    if not any(word in SIGNS for word in words[1:-1]):
+    if not any(word in SIGNS for word in words[1:-1]) and "+" not in words:  # "-" at an end is standard input
         return None
+    if words[0] in SIGNS or words[-1] in SIGNS:
+        side, sign = ("before", words[0]) if words[0] in SIGNS else ("after", words[-1])
+        raise ValueError(f"a picture is missing {side} {sign}; a sum is written a.jpg + b.jpg - 0.5*c.jpg")
     if len(words) % 2 == 0 or any((word in SIGNS) != bool(place % 2) for place, word in enumerate(words)):
         raise ValueError("pictures and signs must take turns: a.jpg + b.jpg - 0.5*c.jpg")
     signs = [1.0, *(SIGNS[word] for word in words[1::2])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,11 @@ class Hit:
     height: int
     id: int
     copies: tuple[str, ...] = ()
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file is no longer there now. The index learns of that by an update."""
+        return not os.path.lexists(self.path)
 
 
 class Searcher(Opened):

@@ -93,8 +93,8 @@ class Features:
 
 
 def points_in(grey: Pixels, most: int) -> tuple[Floats, Pixels]:
-    """The strongest points of a grey picture (h, w), the strongest first: places (m, 2) as shares of its longest side, and
-    descriptors (m, 32)."""
+    """The strongest points of a grey picture (h, w), the strongest first: places (m, 2) as shares of its longest side,
+    and descriptors (m, 32)."""
     import cv2
 
     scale = min(ENLARGED, FEATURE_PX / max(grey.shape))
@@ -132,5 +132,8 @@ def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors
 def _on_disk(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:
     if not all(shape):
         return np.zeros(shape, kind)
-    with tempfile.TemporaryFile(prefix="latent-") as file:
-        return np.memmap(file, kind, "w+", shape=shape)
+    try:
+        with tempfile.TemporaryFile(prefix="latent-") as file:
+            return np.memmap(file, kind, "w+", shape=shape)
+    except OSError as error:  # it names no file, as this one has no name
+        raise OSError(error.errno, error.strerror, f"a scratch file in {tempfile.gettempdir()}") from error
