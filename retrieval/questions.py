@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from retrieval.arrays import Floats, Pixels
+from retrieval.arrays import Floats
 from retrieval.defaults import NOVEL
 from retrieval.errors import PictureRefused
 from retrieval.explore.sums import weighted_sum
+from retrieval.pictures.given import is_file, size_of
 from retrieval.seen import look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
     from index.where import Where
+    from retrieval.pictures.given import Given as Query
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
 
@@ -32,14 +34,14 @@ WIDENED, WIDEST = 2, 16  # times as many hits are asked for if copies among them
 
 @dataclass(frozen=True)
 class Term:
-    """One weighted operand of a sum: a picture (a path, or uint8 (h, w, 3)) or the name of a direction.
+    """One weighted operand of a sum: a picture (a path, uint8 (h, w, 3), one of Pillow's) or the name of a direction.
 
     Raises:
         ValueError: the weight is not finite.
     """
 
     weight: float
-    operand: str | os.PathLike[str] | Pixels
+    operand: Query
     is_direction: bool = False
 
     def __post_init__(self) -> None:
@@ -49,8 +51,8 @@ class Term:
     @property
     def name(self) -> str:
         """The direction's name, the picture's path, or the size of the pixels."""
-        if isinstance(self.operand, np.ndarray):
-            return "x".join(str(side) for side in self.operand.shape[1::-1]) + " pixels"
+        if not is_file(self.operand):
+            return "x".join(str(side) for side in size_of(self.operand)) + " pixels"
         return os.fspath(self.operand)
 
     @property
@@ -111,6 +113,9 @@ class Answer:
     realism: float | None = None
     spread: float | None = None
     novelty: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Answer({self.title!r}, {len(self.hits)} hits)"
 
     @property
     def title(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +16,10 @@ from retrieval.arrays import Floats, Pixels
 from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty
 from retrieval.opened import Opened
-from retrieval.seen import Query, Seen, look_at_all
+from retrieval.seen import Seen, look_at_all
+
+if TYPE_CHECKING:
+    from retrieval.pictures.given import Given as Query
 
 PAGE = 5000  # pictures read from the index at once
 
@@ -33,6 +38,10 @@ class Hit:
     height: int
     id: int
     copies: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        more = f", +{len(self.copies)} copies" if self.copies else ""
+        return f"Hit({self.rank}, {self.path!r}, distance {self.distance:.3f}, similarity {self.similarity:.4f}{more})"
 
     @property
     def is_gone(self) -> bool:
@@ -55,13 +64,14 @@ class Searcher(Opened):
     def query(
         self, picture: Query, k: int = 10, *, metric: Metric = "euclidean", where: Where | None = None
     ) -> list[Hit]:
-        """Return the ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first.
+        """Return the ``k`` pictures nearest to a path, to uint8 (h, w, 3) or to one of Pillow's pictures, best first.
 
         ``where`` filters the hits. An indexed picture is left out of its own hits.
 
         Raises:
             PictureRefused: the path cannot be read as a picture.
             ValueError: ``k`` is below 1, or there is no such metric.
+            TypeError: ``k`` is no whole number, or the picture no picture.
         """
         return self.query_batch([picture], k, metric=metric, where=where)[0]
 
@@ -93,6 +103,8 @@ class Searcher(Opened):
         Raises:
             ValueError: ``k`` is below 1, there is no such metric, or the codes have another shape.
         """
+        if not isinstance(k, Integral):
+            raise TypeError(f"k must be a whole number, not {k!r}, which is of type {type(k).__name__}")
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         if metric not in ("euclidean", "cosine"):
