@@ -142,7 +142,24 @@ def build(
     with library:
         assert library.summary is not None
         _tell(library, library.summary, time.monotonic() - started)
+        if library.summary.encoded:
+            _warn_of_wrong_model(library)
         _finish(ctx, library.summary, strict)
+
+
+def _warn_of_wrong_model(library: Library) -> None:
+    """Say so if most of a collection is unlike what its model learnt."""
+    from retrieval.explore.fitting import MOST, fitting_model, share_unlike
+
+    share = share_unlike(library)
+    if share is None or share <= MOST:
+        return
+    name = printable(library.model.name)
+    say(f"Warning: most of these pictures ({share:.0%}) are unlike what {name} learnt; their codes mean little.")
+    if fitting := fitting_model(library, share):
+        say(f"{fitting} fits more: latent index build PHOTOS --index DIR --model {fitting}")
+    else:
+        say("No shipped model fits more; train one of your own: latent train PHOTOS -o RUN")
 
 
 @index.command(epilog="\b\nExample:\n  latent index update")

@@ -198,6 +198,11 @@ def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, An
                 f"Warning: {shown_path(result.title)} is more novel than {100 * NOVEL:.0f}% of this collection; "
                 "the model may not know such pictures, and the hits mean less"
             )
+        if result.is_unfamiliar:
+            say(
+                f"Warning: {shown_path(result.title)} is unlike what {printable(retriever.model.name)} learnt "
+                f"(more than {100 * NOVEL:.0f}% of it); its code and the hits mean little"
+            )
     return answers
 
 
@@ -298,6 +303,7 @@ def _json(answer: Answer, records: Records) -> dict[str, Any]:
         "query": answer.title,
         "realism": answer.realism,
         "novelty": answer.novelty,
+        "unfamiliarity": answer.unfamiliarity,
         "strangeness": answer.novelty,  # its name in the first releases of schema 1
         "hits": records,
     }

@@ -104,7 +104,8 @@ class Answer:
     """A question, its code float32 (d,), and its hits, best first.
 
     If the question is one picture, ``realism`` is -avg(E(x)), ``spread`` is std(E(x)), and ``novelty`` is the share of
-    the collection that is less novel (None if the collection is too small to tell). For sums all three are None.
+    the collection that is less novel (None if the collection is too small to tell). ``unfamiliarity`` is the same of
+    what the model learnt (None if it does not say). For sums all four are None.
     """
 
     question: Question
@@ -113,6 +114,7 @@ class Answer:
     realism: float | None = None
     spread: float | None = None
     novelty: float | None = None
+    unfamiliarity: float | None = None
 
     def __repr__(self) -> str:
         return f"Answer({self.title!r}, {len(self.hits)} hits)"
@@ -125,6 +127,11 @@ class Answer:
     def is_novel(self) -> bool:
         """Whether the picture is so unlike the collection that the model may not know its kind, and hits mean less."""
         return self.novelty is not None and self.novelty > NOVEL
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the picture is so unlike what the model learnt that its code, and so its hits, mean little."""
+        return self.unfamiliarity is not None and self.unfamiliarity > NOVEL
 
 
 def ask(searcher: Searcher, question: Question) -> Answer:
@@ -274,4 +281,5 @@ def _code(searcher: Searcher, question: Question, seen: Sequence[Seen], directio
 def _answer(searcher: Searcher, question: Question, seen: Sequence[Seen], code: Floats, hits: list[Hit]) -> Answer:
     if question.is_sum:
         return Answer(question, code, hits)
-    return Answer(question, code, hits, seen[0].realism, seen[0].spread, searcher.novelty(seen[0]))
+    look = seen[0]
+    return Answer(question, code, hits, look.realism, look.spread, searcher.novelty(look), searcher.unfamiliarity(look))

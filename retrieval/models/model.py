@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from retrieval.models.bundle import (
     write_description,
 )
 from retrieval.models.description import ENCODER, GENERATOR
+from retrieval.models.learnt import FIELD, Learnt, read
 from retrieval.models.sessions import Graph
 from retrieval.pictures.given import is_file, is_opened, pixels_of
 
@@ -48,6 +50,11 @@ class Encoded:
     codes: Floats
     realism: Floats
     spread: Floats
+
+    @property
+    def looks(self) -> Floats:
+        """Realism and spread, float32 (n, 2)."""
+        return np.stack([self.realism, self.spread], axis=1)
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
@@ -112,6 +119,16 @@ class Model:
         """
         self._check_encoder()
         return str(self.facts["files"][ENCODER])
+
+    @cached_property
+    def learnt(self) -> Learnt | None:
+        """How the pictures that it learnt from look to it. None if neither this bundle nor a shipped one of the same
+        encoder says.
+        """
+        table = self.facts.get(FIELD) or next(
+            (facts[FIELD] for facts in _shipped_facts() if FIELD in facts and _same_encoder(facts, self.facts)), None
+        )
+        return None if table is None else read(table)
 
     @property
     def has_generator(self) -> bool:
@@ -346,6 +363,14 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Model, (self.folder, self.device)
+
+
+def _shipped_facts() -> Iterator[dict[str, Any]]:
+    return (read_description(SHIPPED / name) for name in shipped_models())
+
+
+def _same_encoder(facts: dict[str, Any], others: dict[str, Any]) -> bool:
+    return bool(facts["files"].get(ENCODER) == others["files"].get(ENCODER))
 
 
 def standardize(codes: Floats) -> Floats:
