@@ -70,13 +70,39 @@ def claims(facts: Status) -> list[str]:
     ]
 
 
-index_option = click.option(
-    "--index",
-    "index_folder",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    callback=_warned,
-    help="Index folder [default: $LATENT_INDEX, else .latent here or in the nearest parent].",
+def _found(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: the index that is meant by a name, or where there is none here, by nothing."""
+    from retrieval.places import remembered_index, would_find
+
+    if ctx.resilient_parsing or (would_find() if value is None else os.path.lexists(value)):
+        return _warned(ctx, parameter, value)
+    if (remembered := remembered_index(value)) is None:
+        return _warned(ctx, parameter, value)
+    if value is None:
+        say(f"Note: there is no index here; using {printable(remembered.name)} ({shown_path(str(remembered))}).")
+    return str(remembered)
+
+
+def _index_option(callback: Callable[..., Any], metavar: str, more: str = "") -> Callable[[Command], Command]:
+    return click.option(
+        "--index",
+        "index_folder",
+        type=click.Path(file_okay=False),
+        metavar=metavar,
+        callback=callback,
+        help=f"Index folder{more}.",
+    )
+
+
+index_option = _index_option(
+    _found,
+    "DIR|NAME",
+    " or name [default: $LATENT_INDEX, else .latent here or in the nearest parent, else the last named one]",
+)
+index_to_build_option = _index_option(
+    _warned,
+    "DIR",
+    " [default: $LATENT_INDEX, else .latent here or in the nearest parent; for PHOTOS elsewhere, one by their name]",
 )
 device_option = click.option(
     "--device",

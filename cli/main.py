@@ -29,6 +29,7 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "swap": ("cli.models:swap", "Decode a picture as another class."),
     "train": ("cli.train:train", "Train a model on your own pictures."),
     "evaluate": ("cli.evaluate:evaluate", "Measure a model, and compare it with controls."),
+    "completion": ("cli.completion:completion", "Print the completion script for a shell."),
     "benchmark": ("cli.benchmark:benchmark", "Train several methods and compare them."),
 }
 GROUPS = ("index", "dedup")

@@ -186,8 +186,8 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
 
 def _write_sheet(sheet: str, pictures: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
     """Write a contact sheet: each picture with its file name, and below it what was decoded."""
-    from retrieval.pages.sheet import Cell, SheetRow, sheet_png
+    from retrieval.pages.sheet import Cell, grid_png
 
     cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in pictures]
-    write(sheet, sheet_png([SheetRow(cells[0], cells[1:])]))
+    write(sheet, grid_png(cells))
     say(f"wrote {shown_path(sheet)}")

@@ -14,6 +14,7 @@ from retrieval.errors import TrainingError
 from train.methods import declared_settings, method_names
 
 FEWEST_STEPS, SHIPPED_STEPS = 1000, "11,000 to 18,000 steps"
+CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 MINUTES = 60.0  # where nothing is said, and the run has no budget of its own
 
 
@@ -158,6 +159,9 @@ def _recipe(preset_name: str | None, asked_for: dict[str, Any]) -> Any:
 def _dry_run(
     photos: tuple[str, ...], asked_for: dict[str, Any], options: dict[str, Any], setting: Any, budget: Any
 ) -> None:
+    import torch
+
+    from train.devices import is_for_absent_gpu
     from train.plan import plan
     from train.recipe import Budget
     from train.sources import find_sources
@@ -168,6 +172,8 @@ def _dry_run(
     else:
         recipe = _recipe(options["preset_name"], asked_for)
     found = len(find_sources(photos, setting.run))
+    if is_for_absent_gpu(torch.version.cuda, torch.cuda.is_available()):
+        say(f"Note: this torch is built for GPUs, and there is none. A much smaller one: {CPU_TORCH}")
     _print_plan(plan(recipe, found, setting.device, setting.precision), recipe, budget or Budget(minutes=MINUTES))
 
 

@@ -177,7 +177,7 @@ def parse_terms(words: Sequence[str]) -> list[Term] | None:
         return None
     if words[0] in SIGNS or words[-1] in SIGNS:
         side, sign = ("before", words[0]) if words[0] in SIGNS else ("after", words[-1])
-        raise ValueError(f"a picture is missing {side} {sign}; a sum is written a.jpg + b.jpg - 0.5*c.jpg")
+        raise ValueError(f"a picture is missing {side} {sign}; signs must take turns with them: a.jpg + b.jpg - 0.5*c")
     if len(words) % 2 == 0 or any((word in SIGNS) != bool(place % 2) for place, word in enumerate(words)):
         raise ValueError("pictures and signs must take turns: a.jpg + b.jpg - 0.5*c.jpg")
     signs = [1.0, *(SIGNS[word] for word in words[1::2])]

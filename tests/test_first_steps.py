@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -168,3 +169,93 @@ def test_training_that_is_too_short_says_so(latent: Run, tmp_path: Path) -> None
         assert "2 steps are few" in said and "mean little" in said
     planned = latent("train", "photos", "-o", "run2", "--steps", "5000", *small, "--dry-run").stderr
     assert "mean little" not in planned
+
+
+@pytest.fixture
+def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's data of its own, and an empty current folder beside the pictures."""
+    monkeypatch.setenv("LATENT_DATA", str(tmp_path / "data"))
+    (tmp_path / "here").mkdir()
+    return tmp_path / "here"
+
+
+def test_pictures_that_lie_elsewhere_get_an_index_by_name(latent: Run, tmp_path: Path, own_data: Path) -> None:
+    write_shapes(tmp_path / "Holidays", 6)
+    picture = tmp_path / "Holidays" / "shape-0-003.png"
+    assert "no index" in latent("query", picture, code=3, cwd=own_data).stderr
+    built = latent("index", "build", tmp_path / "Holidays", cwd=own_data)
+    assert "is called Holidays" in built.stderr and not list(own_data.iterdir())
+    assert (tmp_path / "data" / "named" / "Holidays" / "catalog.db").exists()
+    found = latent("query", picture, "-k", 2, "--format", "paths", cwd=own_data)
+    assert len(found.stdout.splitlines()) == 2
+    assert "there is no index here; using Holidays" in found.stderr
+    assert "unchanged 6" in latent("index", "build", tmp_path / "Holidays", cwd=own_data).stdout  # the same again
+
+    write_shapes(tmp_path / "other" / "Holidays", 4, seed=5)  # another folder of that name
+    second = latent("index", "build", tmp_path / "other" / "Holidays", cwd=own_data)
+    assert re.search(r"is called Holidays-[0-9a-f]{8}\.", second.stderr) and "4 pictures" in second.stdout
+    assert "using Holidays-" in latent("index", "status", cwd=own_data).stderr  # the last one
+    by_name = latent("index", "status", "--index", "Holidays", cwd=own_data)
+    assert "Note" not in by_name.stderr and str(tmp_path / "Holidays") in by_name.stdout
+
+
+def test_an_index_gets_the_name_that_is_asked_for(latent: Run, tmp_path: Path, own_data: Path) -> None:
+    write_shapes(own_data / "photos", 4)
+    latent("index", "build", "photos", "--name", "mine", cwd=own_data)
+    assert not (own_data / ".latent").exists()
+    assert "mine" in latent("index", "status", "--index", "mine", cwd=own_data).stdout
+    for wrong in ("a/b", ".hidden", "", "x" * 300):
+        assert (
+            "no index can be called" in latent("index", "build", "photos", "--name", wrong, code=3, cwd=own_data).stderr
+        )
+    both = latent("index", "build", "photos", "--name", "a", "--index", "b", code=2, cwd=own_data)
+    assert "exclude each other" in both.stderr
+
+
+def test_pictures_here_and_indexes_above_are_indexed_in_place(latent: Run, tmp_path: Path, own_data: Path) -> None:
+    write_shapes(own_data / "photos", 4)
+    write_shapes(tmp_path / "elsewhere", 4, seed=3)
+    assert "called" not in latent("index", "build", ".", cwd=own_data / "photos").stderr
+    assert (own_data / "photos" / ".latent" / "catalog.db").exists()
+    latent("index", "build", tmp_path / "elsewhere", cwd=own_data / "photos")  # there is one here
+    assert "Note" not in latent("index", "status", cwd=own_data / "photos").stderr
+    latent("index", "build", "photos", cwd=own_data)
+    assert (own_data / ".latent" / "catalog.db").exists() and not (tmp_path / "data" / "named").exists()
+
+
+def test_without_a_place_for_data_the_index_is_made_here(latent: Run, tmp_path: Path, own_data: Path) -> None:
+    write_shapes(tmp_path / "elsewhere", 4)
+    (tmp_path / "data").write_text("no folder")
+    latent("index", "build", tmp_path / "elsewhere", cwd=own_data)
+    assert (own_data / ".latent" / "catalog.db").exists()
+    assert "no place for data" in latent("index", "build", "../elsewhere", "--name", "x", code=2, cwd=own_data).stderr
+
+
+def test_limits_show_what_they_decided(latent: Run, indexed: Path) -> None:
+    done = latent("index", "update", "--memory", "2GB", "--latency", "20ms")
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("search: "))
+    assert "exact (every code is compared)" in line and "finds all" in line and "ms a query" in line
+    assert line.endswith("asked for: at most 2.0 GB, at most 20 ms")
+    assert "any memory, at most 5 ms" in latent("index", "update", "--latency", "5ms").stdout
+    assert "search:" not in latent("index", "update").stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_for_each_shell(latent: Run, shell: str) -> None:
+    script = latent("completion", shell).stdout
+    assert "_LATENT_COMPLETE" in script and f"{shell}_complete" in script
+    if shell == "bash":
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_the_program_completes_what_the_script_asks_for(latent: Run) -> None:
+    for typed, expected in (("latent que", "query"), ("latent index bu", "build"), ("latent query --form", "--format")):
+        asked = {"_LATENT_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+        assert f"plain,{expected}" in latent(env={**os.environ, **asked}).stdout
+
+
+def test_torch_for_gpus_without_one_is_noticed() -> None:
+    from train.devices import is_for_absent_gpu
+
+    assert is_for_absent_gpu("12.8", has_gpu=False)
+    assert not is_for_absent_gpu("12.8", has_gpu=True) and not is_for_absent_gpu(None, has_gpu=False)
