@@ -14,8 +14,8 @@ from conftest import Run, write_shapes
 from PIL import Image
 
 from retrieval import MissingExtra, PathError, Retriever
-from retrieval.explore.plane import CELLS, drawn, lay_out, thumbnails
-from retrieval.pages.map import MAP_PX, map_html, nearest_to_cells
+from retrieval.explore.plane import drawn, lay_out, thumbnails
+from retrieval.pages.map import CELLS, MAP_PX, map_html, nearest_to_cells
 from retrieval.pictures.thumbnail import THUMB_PX
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from index import neighbours
 from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.explore.sums import weighted_sum
 from retrieval.pictures.thumbnail import THUMB_PX
@@ -27,7 +28,6 @@ Layout = Literal["pca", "umap"]
 
 MOST = 100_000  # pictures on a map
 DRAWN = 4000  # of these that are drawn as pictures; the others are points
-CELLS = 32  # across the plane: each shows one of its pictures before any shows two
 CLUSTERS = 12
 REACH = 2.5  # standard deviations from the centre to the border; pictures further out are moved to the border
 TYPICAL = 0.6  # of a code's length: at full length an average decodes to a caricature, at its own to a blur

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from retrieval.arrays import Floats, Pixels
-from retrieval.explore.plane import CELLS
+from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.pages.raster import data_uri, png
 from retrieval.pages.sheet import CELL_PX, GAP_PX, INK, PAPER
 from retrieval.pictures.thumbnail import THUMB_PX, UNREADABLE, letterbox
