@@ -70,13 +70,39 @@ def claims(facts: Status) -> list[str]:
     ]
 
 
-index_option = click.option(
-    "--index",
-    "index_folder",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    callback=_warned,
-    help="Index folder [default: $LATENT_INDEX, else .latent here or in the nearest parent].",
+def _found(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: the index that is meant by a name, or where there is none here, by nothing."""
+    from retrieval.places import remembered_index, would_find
+
+    if ctx.resilient_parsing or (would_find() if value is None else os.path.lexists(value)):
+        return _warned(ctx, parameter, value)
+    if (remembered := remembered_index(value)) is None:
+        return _warned(ctx, parameter, value)
+    if value is None:
+        say(f"Note: there is no index here; using {printable(remembered.name)} ({shown_path(str(remembered))}).")
+    return str(remembered)
+
+
+def _index_option(callback: Callable[..., Any], metavar: str, more: str = "") -> Callable[[Command], Command]:
+    return click.option(
+        "--index",
+        "index_folder",
+        type=click.Path(file_okay=False),
+        metavar=metavar,
+        callback=callback,
+        help=f"Index folder{more}.",
+    )
+
+
+index_option = _index_option(
+    _found,
+    "DIR|NAME",
+    " or name [default: $LATENT_INDEX, else .latent here or in the nearest parent, else the last named one]",
+)
+index_to_build_option = _index_option(
+    _warned,
+    "DIR",
+    " [default: $LATENT_INDEX, else .latent here or in the nearest parent; for PHOTOS elsewhere, one by their name]",
 )
 device_option = click.option(
     "--device",
@@ -146,6 +172,26 @@ def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return value
 
 
+class PictureFile(click.Path):
+    """A file that is read as a picture. A folder is refused, with the commands that take one."""
+
+    def __init__(self, allow_dash: bool = False) -> None:
+        super().__init__(allow_dash=allow_dash)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if os.path.isdir(path):
+            folder = shlex.quote(shown_path(os.fsdecode(path)))
+            each = f"; for each picture in it: find {folder} -type f | latent {ctx.info_name} -" if ctx else ""
+            self.fail(
+                f"{shown_path(os.fsdecode(path))} is a folder, not a picture. To index it: latent index build {folder}"
+                + (each if self.allow_dash else ""),
+                param,
+                ctx,
+            )
+        return path
+
+
 sheet_option = click.option(
     "--sheet", type=OutputFile(), callback=png_only, metavar="FILE.png", help="Write a contact sheet."
 )
@@ -157,7 +203,7 @@ def tell(*lines: str, err: bool = False) -> None:
     All output goes through this function, ``say`` and ``give``.
     """
     for line in lines:
-        click.echo("\t".join(map(printable, line.split("\t"))), err=err)
+        _echo("\t".join(map(printable, line.split("\t"))) + "\n", err)
 
 
 def say(*lines: str) -> None:
@@ -167,7 +213,17 @@ def say(*lines: str) -> None:
 
 def give(content: str | bytes) -> None:
     """Print a result for programs, as it is: JSON, CSV, paths."""
-    click.echo(content, nl=False)
+    _echo(content)
+
+
+def _echo(content: str | bytes, err: bool = False) -> None:
+    """Raises OSError as ``click.echo`` does, and says of which stream; a reader who is gone is no error."""
+    try:
+        click.echo(content, nl=False, err=err)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"standard {'error' if err else 'output'}") from error
 
 
 def give_json(content: object) -> None:

@@ -227,9 +227,13 @@ def undo(ctx: click.Context, journal: str, index_folder: str | None) -> None:
         for act in move_back(journal, library):
             acts.append(act)
             print_act(act)
-    left = sum(bool(act.left) for act in acts)
-    tell(f"back: {counted(len(acts) - left, 'file')}; left: {left:,}")
-    say("To add them to the index again: latent index update")
+    left, before = sum(bool(act.left) for act in acts), sum(act.before for act in acts)
+    back = len(acts) - left - before
+    tell(f"back: {counted(back, 'file')}" + (f"; before: {before:,}" if before else "") + f"; left: {left:,}")
+    if back:
+        say("To add them to the index again: latent index update")
+    elif not left:
+        say("Nothing was left to do: all files are back already.")
     if left:
         ctx.exit(1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from index.errors import LatentError
 
 HINTS = {  # by the code of the error; names in braces are facts of the error
-    "no_index": "create one with: latent index build PHOTOS",
+    "no_index": "create one with: latent index build PHOTOS, or name yours with --index DIR or in LATENT_INDEX",
     "unknown_index": "if you trust it: latent index trust {folder}, or name it with --index {folder}",
     "unnoted_index": "name it with --index {folder}, or a folder for notes of yours in the environment as LATENT_DATA",
     "other_owner": "if you trust that user: latent index trust {folder}",

@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ from cli.console import (
     device_option,
     give_json,
     index_option,
+    index_to_build_option,
     say,
     shown_path,
     size,
@@ -113,7 +115,8 @@ def index() -> None:
     epilog="\b\nExamples:\n  latent index build ~/Pictures\n  latent index build holidays family --model faces-64"
 )
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
-@index_option
+@index_to_build_option
+@click.option("--name", metavar="NAME", help="Keep the index among your data under this name, instead of in a folder.")
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
 @workers_option
 @device_option
@@ -130,6 +133,7 @@ def build(
     ctx: click.Context,
     photos: tuple[str, ...],
     index_folder: str | None,
+    name: str | None,
     model: str | None,
     workers: int | None,
     device: Device,
@@ -150,11 +154,11 @@ def build(
     """
     from retrieval import Library
 
-    started = time.monotonic()
+    started, place = time.monotonic(), _place(photos, index_folder, name)
     with bar("file", "indexing") as report:
         library = Library.build(
             photos,
-            index_folder,
+            place,
             model=model,
             workers=workers,
             device=device,
@@ -168,8 +172,40 @@ def build(
         )
     with library:
         assert library.summary is not None
-        _tell(library, library.summary, time.monotonic() - started)
+        _tell(library, library.summary, time.monotonic() - started, _budget(memory, latency))
+        if library.summary.encoded:
+            _warn_of_wrong_model(library)
+        if index_folder is None and place is not None:
+            say(f"This index is called {printable(place.name)}. Where no other index is, commands use it.")
         _finish(ctx, library.summary, strict)
+
+
+def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) -> Path | None:
+    """The folder of the index to build, if it is not the nearest one."""
+    from retrieval.places import index_to_build, place_of_name
+
+    if name is None:
+        return index_to_build(photos) if index_folder is None else Path(index_folder)
+    if index_folder is not None:
+        raise click.UsageError("--index and --name exclude each other")
+    if (place := place_of_name(name)) is None:
+        raise click.UsageError("there is no place for data of this user; name a folder with --index DIR")
+    return place
+
+
+def _warn_of_wrong_model(library: Library) -> None:
+    """Say so if most of a collection is unlike what its model learnt."""
+    from retrieval.explore.fitting import MOST, fitting_model, share_unlike
+
+    share = share_unlike(library)
+    if share is None or share <= MOST:
+        return
+    name = printable(library.model.name)
+    say(f"Warning: most of these pictures ({share:.0%}) are unlike what {name} learnt; their codes mean little.")
+    if fitting := fitting_model(library, share):
+        say(f"{fitting} fits more: latent index build PHOTOS --index DIR --model {fitting}")
+    else:
+        say("No shipped model fits more; train one of your own: latent train PHOTOS -o RUN")
 
 
 @index.command(epilog="\b\nExamples:\n  latent index update\n  latent index update --facts")
@@ -213,6 +249,7 @@ def update(
         return
     started = time.monotonic()
     with Library.open(index_folder, device=device) as library:
+        budget = _budget(memory, latency)
         with bar("file", "updating") as report:
             summary = library.update(
                 workers,
@@ -223,7 +260,7 @@ def update(
                 budget=_budget(memory, latency),
                 exclude=exclude,
             )
-        _tell(library, summary, time.monotonic() - started)
+        _tell(library, summary, time.monotonic() - started, budget)
         _finish(ctx, summary, strict)
 
 
@@ -255,12 +292,31 @@ def _budget(memory: float | None, latency: float | None) -> Budget | None:
 
 
 def _searching(facts: Status) -> str:
-    """The search structure, its memory, its time per query, its recall."""
-    cost = f"{size(facts.search_memory_bytes)}, about {1000 * facts.search_latency_s:.1f} ms a query"
-    return f"{facts.search}: {cost}" + (f", recall {facts.search_recall:.3f}" if facts.search != "exact" else "")
+    """The search structure in words, its memory, its time per query, its recall."""
+    time_ms = 1000 * facts.search_latency_s
+    cost = f"{size(facts.search_memory_bytes)}, {f'about {time_ms:.1f}' if time_ms >= 0.1 else 'under 0.1'} ms a query"
+    found = f"finds {facts.search_recall:.1%} of the ten nearest" if facts.search != "exact" else "finds all"
+    return f"{facts.search} ({_layout(facts.search)}): {cost}, {found}"
 
 
-def _tell(library: Library, summary: Summary, seconds: float) -> None:
+def _layout(search: str) -> str:
+    """What the name of a search structure means."""
+    if search == "exact":
+        return "every code is compared"
+    part = "codes of the nearest lists" if "lists" in search else "codes"
+    return f"{part} in 32 bytes propose candidates, whole codes rank them"
+
+
+def _within(budget: Budget | None) -> str:
+    """The limits that were just set."""
+    if budget is None:
+        return ""
+    memory = "any memory" if budget.memory_bytes is None else f"at most {size(budget.memory_bytes)}"
+    latency = "any time" if budget.latency_s is None else f"at most {1000 * budget.latency_s:g} ms"
+    return f"; asked for: {memory}, {latency}"
+
+
+def _tell(library: Library, summary: Summary, seconds: float, budget: Budget | None = None) -> None:
     words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
     tell("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
     for reason, count in summary.reasons.most_common(REASONS_SHOWN):
@@ -283,8 +339,8 @@ def _tell(library: Library, summary: Summary, seconds: float) -> None:
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
     tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
     facts = library.status()
-    if facts.search != "exact":
-        tell(f"search: {_searching(facts)}")
+    if facts.search != "exact" or budget is not None:
+        tell(f"search: {_searching(facts)}" + _within(budget))
     if not facts.search_fits:
         say("Warning: no search structure fits --memory and --latency for so many pictures; the nearest is used.")
     if not found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -29,8 +30,13 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "swap": ("cli.models:swap", "Decode a picture as another class."),
     "train": ("cli.train:train", "Train a model on your own pictures."),
     "evaluate": ("cli.evaluate:evaluate", "Measure a model, and compare it with controls."),
+    "completion": ("cli.completion:completion", "Print the completion script for a shell."),
     "benchmark": ("cli.benchmark:benchmark", "Train several methods and compare them."),
 }
+GROUPS = ("index", "dedup")
+CONTINUED = ("index build", "index update", "dedup apply", "dedup undo", "train", "benchmark")
+"""Commands that go on where they were interrupted."""
+WORDS = "latent.words"  # of the command line, in click's ``Context.meta``
 EXIT_NO_INDEX = 3
 LEAST_BYTES, BYTES_PER_CORE = 640 << 20, 32 << 20  # of address space, for FAISS and ONNX Runtime with their threads
 EXIT_INTERRUPTED = 130
@@ -59,7 +65,21 @@ class Latent(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"No such command {args[0]!r}.{_near(self._known(ctx), args)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def _known(self, ctx: click.Context) -> list[str]:
+        """All commands as they are typed: ``query``, ``index build``."""
+        groups = [self.get_command(ctx, name) for name in GROUPS]
+        inner = [f"{group.name} {one}" for group in groups if isinstance(group, click.Group) for one in group.commands]
+        return [*COMMANDS, *inner]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[WORDS] = " ".join(args[:2])
         try:
             return super().parse_args(ctx, args)
         except click.ClickException as error:
@@ -87,7 +107,8 @@ class Latent(click.Group):
                 raise
             from cli.console import say
 
-            say("", "Interrupted. Committed work is kept; run the same command to continue.")
+            goes_on = str(ctx.meta.get(WORDS, "")).startswith(CONTINUED)
+            say("", "Interrupted." + (" Committed work is kept; run the same command to continue." if goes_on else ""))
             ctx.exit(EXIT_INTERRUPTED)
 
 
@@ -105,6 +126,18 @@ def _check_address_space() -> None:
             "raise the limit (ulimit -v)",
             1,
         )
+
+
+def _near(known: list[str], words: list[str]) -> str:
+    """What may have been meant by a command that does not exist; "" if nothing is like it."""
+    word = words[0]
+    ends = [name for name in known if name.split()[-1] == word]  # ``build`` of ``index build``
+    near = (
+        ends
+        or get_close_matches(word, known, n=2)
+        or [name for name in known if get_close_matches(word, [name.split()[-1]], n=1, cutoff=0.8)]
+    )
+    return f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
 
 
 def _escaped(error: click.ClickException) -> click.ClickException:

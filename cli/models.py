@@ -11,6 +11,7 @@ import click
 from cli.console import (
     Finite,
     OutputFile,
+    PictureFile,
     device_option,
     file_stem,
     give_json,
@@ -84,7 +85,7 @@ def sample(
 
 
 @click.command(epilog="\b\nExample:\n  latent reconstruct face.jpg me.png -o decoded --sheet decoded.png")
-@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=PictureFile(allow_dash=True), metavar="IMAGE...")
 @output_option
 @model_option
 @click.option("--scale", type=Finite(), help="Decode G(SCALE x code) without corrections (paper: 0.9).")
@@ -130,7 +131,7 @@ def reconstruct(
 
 
 @click.command(epilog="\b\nExample:\n  latent swap cat.jpg --class dog --model runs/pets/bundle -o dog.png")
-@click.argument("image", type=click.Path(), metavar="IMAGE")
+@click.argument("image", type=PictureFile(), metavar="IMAGE")
 @click.option("--class", "to_class", required=True, metavar="C", help="The new class.")
 @click.option(
     "-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png", help="The strip."
@@ -156,8 +157,8 @@ def swap(image: str, to_class: str, output: str, model: str, device: Device) -> 
 
 
 @click.command(epilog="\b\nExample:\n  latent interpolate mother.jpg child.jpg --steps 8 -o between.png")
-@click.argument("start", type=click.Path(), metavar="A")
-@click.argument("end", type=click.Path(), metavar="B")
+@click.argument("start", type=PictureFile(), metavar="A")
+@click.argument("end", type=PictureFile(), metavar="B")
 @click.option(
     "--steps", type=click.IntRange(2, 64), default=8, show_default=True, help="Decoded pictures, ends included."
 )
@@ -185,8 +186,8 @@ def interpolate(start: str, end: str, steps: int, output: str, model: str, scale
 
 def _write_sheet(sheet: str, pictures: Sequence[tuple[str, Pixels, Sequence[Pixels]]]) -> None:
     """Write a contact sheet: each picture with its file name, and below it what was decoded."""
-    from retrieval.pages.sheet import Cell, SheetRow, sheet_png
+    from retrieval.pages.sheet import Cell, grid_png
 
     cells = [Cell(pixels, under, (Path(path).name,), path) for path, pixels, under in pictures]
-    write(sheet, sheet_png([SheetRow(cells[0], cells[1:])]))
+    write(sheet, grid_png(cells))
     say(f"wrote {shown_path(sheet)}")

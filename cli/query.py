@@ -16,6 +16,7 @@ from cli.console import (
     Finite,
     FiniteRange,
     OutputFile,
+    PictureFile,
     bar,
     counted,
     device_option,
@@ -65,17 +66,17 @@ Examples:
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="IMAGE...")
+@click.argument("images", nargs=-1, required=True, type=PictureFile(allow_dash=True), metavar="IMAGE...")
 @click.option("-k", type=click.IntRange(min=1), help="Hits per query [default: 10; all with --within].")
 @click.option("--within", type=FiniteRange(min=0), metavar="DISTANCE", help="Only hits within a Euclidean distance.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first so many hits.")
 @filter_options
 @click.option("--prefer", metavar="WORDS", help="Pictures with these words in path, title or keywords move up.")
 @click.option(
-    "--like", multiple=True, type=click.Path(), metavar="IMAGE", help="Move the query towards IMAGE. Repeatable."
+    "--like", multiple=True, type=PictureFile(), metavar="IMAGE", help="Move the query towards IMAGE. Repeatable."
 )
 @click.option(
-    "--unlike", multiple=True, type=click.Path(), metavar="IMAGE", help="Move the query away from IMAGE. Repeatable."
+    "--unlike", multiple=True, type=PictureFile(), metavar="IMAGE", help="Move the query away from IMAGE. Repeatable."
 )
 @click.option(
     "--metric",
@@ -191,6 +192,8 @@ def query(
             _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
         if told and not any(answer.hits for answer in told):
             say_what_left_nothing(retriever, conditions)
+    if gone := {record["path"] for some in records for record in some if record["gone"]}:
+        say(f"gone since they were indexed: {counted(len(gone), 'hit')}; update the index with: latent index update")
     if len(answers) < len(questions):
         ctx.exit(1)
 
@@ -237,6 +240,11 @@ def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, An
                 f"Warning: {shown_path(result.title)} is more novel than {100 * NOVEL:.0f}% of this collection; "
                 "the model may not know such pictures, and the hits mean less"
             )
+        if result.is_unfamiliar:
+            say(
+                f"Warning: {shown_path(result.title)} is unlike what {printable(retriever.model.name)} learnt "
+                f"(more than {100 * NOVEL:.0f}% of it); its code and the hits mean little"
+            )
     return answers
 
 
@@ -274,7 +282,7 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
     copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
-    return record | {"path": short_path(hit.path)} | copies
+    return record | {"path": short_path(hit.path), "gone": hit.is_gone} | copies
 
 
 def _decode_into(
@@ -354,6 +362,7 @@ def _json(answer: Answer, records: Records) -> dict[str, Any]:
         "query": answer.title,
         "realism": answer.realism,
         "novelty": answer.novelty,
+        "unfamiliarity": answer.unfamiliarity,
         "strangeness": answer.novelty,  # its name in the first releases of schema 1
         "hits": records,
     }
@@ -366,7 +375,10 @@ def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
     writer.writeheader()
     for answer, records in pairs:
         for record in records:
-            cells = {"query": answer.title, **{name: cell for name, cell in record.items() if name != "copies"}}
+            cells = {
+                "query": answer.title,
+                **{name: cell for name, cell in record.items() if name not in ("copies", "gone")},
+            }
             writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
     return text.getvalue()
 
@@ -379,4 +391,4 @@ def _print_table(answer: Answer, titled: bool) -> None:
         pixels = f"{hit.width}x{hit.height}"
         numbers = f"{hit.rank:>4}  {hit.distance:>8.3f}  {hit.similarity:>10.4f}  {hit.realism:>7.2f}  {pixels:>11}"
         more = f"  (+{len(hit.copies):,} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
-        tell(f"{numbers}  {shown_path(hit.path)}{more}")
+        tell(f"{numbers}  {shown_path(hit.path)}{more}" + ("  (gone)" if hit.is_gone else ""))

@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from cli.console import Finite, FiniteRange, bar, say, shown_path, size, tell, workers_option
+from cli.console import Finite, FiniteRange, bar, counted, say, shown_path, size, tell, workers_option
 from cli.training import own_setting_options, require_torch, stop_flag, training_bar
 from retrieval.errors import TrainingError
 from train.methods import declared_settings, method_names
 
+FEWEST_STEPS, SHIPPED_STEPS = 1000, "11,000 to 18,000 steps"
+CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"
 MINUTES = 60.0  # where nothing is said, and the run has no budget of its own
 
 
@@ -157,6 +159,9 @@ def _recipe(preset_name: str | None, asked_for: dict[str, Any]) -> Any:
 def _dry_run(
     photos: tuple[str, ...], asked_for: dict[str, Any], options: dict[str, Any], setting: Any, budget: Any
 ) -> None:
+    import torch
+
+    from train.devices import is_for_absent_gpu
     from train.plan import plan
     from train.recipe import Budget
     from train.sources import find_sources
@@ -167,6 +172,8 @@ def _dry_run(
     else:
         recipe = _recipe(options["preset_name"], asked_for)
     found = len(find_sources(photos, setting.run))
+    if is_for_absent_gpu(torch.version.cuda, torch.cuda.is_available()):
+        say(f"Note: this torch is built for GPUs, and there is none. A much smaller one: {CPU_TORCH}")
     _print_plan(plan(recipe, found, setting.device, setting.precision), recipe, budget or Budget(minutes=MINUTES))
 
 
@@ -230,6 +237,8 @@ def _run(
         say(f"Saved at step {state.step:,}. Go on with the same command and --resume.")
         sys.exit(130)
     tell(shown_path(str(model.folder)))
+    if short := _too_short(state.step, state.step * state.recipe.batch_size / len(pictures)):
+        say(f"Warning: {short}")
     say(f"Done after {state.step:,} steps. Try: latent index build PHOTOS --model {shown_path(str(model.folder))}")
 
 
@@ -254,3 +263,13 @@ def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
     }
     for name, value in lines.items():
         tell(f"{name:<12}{value}")
+    if short := _too_short(steps, seen):
+        say(f"Warning: {short}")
+
+
+def _too_short(steps: int, seen: float) -> str:
+    """What a run of so few steps is worth, in which each picture is ``seen`` so often; "" if it is long enough."""
+    if steps >= FEWEST_STEPS and seen >= 1:
+        return ""
+    why = f"{counted(steps, 'step')} are few" if steps < FEWEST_STEPS else f"each picture is seen {seen:.1f} times"
+    return f"{why}: the model has hardly learnt, and its codes mean little; the shipped ones took {SHIPPED_STEPS}"

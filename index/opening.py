@@ -11,8 +11,10 @@ from index import owners
 from index.door import Index, IndexWriter
 from index.errors import AddressUnknown, IndexUnwritable, NoIndex
 from index.records import Meta
+from index.trust import user_folder
 
 INDEX_NAME = ".latent"
+NAMED, NAME_BYTES = "named", 200  # of indexes among a user's data
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 Address = str | os.PathLike[str]
@@ -80,6 +82,26 @@ def note_trust(address: Address, forget: bool = False) -> None:
         owners.trust(folder)
     except OSError as error:
         raise IndexUnwritable(f"this cannot be noted: {error.strerror}", code="no_user_folder") from error
+
+
+def named(name: str) -> Path | None:
+    """The folder of the index that is called ``name``, among this user's data; None if there is no place for such.
+
+    Raises:
+        AddressUnknown: no index can be called so.
+    """
+    is_word = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
+    if not is_word or len(name.encode()) > NAME_BYTES:
+        raise AddressUnknown(f"no index can be called {name!r}; a name is one word without slashes")
+    place = user_folder()
+    return place and place / NAMED / name
+
+
+def all_named() -> list[Path]:
+    """The folders of this user's indexes that have names, the last written first."""
+    place = user_folder()
+    found = [one for one in place.glob(f"{NAMED}/*") if exists(one)] if place else []
+    return sorted(found, key=lambda folder: (folder / "catalog.db").stat().st_mtime_ns, reverse=True)
 
 
 def nearest_index(start: Address) -> Path:

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from retrieval.seen import Seen
     from retrieval.status import Status
 
+    __version__: str
+
 __all__ = [
     "Act",
     "AddressUnknown",
@@ -138,10 +140,16 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        from index.errors import DISTRIBUTION
+
+        return version(DISTRIBUTION)
     if name not in __all__:
         raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
     return getattr(import_module(_ROOM_OF.get(name, "retrieval.errors")), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

@@ -81,6 +81,9 @@ class Opened:
         """d, the number of dimensions of a code."""
         return self.index.rows.meta().latent_dim
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({os.fspath(self.folder)!r})"
+
     def __len__(self) -> int:
         """The number of pictures that can be found."""
         return self.index.rows.meta().found

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from bisect import bisect_left
+from collections.abc import Sequence
 from pathlib import Path
 
 from index.door import Rows, RowsWriter
-from index.opening import can_note, exists, folder_of, is_known, nearest_index, note_trust
+from index.opening import all_named, can_note, exists, folder_of, is_known, named, nearest_index, note_trust, open_index
 from index.records import Row
 from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
+from retrieval.text import printable
 
 ENVIRONMENT = "LATENT_INDEX"
+NAME_MOST = 40  # characters of a name that a folder gives
 SEPARATOR = os.sep.encode()
 
 
@@ -37,6 +41,53 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
             folder=str(folder),
         )
     return folder
+
+
+def place_of_name(name: str) -> Path | None:
+    """The folder of the index that is called ``name``, whether there is one or not; None if it cannot be kept.
+
+    Raises:
+        AddressUnknown: no index can be called so.
+    """
+    return named(name)
+
+
+def would_find() -> bool:
+    """Whether an index is named in the environment, or lies in the current folder or above it."""
+    return bool(os.environ.get(ENVIRONMENT)) or exists(nearest_index(os.getcwd()))
+
+
+def remembered_index(name: str | None = None) -> Path | None:
+    """The index of this user that is called ``name``, or the one that was last written; None if there is none."""
+    return next((folder for folder in all_named() if name in (None, folder.name)), None)
+
+
+def index_to_build(photos: Sequence[str | os.PathLike[str]]) -> Path | None:
+    """The index to make for folders that lie elsewhere: one with a name, among this user's data.
+
+    It is called as the first folder. None if an index is named in the environment, or lies in the current folder or
+    above it, or if one of the folders is the current one or below it: then the index belongs there.
+    """
+    here, folders = os.getcwd(), [os.path.realpath(folder) for folder in photos]
+    if would_find():
+        return None
+    if any(folder == os.path.realpath(here) or _inside(folder, os.path.realpath(here)) for folder in folders):
+        return None
+    name = printable(os.path.basename(folders[0])).lstrip(".") or "pictures"
+    digest = hashlib.sha256(os.fsencode(folders[0])).hexdigest()[:8]
+    for candidate in (name[:NAME_MOST], f"{name[:NAME_MOST]}-{digest}"):
+        place = named(candidate.replace(os.sep, "_"))
+        if place is None or not exists(place) or folders[0] in _roots_of(place):
+            return place
+    return place
+
+
+def _roots_of(index: Path) -> list[str]:
+    opened = open_index(index)
+    try:
+        return list(opened.rows.roots().values())
+    finally:
+        opened.close()
 
 
 def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path:

@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from index.where import AllOf, Listed
-from retrieval.arrays import Floats, Pixels
+from retrieval.arrays import Floats
 from retrieval.defaults import NOVEL
 from retrieval.errors import PictureRefused
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import where_of
+from retrieval.pictures.given import is_file, size_of
 from retrieval.searcher import Hit, checked_most
 from retrieval.seen import look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
     from retrieval.filters import Filter
+    from retrieval.pictures.given import Given as Query
     from retrieval.searcher import Searcher
     from retrieval.seen import Seen
 
-Liked = str | os.PathLike[str] | Pixels | Hit
-"""A picture that a user marked: a path, uint8 (h, w, 3), or a hit."""
+    Liked = Query | Hit  # a picture that a user marked
+
 SIGNS = {"+": 1.0, "-": -1.0}
 WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
 ANSWERED_AT_ONCE = 256  # questions in one search
@@ -38,14 +40,14 @@ WIDENED, WIDEST = 2, 16  # times as many hits are asked for if copies among them
 
 @dataclass(frozen=True)
 class Term:
-    """One weighted operand of a sum: a picture (a path, or uint8 (h, w, 3)) or the name of a direction.
+    """One weighted operand of a sum: a picture (a path, uint8 (h, w, 3), one of Pillow's) or the name of a direction.
 
     Raises:
         ValueError: the weight is not finite.
     """
 
     weight: float
-    operand: str | os.PathLike[str] | Pixels
+    operand: Query
     is_direction: bool = False
 
     def __post_init__(self) -> None:
@@ -55,8 +57,8 @@ class Term:
     @property
     def name(self) -> str:
         """The direction's name, the picture's path, or the size of the pixels."""
-        if isinstance(self.operand, np.ndarray):
-            return "x".join(str(side) for side in self.operand.shape[1::-1]) + " pixels"
+        if not is_file(self.operand):
+            return "x".join(str(side) for side in size_of(self.operand)) + " pixels"
         return os.fspath(self.operand)
 
     @property
@@ -116,7 +118,8 @@ class Answer:
     """A question, its code float32 (d,), and its hits, best first.
 
     If the question is one picture, ``realism`` is -avg(E(x)), ``spread`` is std(E(x)), and ``novelty`` is the share of
-    the collection that is less novel (None if the collection is too small to tell). For sums all three are None.
+    the collection that is less novel (None if the collection is too small to tell). ``unfamiliarity`` is the same of
+    what the model learnt (None if it does not say). For sums all four are None.
     """
 
     question: Question
@@ -125,6 +128,10 @@ class Answer:
     realism: float | None = None
     spread: float | None = None
     novelty: float | None = None
+    unfamiliarity: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Answer({self.title!r}, {len(self.hits)} hits)"
 
     @property
     def title(self) -> str:
@@ -134,6 +141,11 @@ class Answer:
     def is_novel(self) -> bool:
         """Whether the picture is so unlike the collection that the model may not know its kind, and hits mean less."""
         return self.novelty is not None and self.novelty > NOVEL
+
+    @property
+    def is_unfamiliar(self) -> bool:
+        """Whether the picture is so unlike what the model learnt that its code, and so its hits, mean little."""
+        return self.unfamiliarity is not None and self.unfamiliarity > NOVEL
 
 
 def ask(searcher: Searcher, question: Question) -> Answer:
@@ -183,13 +195,17 @@ def parse_term(word: str, is_direction: bool = False) -> Term:
 
 
 def parse_terms(words: Sequence[str]) -> list[Term] | None:
-    """Parse the words of ``a.jpg + 0.5*b.jpg - c.jpg`` as terms. Return None if no sign is between two words.
+    """Parse the words of ``a.jpg + 0.5*b.jpg - c.jpg`` as terms. Return None if no sign is among them; a ``-`` at an
+    end is none.
 
     Raises:
         ValueError: pictures and signs do not alternate.
     """
-    if not any(word in SIGNS for word in words[1:-1]):
+    if not any(word in SIGNS for word in words[1:-1]) and "+" not in words:  # "-" at an end is standard input
         return None
+    if words[0] in SIGNS or words[-1] in SIGNS:
+        side, sign = ("before", words[0]) if words[0] in SIGNS else ("after", words[-1])
+        raise ValueError(f"a picture is missing {side} {sign}; signs must take turns with them: a.jpg + b.jpg - 0.5*c")
     if len(words) % 2 == 0 or any((word in SIGNS) != bool(place % 2) for place, word in enumerate(words)):
         raise ValueError("pictures and signs must take turns: a.jpg + b.jpg - 0.5*c.jpg")
     signs = [1.0, *(SIGNS[word] for word in words[1::2])]
@@ -319,4 +335,5 @@ def _code(searcher: Searcher, question: Question, seen: Sequence[Seen], directio
 def _answer(searcher: Searcher, question: Question, seen: Sequence[Seen], code: Floats, hits: list[Hit]) -> Answer:
     if question.is_sum:
         return Answer(question, code, hits)
-    return Answer(question, code, hits, seen[0].realism, seen[0].spread, searcher.novelty(seen[0]))
+    look = seen[0]
+    return Answer(question, code, hits, look.realism, look.spread, searcher.novelty(look), searcher.unfamiliarity(look))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import operator
+import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,9 +18,10 @@ from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty, unusual
 from retrieval.filters import Filter, where_of
 from retrieval.opened import Opened
-from retrieval.seen import Query, Seen, look_at_all
+from retrieval.seen import Seen, look_at_all
 
 if TYPE_CHECKING:
+    from retrieval.pictures.given import Given as Query
     from retrieval.questions import Answer, Liked
 
 PAGE = 5000  # pictures read from the index at once
@@ -44,6 +46,15 @@ class Hit:
     id: int
     copies: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        more = f", +{len(self.copies)} copies" if self.copies else ""
+        return f"Hit({self.rank}, {self.path!r}, distance {self.distance:.3f}, similarity {self.similarity:.4f}{more})"
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file is no longer there now. The index learns of that by an update."""
+        return not os.path.lexists(self.path)
+
 
 class Searcher(Opened):
     """An index, opened for queries.
@@ -67,8 +78,8 @@ class Searcher(Opened):
         within: float | None = None,
         offset: int = 0,
     ) -> list[Hit]:
-        """Return the ``k`` pictures nearest to a path or to uint8 (h, w, 3), best first. An indexed picture is left out
-        of its own hits.
+        """Return the ``k`` pictures nearest to a path, to uint8 (h, w, 3) or to one of Pillow's pictures, best first.
+        An indexed picture is left out of its own hits.
 
         Args:
             k: the most hits; by default ten, and with ``within`` all.
@@ -80,6 +91,7 @@ class Searcher(Opened):
             PictureRefused: the path cannot be read as a picture.
             FilterError: ``where`` cannot be read.
             ValueError: ``k`` is below 1, ``within`` or ``offset`` below 0, or there is no such metric.
+            TypeError: ``k`` is no whole number, or the picture no picture.
         """
         return self.query_batch([picture], k, metric=metric, where=where, within=within, offset=offset)[0]
 
@@ -202,6 +214,13 @@ class Searcher(Opened):
             self._looks = (generation, self.index.rows.some_looks(SAMPLE))
         return self._looks[1]
 
+    def unfamiliarity(self, seen: Seen) -> float | None:
+        """The share of what the model learnt that is less far from its average than a picture; None if not known."""
+        learnt = self.model.learnt
+        if learnt is None:
+            return None
+        return float(learnt.unfamiliarity(np.array([[seen.realism, seen.spread]], np.float32))[0])
+
     def directions(self) -> dict[str, Direction]:
         """The directions that are stored in the index, by name."""
         return self.index.notes.directions()
@@ -257,10 +276,11 @@ def checked_most(k: int | None, within: float | None, offset: int) -> int:
     Raises:
         TypeError, ValueError: one of the numbers is none, or too small.
     """
-    if k is not None and operator.index(k) < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
-    if operator.index(offset) < 0:
-        raise ValueError(f"offset must be at least 0, not {offset}")
+    for name, number, least in (("k", k, 1), ("offset", offset, 0)):
+        if number is not None and not isinstance(number, Integral):
+            raise TypeError(f"{name} must be a whole number, not {number!r}, which is of type {type(number).__name__}")
+        if number is not None and number < least:
+            raise ValueError(f"{name} must be at least {least}, not {number}")
     if within is not None and not within >= 0:
         raise ValueError(f"within must be a distance, 0 or more, not {within}")
     return k if k is not None else K if within is None else MOST

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retrieval.arrays import Floats, Pixels
+from retrieval.arrays import Floats
 from retrieval.errors import PictureRefused
 from retrieval.models.model import Model
 from retrieval.opened import Opened
+from retrieval.pictures.given import is_file
 from retrieval.places import is_unchanged, rows_of_file
 
-Query = str | os.PathLike[str] | Pixels
+if TYPE_CHECKING:
+    from retrieval.pictures.given import Given as Query
+
 ENCODED_AT_ONCE = 256  # squares in memory
 
 
@@ -38,6 +42,7 @@ def look_at_all(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | Pict
 
     Raises:
         ValueError: an array that is not uint8 (h, w, 3).
+        TypeError: something that is no path, no array and no picture of Pillow's.
     """
     distinct = {_key(picture): picture for picture in pictures}
     seen = dict(zip(distinct, _look_at(searcher, list(distinct.values())), strict=True))
@@ -45,7 +50,7 @@ def look_at_all(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | Pict
 
 
 def _key(picture: Query) -> str | int:
-    return id(picture) if isinstance(picture, np.ndarray) else os.fspath(picture)
+    return os.fspath(picture) if is_file(picture) else id(picture)
 
 
 def _look_at(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
@@ -70,7 +75,7 @@ def _encode(model: Model, pictures: Sequence[Query]) -> list[Seen | PictureRefus
 
 def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[int]]:
     """What the index holds of this file, or None if it is new or changed; and the ids of the file, under all names."""
-    if isinstance(picture, np.ndarray):
+    if not is_file(picture):
         return None, frozenset()
     with searcher.index.rows.snapshot():
         rows = rows_of_file(searcher.index.rows, picture)

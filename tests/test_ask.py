@@ -270,7 +270,7 @@ def test_words_become_terms(words: str, terms: list[Term] | None) -> None:
     assert parse_terms(words.split()) == terms
 
 
-@pytest.mark.parametrize("words", ["a + + b", "a b + c", "+ a - b", "a + b -"])
+@pytest.mark.parametrize("words", ["a + + b", "a b + c", "+ a - b", "a + b -", "a +", "+ a", "+"])
 def test_signs_and_pictures_take_turns(words: str) -> None:
     with pytest.raises(ValueError, match="take turns"):
         parse_terms(words.split())

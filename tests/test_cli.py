@@ -72,7 +72,7 @@ def test_results_on_stdout_all_else_on_stderr(indexed: Path, latent: Run) -> Non
     )
     hits = [json.loads(line) for line in done.stdout.splitlines()]
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert list(hits[0]) == ["query", *FIELDS]
+    assert list(hits[0]) == ["query", *FIELDS, "gone"]
     assert "wrote s.png" in done.stderr and "wrote s.html" in done.stderr
 
 
@@ -218,7 +218,9 @@ def test_sample_reconstruct_models(latent: Run, tmp_path: Path) -> None:
     assert len(listed.stdout.splitlines()) == 3
     latent("sample", 12, "-o", "e", "--sheet", "e.png")
     with Image.open(tmp_path / "e.png") as sheet:
-        assert sheet.width > 10 * 128
+        assert sheet.size == (4 * 136 + 8, 3 * (128 + 34 + 16) + 8)
+        cells = np.asarray(sheet.convert("L"))[:534, :544].reshape(3, 178, 4, 136)
+        assert (cells[:, 8:136, :, 8:].std(axis=(1, 3)) > 5).all()  # no holes
     table = latent("models").stdout
     assert "faces-64" in table
     (facts,) = [m for m in json.loads(latent("models", "--format", "json").stdout)["models"] if m["name"] == "faces-64"]

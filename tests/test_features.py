@@ -240,3 +240,34 @@ def test_settings_that_cannot_be(tiny_bundle: Path) -> None:
 def test_the_door_does_not_import_scikit_learn() -> None:
     code = "import retrieval, sys; retrieval.Retriever; sys.exit('sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_table_or_a_column_of_paths_is_a_list_of_paths(shape_folder: Path, tiny_bundle: Path) -> None:
+    import pandas
+
+    paths = sorted(map(str, shape_folder.glob("*.png")))[:4]
+    transformer = CodeTransformer(str(tiny_bundle), workers=1).fit()
+    expected = transformer.transform(paths)
+    table = pandas.DataFrame({"path": paths}, index=list("abcd"))
+    for given in (table, table["path"], np.array(paths)[:, None], np.array(paths, dtype=object)[:, None]):
+        assert np.array_equal(transformer.transform(given), expected)
+    for wrong in (table.assign(other=paths), np.array(paths).reshape(2, 2)):
+        with pytest.raises(ValueError, match="one column of paths"):
+            transformer.transform(wrong)
+
+
+@pytest.mark.parametrize("kind", ["table", "series", "list"])
+def test_dropped_rows_keep_pandas_aligned(shape_folder: Path, tiny_bundle: Path, kind: str) -> None:
+    import pandas
+
+    paths = sorted(map(str, shape_folder.glob("*.png")))[:3]
+    (shape_folder / "broken.jpg").write_bytes(b"no picture")
+    paths.insert(1, str(shape_folder / "broken.jpg"))
+    labels = ["a", "b", "c", "d"] if kind != "list" else [0, 1, 2, 3]
+    series = pandas.Series(paths, index=labels)
+    given = {"table": series.to_frame(), "series": series, "list": paths}[kind]
+    transformer = CodeTransformer(str(tiny_bundle), on_error="drop", workers=1).set_output(transform="pandas").fit()
+    codes = transformer.transform(given)
+    assert list(codes.index) == [labels[0], *labels[2:]] and list(codes.columns[:2]) == ["code0", "code1"]
+    plain = CodeTransformer(str(tiny_bundle), workers=1).fit().transform([paths[0], *paths[2:]])
+    assert np.array_equal(codes.to_numpy(), plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -13,7 +14,7 @@ from conftest import Run, write_shapes
 from PIL import Image
 
 from retrieval import MissingExtra, PathError, Retriever
-from retrieval.explore.plane import lay_out, thumbnails
+from retrieval.explore.plane import drawn, lay_out, thumbnails
 from retrieval.pages.map import CELLS, MAP_PX, map_html, nearest_to_cells
 from retrieval.pictures.thumbnail import THUMB_PX
 
@@ -159,3 +160,41 @@ def test_names_cannot_break_the_page(tmp_path: Path, tiny_bundle: Path) -> None:
     names = facts_of(page)["names"]
     assert any("$facts" in name for name in names) and not any("\n" in name for name in names)  # type: ignore[union-attr,attr-defined]
     assert page.count("</script>") == 1
+
+
+def test_members_are_named_from_the_most_typical_on(indexed: Path, latent: Run, tmp_path: Path) -> None:
+    words = ("--index", indexed / ".latent", "--clusters", 4, "--members", "members.csv")
+    done = latent("map", "-o", "map.html", *words)
+    assert done.stderr.startswith("laying out 60 pictures")  # before anything is read
+    with open(tmp_path / "members.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["path"] for row in rows}) == len(rows) == 60
+    with Retriever.open(indexed / ".latent") as retriever:
+        plane = lay_out(retriever, clusters=4)
+        for number, cluster in enumerate(plane.clusters, 1):
+            its = [row["path"] for row in rows if row["cluster"] == str(number)]
+            assert its == [plane.paths[member] for member in cluster.members] and len(its) == cluster.count
+            codes = np.stack([retriever.look_at(path).code for path in its]).astype(np.float64)
+            middle = codes.mean(0)
+            middle = (middle - middle.mean()) / middle.std()
+            away = np.linalg.norm(codes - middle, axis=1)
+            assert (np.diff(away) > -1e-3).all()
+    facts = facts_of((tmp_path / "map.html").read_text(encoding="utf-8"))
+    for one in facts["clusters"]:  # type: ignore[attr-defined]
+        assert one["src"].startswith("data:image/jpeg") and one["typical"].startswith("data:image/jpeg")
+
+
+def test_of_many_pictures_some_are_drawn_and_all_are_points(indexed: Path) -> None:
+    with Retriever.open(indexed / ".latent") as retriever:
+        plane = lay_out(retriever, clusters=3)
+    chosen = drawn(plane, most=25)
+    assert len(set(chosen)) == 25 and {cluster.members[0] for cluster in plane.clusters} <= set(chosen)
+    assert drawn(plane) == list(range(60))
+    nearest = set(nearest_to_cells(plane.positions, [True] * 60).values())
+    assert nearest <= set(drawn(plane, most=3 + len(nearest)))
+    read = dict(zip(chosen, thumbnails([plane.paths[number] for number in chosen], 1), strict=True))
+    page = facts_of(map_html(plane, [read.get(number) for number in range(60)]))
+    sprites = page["sprites"]
+    assert [number for number, place in enumerate(sprites) if place >= 0] == chosen  # type: ignore[arg-type]
+    assert [place for place in sprites if place >= 0] == list(range(25))  # type: ignore[attr-defined]
+    assert len(page["x"]) == len(page["names"]) == 60  # type: ignore[arg-type]

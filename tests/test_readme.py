@@ -91,3 +91,8 @@ def test_make_targets_exist() -> None:
     listed = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for target in re.findall(r"(?:^|`)make ([a-z-]+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target} ", listed, flags=re.MULTILINE), target
+
+
+def test_the_line_for_the_small_torch_installs_the_version_of_the_constraints() -> None:
+    (version,) = re.findall(r"pip install torch==([\d.]+) --index-url \S+/cpu`", README)
+    assert f"\ntorch=={version}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")

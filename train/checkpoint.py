@@ -77,7 +77,12 @@ def save(state: State, run: Path) -> None:
         "optimizer": state.optimizer.state_dict(),
     }
     with replacing(run / CHECKPOINT) as part, open(part, "wb") as file:  # torch would store the random name of a path
-        torch.save(content, file)
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:  # torch's own, after the system refused to write
+            if isinstance(refused := error.__context__, OSError):
+                raise OSError(refused.errno, refused.strerror, str(run / CHECKPOINT)) from error
+            raise
 
 
 def load(run: Path, device: torch.device) -> State:

@@ -57,6 +57,11 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
+def is_for_absent_gpu(cuda: str | None, has_gpu: bool) -> bool:
+    """Whether torch was built for GPUs (of the version ``cuda``) and there is none: gigabytes for nothing."""
+    return cuda is not None and not has_gpu
+
+
 def pick_precision(name: str, device: torch.device) -> str:
     """The precision called ``name``; ``auto`` takes bfloat16 if the hardware multiplies in it."""
     if name != "auto":

@@ -20,6 +20,7 @@ from retrieval.atomic import replace_folder, replacing
 from retrieval.errors import TrainingError
 from retrieval.models.bundle import seal
 from retrieval.models.description import ENCODER, GENERATOR
+from retrieval.models.learnt import FIELD, measured
 from retrieval.models.model import Model, load_model
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
@@ -29,6 +30,7 @@ from train.quantize import CALIBRATION_PICTURES, CHECK_PICTURES, quantize
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
 RE_ESTIMATION_PICTURES = 50_000
 PAINTED = 10_240
+LOOKED_AT = 4000  # pictures, for quantiles of how they look to the model
 BATCH = 256
 OPSET = 18
 
@@ -85,7 +87,9 @@ def export(
             difference = largest_difference(encoder, load_model(part, device="cpu"), sample)
             if not difference < TOLERANCE:
                 raise TrainingError(f"the exported encoder's codes differ from torch's by {difference:.2g}")
-            seal(part, facts | ({"encoder_bits": 32} if exact else in_eight_bits(part / ENCODER, pictures)))
+            bits = {"encoder_bits": 32} if exact else in_eight_bits(part / ENCODER, pictures)
+            seal(part, facts | bits)
+            seal(part, facts | bits | what_was_learnt(load_model(part, device="cpu"), pictures))
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(folder, fill)  # only a bundle of this run
@@ -117,6 +121,15 @@ def in_eight_bits(encoder: Path, pictures: Pictures) -> dict[str, Any]:
     some = np.random.default_rng(0).permutation(len(pictures))[: CALIBRATION_PICTURES + CHECK_PICTURES]
     cosine = quantize(encoder, taken(pictures, some))
     return {"encoder_bits": 32} if cosine is None else {"encoder_bits": 8, "encoder_cosine": round(cosine, 4)}
+
+
+def what_was_learnt(bundle: Model, pictures: Pictures) -> dict[str, Any]:
+    """The entry for ``model.json`` against which other pictures are held; none if there are too few pictures."""
+    some = np.random.default_rng(0).permutation(len(pictures))[:LOOKED_AT]
+    batches = np.array_split(some, max(1, -(-len(some) // BATCH)))
+    looks = np.concatenate([bundle.encode_squares(taken(pictures, batch)).looks for batch in batches])
+    table = measured(looks)
+    return {} if table is None else {FIELD: table}
 
 
 def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> float:

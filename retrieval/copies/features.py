@@ -132,5 +132,8 @@ def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors
 def _on_disk(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:
     if not all(shape):
         return np.zeros(shape, kind)
-    with tempfile.TemporaryFile(prefix="latent-") as file:
-        return np.memmap(file, kind, "w+", shape=shape)
+    try:
+        with tempfile.TemporaryFile(prefix="latent-") as file:
+            return np.memmap(file, kind, "w+", shape=shape)
+    except OSError as error:  # it names no file, as this one has no name
+        raise OSError(error.errno, error.strerror, f"a scratch file in {tempfile.gettempdir()}") from error

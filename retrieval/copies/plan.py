@@ -87,6 +87,10 @@ class Plan:
     others: list[Other] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        removed = sum(len(group.remove) for group in self.groups)
+        return f"Plan({len(self.groups)} groups, {removed} files to remove, {len(self.others)} other pairs)"
+
     def counts(self) -> dict[Kind, int]:
         """The pairs of each kind, whether the plan removes any of them or not."""
         kinds = [one.kind for group in self.groups for one in group.evidence] + [one.kind for one in self.others]

@@ -18,8 +18,9 @@ class Act:
     """The result for one file.
 
     ``left`` is why it was left alone, "" if the act was done, or could be in a dry run. ``failed``: the system refused;
-    else the file, or the kept one, is not as it was. ``before``: an earlier run did it. ``beside`` is the picture that
-    a file goes with, "" if it is a picture itself. ``stays`` are the files that belonged to a deleted picture.
+    else the file, or the kept one, is not as it was. ``before``: an earlier run did it; with ``undo``, it was back
+    already. ``beside`` is the picture that a file goes with, "" if it is a picture itself. ``stays`` are the files that
+    belonged to a deleted picture.
     """
 
     action: Action | Literal["undo"]

@@ -43,19 +43,19 @@ def undo(journal: str | os.PathLike[str], library: Library | None = None) -> Ite
             tell([entry.path for entry in entries])
 
 
-def reported(entry: Entry, act: Callable[[], object]) -> Act:
+def reported(entry: Entry, act: Callable[[], bool]) -> Act:
     """The result of bringing back one file."""
     try:
-        act()
+        was_moved = act()
     except Left as left:
         return Act("undo", entry.path, entry.to, left.reason, failed=left.failed)
     except OSError as error:
         return Act("undo", entry.path, entry.to, f"cannot be done: {error.strerror or error}", failed=True)
-    return Act("undo", entry.path, entry.to)
+    return Act("undo", entry.path, entry.to, before=not was_moved)
 
 
-def bring_back(entry: Entry, trash: Trash) -> None:
-    """Undo an act.
+def bring_back(entry: Entry, trash: Trash) -> bool:
+    """Undo an act. Returns whether anything was left to do.
 
     Raises:
         Left: that is not possible.
@@ -65,7 +65,8 @@ def bring_back(entry: Entry, trash: Trash) -> None:
         raise Left(f"what was done by {entry.action} cannot be undone")
     place, note = (entry.to, "") if entry.action == "move" else trash.found(entry.path, entry.content_hash)
     is_there = holds(entry.path, entry.content_hash)
-    if not place or not os.path.lexists(place):
+    is_elsewhere = bool(place) and os.path.lexists(place)
+    if not is_elsewhere:
         if not is_there:
             raise Left("it is no longer where it was put" if IS_READABLE else "put it back from the desktop's trash")
     elif not is_there and os.path.lexists(entry.path):
@@ -75,6 +76,7 @@ def bring_back(entry: Entry, trash: Trash) -> None:
     for one in [note] if note else [one.note for one in trash.notes(entry.path) if not os.path.lexists(one.place)]:
         with contextlib.suppress(OSError):
             os.unlink(one)  # else the desktop shows a file that is no longer there
+    return is_elsewhere
 
 
 def _return(entry: Entry, place: str, is_there: bool) -> None:

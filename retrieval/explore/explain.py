@@ -48,4 +48,5 @@ def answer_row(
 
 
 def _caption(hit: Hit) -> tuple[str, str]:
-    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", os.path.basename(hit.path)
+    name = os.path.basename(hit.path)
+    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", f"gone: {name}" if hit.is_gone else name

@@ -15,16 +15,19 @@ import numpy as np
 
 from index import neighbours
 from retrieval.arrays import Floats, Pixels
+from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.explore.sums import weighted_sum
 from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
+from retrieval.progress import OnProgress
 from retrieval.quiet import ignoring_warnings
 from retrieval.searcher import Searcher
 
 Layout = Literal["pca", "umap"]
 
-MOST = 2000  # pictures on a map
+MOST = 100_000  # pictures on a map
+DRAWN = 4000  # of these that are drawn as pictures; the others are points
 CLUSTERS = 12
 REACH = 2.5  # standard deviations from the centre to the border; pictures further out are moved to the border
 TYPICAL = 0.6  # of a code's length: at full length an average decodes to a caricature, at its own to a blur
@@ -33,11 +36,15 @@ NEIGHBOURS = 15  # UMAP's own default
 
 @dataclass(frozen=True)
 class Cluster:
-    """``count`` pictures around ``position`` (x, y). ``painted`` is their decoded average code, None without G."""
+    """``count`` pictures around ``position`` (x, y). ``painted`` is their decoded average code, None without G.
+
+    ``members`` are their numbers on the plane, nearest to that average first: the first is the most typical one.
+    """
 
     position: tuple[float, float]
     count: int
     painted: Pixels | None
+    members: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,10 +76,32 @@ def lay_out(
     return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), len(retriever))
 
 
-def thumbnails(paths: Sequence[str], workers: int | None = None) -> list[Pixels | None]:
+def drawn(plane: Plane, most: int = DRAWN) -> list[int]:
+    """Numbers of the pictures to draw, at most ``most``: those typical of a cluster, then the nearest to the middle of
+    each cell, then the next ones.
+    """
+    cells = np.minimum((plane.positions * CELLS).astype(int), CELLS - 1)
+    away = np.abs(plane.positions * CELLS - cells - 0.5).max(1)
+    flat = cells[:, 0] * CELLS + cells[:, 1]
+    order = np.lexsort((away, flat))
+    starts = np.searchsorted(flat[order], flat[order])
+    rank = np.empty(len(order), int)
+    rank[order] = np.arange(len(order)) - starts  # within its cell
+    rank[[cluster.members[0] for cluster in plane.clusters if cluster.members]] = -1
+    return sorted(np.argsort(rank, kind="stable")[:most].tolist())
+
+
+def thumbnails(
+    paths: Sequence[str], workers: int | None = None, report: OnProgress | None = None
+) -> list[Pixels | None]:
     """The central squares of pictures, uint8 (64, 64, 3); None if one cannot be read any more."""
+    thumbs: list[Pixels | None] = []
     with DecoderPool(THUMB_PX, workers) as pool:
-        return [decoded.pixels for decoded in pool.map(Task(path) for path in paths)]
+        for decoded in pool.map(Task(path) for path in paths):
+            thumbs.append(decoded.pixels)
+            if report is not None:
+                report(len(thumbs), len(paths))
+    return thumbs
 
 
 def _drawn(retriever: Searcher, most: int, seed: int) -> tuple[list[str], Floats]:
@@ -123,7 +152,11 @@ def _clusters(retriever: Searcher, codes: Floats, positions: Floats, count: int,
     model = retriever.model
     painted = model.paint(TYPICAL * model.decode_scale * averages) if model.has_generator else [None] * len(members)
     middles = [positions[its].mean(0) for its in members]
+    typical = [
+        its[np.argsort(np.linalg.norm(codes[its] - average, axis=1), kind="stable")]
+        for its, average in zip(members, averages, strict=True)
+    ]
     return [
-        Cluster((float(x), float(y)), len(its), pixels)
-        for (x, y), its, pixels in zip(middles, members, painted, strict=True)
+        Cluster((float(x), float(y)), len(its), pixels, tuple(its.tolist()))
+        for (x, y), its, pixels in zip(middles, typical, painted, strict=True)
     ]

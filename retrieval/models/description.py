@@ -11,6 +11,7 @@ ENCODER, GENERATOR = "encoder.onnx", "generator.onnx"
 NAME_MOST, TEXT_MOST = 200, 2000  # characters
 SIDES = range(8, 1025)  # of a picture, in pixels
 DIMENSIONS = range(1, 65537)
+QUANTILES = range(2, 10_001)  # of how pictures look to a model
 NEEDED = ("schema", "name", "image_size", "latent_dim", "normalisation", "files")
 NORMALISATIONS = ("standardized", "none")
 
@@ -55,6 +56,19 @@ def _is_centres(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(row, list) and all(map(is_number, row)) for row in value)
 
 
+def _is_learnt(value: Any) -> bool:
+    """Whether ``value`` is a table as ``retrieval.models.learnt`` writes it."""
+    if not isinstance(value, dict) or not value.keys() >= {"pictures", "centre", "inverse", "distances"}:
+        return False
+    centre, inverse, distances = value["centre"], value["inverse"], value["distances"]
+    rows = [centre, *(inverse if isinstance(inverse, list) else [])]
+    if len(rows) != 3 or not all(isinstance(row, list) and len(row) == 2 and all(map(is_number, row)) for row in rows):
+        return False
+    if not isinstance(distances, list) or len(distances) not in QUANTILES or not all(map(is_number, distances)):
+        return False
+    return _is_count(value["pictures"]) and distances == sorted(distances)
+
+
 def _is_table(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(check(one) for one in value.values())
 
@@ -84,6 +98,7 @@ FIELDS: dict[str, Check] = {
     "metrics": _is_table(is_number),
     "encoder_bits": lambda value: is_whole(value, range(1, 65)),
     "encoder_cosine": is_number,
+    "learnt": _is_learnt,
 }
 """The fields that this program reads, or writes."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +30,14 @@ from retrieval.models.bundle import (
     write_description,
 )
 from retrieval.models.description import ENCODER, GENERATOR
+from retrieval.models.learnt import FIELD, Learnt, read
 from retrieval.models.sessions import Graph
+from retrieval.pictures.given import is_file, is_opened, pixels_of
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from retrieval.pictures.given import Given
 
 BATCH = 64
 CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
@@ -42,6 +50,11 @@ class Encoded:
     codes: Floats
     realism: Floats
     spread: Floats
+
+    @property
+    def looks(self) -> Floats:
+        """Realism and spread, float32 (n, 2)."""
+        return np.stack([self.realism, self.spread], axis=1)
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
@@ -75,6 +88,9 @@ class Model:
         self._opening = threading.Lock()
         watch(self)
 
+    def __repr__(self) -> str:
+        return f"Model({self.name!r}, {self.image_size} px, {self.latent_dim} dimensions, {os.fspath(self.folder)!r})"
+
     @property
     def standardized(self) -> bool:
         """Whether every code has mean 0 and standard deviation 1; then both metrics give the same order."""
@@ -104,12 +120,23 @@ class Model:
         self._check_encoder()
         return str(self.facts["files"][ENCODER])
 
+    @cached_property
+    def learnt(self) -> Learnt | None:
+        """How the pictures that it learnt from look to it. None if neither this bundle nor a shipped one of the same
+        encoder says.
+        """
+        table = self.facts.get(FIELD) or next(
+            (facts[FIELD] for facts in _shipped_facts() if FIELD in facts and _same_encoder(facts, self.facts)), None
+        )
+        return None if table is None else read(table)
+
     @property
     def has_generator(self) -> bool:
         return GENERATOR in self.facts["files"]
 
-    def encode(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Floats:
-        """Codes float32 (n, d) of pictures: a list of paths and of uint8 (h, w, 3), or one uint8 (n, h, w, 3).
+    def encode(self, pictures: Sequence[Given] | Pixels) -> Floats:
+        """Codes float32 (n, d) of pictures: a list of paths, of uint8 (h, w, 3) and of Pillow's pictures, or one uint8
+        (n, h, w, 3). Pillow's pictures are turned upright by their EXIF.
 
         Raises:
             PictureRefused: a file cannot be read as a picture; the message names it.
@@ -118,10 +145,10 @@ class Model:
         """
         return self.encode_fully(pictures).codes
 
-    def encode_fully(self, pictures: Sequence[str | os.PathLike[str] | Pixels] | Pixels) -> Encoded:
+    def encode_fully(self, pictures: Sequence[Given] | Pixels) -> Encoded:
         """As ``encode``, with realism and spread."""
-        if isinstance(pictures, str | bytes | os.PathLike):
-            raise TypeError("encode takes a list of paths: encode([path])")
+        if isinstance(pictures, str | bytes | os.PathLike) or is_opened(pictures):
+            raise TypeError("encode takes a list of pictures: encode([picture])")
         if isinstance(pictures, np.ndarray):
             pictures = list(_checked(pictures))
         squares = [_unless_refused(one) for one in self.squares(pictures)]
@@ -281,7 +308,7 @@ class Model:
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
-    def squares(self, pictures: Sequence[str | os.PathLike[str] | Pixels]) -> list[Pixels | PictureRefused]:
+    def squares(self, pictures: Sequence[Given]) -> list[Pixels | PictureRefused]:
         """The encoder's input for each picture, uint8 (s, s, 3), or why a file has none. Worker processes decode files.
 
         Raises ValueError as ``encode``.
@@ -289,13 +316,15 @@ class Model:
         from retrieval.pictures.shared import decode_all
         from retrieval.pictures.workers import Task
 
-        tasks = [Task(os.fspath(picture)) for picture in pictures if not isinstance(picture, np.ndarray)]
-        arrays = [_checked(one[None])[0] if isinstance(one, np.ndarray) else None for one in pictures]
+        tasks = [Task(os.fspath(picture)) for picture in pictures if is_file(picture)]
+        opened = [None if is_file(picture) else _opened(picture) for picture in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
         of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
-        return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in arrays]
+        return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in opened]
 
-    def _squared(self, picture: Pixels) -> Pixels:
+    def _squared(self, picture: Pixels | PictureRefused) -> Pixels | PictureRefused:
+        if isinstance(picture, PictureRefused):
+            return picture
         from retrieval.pictures.decode import square  # Pillow, which files do not need in this process
 
         return square(picture, self.image_size)
@@ -336,6 +365,14 @@ class Model:
         return Model, (self.folder, self.device)
 
 
+def _shipped_facts() -> Iterator[dict[str, Any]]:
+    return (read_description(SHIPPED / name) for name in shipped_models())
+
+
+def _same_encoder(facts: dict[str, Any], others: dict[str, Any]) -> bool:
+    return bool(facts["files"].get(ENCODER) == others["files"].get(ENCODER))
+
+
 def standardize(codes: Floats) -> Floats:
     """N(v) = (v - avg v) / std v along the last axis, (..., d). A constant vector becomes zeros."""
     centred = codes - codes.mean(axis=-1, keepdims=True)
@@ -346,6 +383,17 @@ def _unless_refused(pixels: Pixels | PictureRefused) -> Pixels:
     if isinstance(pixels, PictureRefused):
         raise pixels
     return pixels
+
+
+def _opened(picture: Pixels | Image.Image) -> Pixels | PictureRefused:
+    """The pixels of what is no file."""
+    if not is_opened(picture) and not isinstance(picture, np.ndarray):
+        raise TypeError(f"a picture is a path, uint8 (h, w, 3) or one of Pillow's, not {type(picture).__name__}")
+    try:
+        (pixels,) = _checked(pixels_of(picture)[None])
+    except PictureRefused as refusal:
+        return refusal
+    return np.asarray(pixels)
 
 
 def _checked(pictures: Pixels) -> Pixels:

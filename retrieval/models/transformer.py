@@ -17,6 +17,7 @@ from retrieval.models.encode import encode_files
 from retrieval.models.model import Model, load_model
 
 try:
+    from sklearn import get_config
     from sklearn.base import BaseEstimator, TransformerMixin
     from sklearn.utils.validation import check_is_fitted
 except ImportError as error:
@@ -72,6 +73,9 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Sequence[str | os.PathLike[str]] | Pixels) -> Floats:  # noqa: N803
         """Codes float32 (n, d) of n paths, or of uint8 (n, h, w, 3).
 
+        Paths may be a list, a Series, or the one column of a table or of an array (n, 1).
+        Where pandas' tables are returned (``set_output``), rows keep their labels.
+
         Raises:
             PictureRefused: with ``on_error="raise"``, a file is not a picture; the message names it.
             ValueError: X is neither paths nor uint8 (n, h, w, 3).
@@ -87,7 +91,18 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.kept_ = everything[[row not in self.refused_ for row in everything]]
         if self.on_error != "drop":
             self.kept_ = everything
-        return codes[self.kept_]
+        labelled: Floats = self._labelled(X, codes[self.kept_])
+        return labelled
+
+    def _labelled(self, X: Any, codes: Floats) -> Any:  # noqa: N803
+        """Codes of the rows that were kept. scikit-learn labels a table as if no row could have been dropped."""
+        setting = getattr(self, "_sklearn_output_config", {}).get("transform", get_config()["transform_output"])
+        if setting != "pandas" or not self.refused_ or self.on_error != "drop":
+            return codes
+        import pandas
+
+        is_labelled = isinstance(X, pandas.DataFrame | pandas.Series)
+        return pandas.DataFrame(codes, index=X.index[self.kept_] if is_labelled else self.kept_)
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[np.object_]:
         """``code0``, ``code1`` ..., one for each dimension of a code."""
@@ -120,10 +135,22 @@ class CodeTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def _column(X: Any) -> Any:  # noqa: N803
+    """The one column of a table, or of an array (n, 1); what has no columns, as it is."""
+    shape: tuple[int, ...] = getattr(X, "shape", ())
+    if len(shape) < 2:
+        return X
+    if len(shape) > 2 or shape[1] != 1:
+        raise ValueError(
+            f"transform takes one column of paths, or uint8 (n, h, w, 3); not an array or table of {shape}"
+        )
+    return X.iloc[:, 0] if hasattr(X, "iloc") else X[:, 0]
+
+
 def _as_paths(X: object) -> list[str]:  # noqa: N803
     if isinstance(X, str | bytes | os.PathLike) or not hasattr(X, "__iter__"):
         raise ValueError("transform takes a list of paths, or uint8 (n, h, w, 3)")
-    paths = list(X)
+    paths = list(_column(X))
     wrong = next((one for one in paths if not isinstance(one, str | os.PathLike)), None)
     if wrong is not None:
         raise ValueError(f"transform takes a list of paths, or uint8 (n, h, w, 3); not {type(wrong).__name__} in it")

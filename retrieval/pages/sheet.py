@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,20 +56,34 @@ def sheet_png(rows: Sequence[SheetRow]) -> bytes:
         for row in rows
         for start in range(0, max(1, len(row.hits)), PER_LINE)
     ]
+    return _drawn([[query, *hits] for query, hits in lines], GAP_PX)
+
+
+def grid_png(cells: Sequence[Cell]) -> bytes:
+    """A PNG with equal pictures, each above its ``under``, in a grid without holes but at its end.
+
+    Raises:
+        LatentError: there are more lines than one sheet can hold.
+    """
+    across = min(PER_LINE, max(1, math.ceil(math.sqrt(len(cells)))))
+    return _drawn([cells[start : start + across] for start in range(0, len(cells), across)])
+
+
+def _drawn(lines: Sequence[Sequence[Cell | None]], apart_px: int = 0) -> bytes:
+    """Lines of cells as a PNG; None is an empty place. The first column is ``apart_px`` further from the others."""
     if len(lines) > LINES_MOST:
         text = f"{len(lines):,} lines do not fit one sheet, which takes {LINES_MOST:,}"
         raise LatentError(text, "sheet_too_long", lines=len(lines), most=LINES_MOST)
-    columns = 1 + max((len(hits) for _, hits in lines), default=0)
-    deep = 1 + max((len(cell.under) for query, hits in lines for cell in (query, *hits) if cell), default=0)
+    columns = max(map(len, lines), default=1)
+    deep = 1 + max((len(cell.under) for line in lines for cell in line if cell), default=0)
     line_px = CELL_PX * deep + CAPTION_PX + 2 * GAP_PX
-    size = (columns * (CELL_PX + GAP_PX) + 2 * GAP_PX, max(1, len(lines)) * line_px + GAP_PX)
+    size = (columns * (CELL_PX + GAP_PX) + GAP_PX + apart_px, max(1, len(lines)) * line_px + GAP_PX)
     sheet = Image.new("RGB", size, PAPER)
-    for number, (query, hits) in enumerate(lines):
-        top = GAP_PX + number * line_px
-        if query is not None:
-            _draw_cell(sheet, query, GAP_PX, top, deep)
-        for column, hit in enumerate(hits, 1):
-            _draw_cell(sheet, hit, 2 * GAP_PX + column * (CELL_PX + GAP_PX), top, deep)
+    for number, line in enumerate(lines):
+        for column, cell in enumerate(line):
+            left = GAP_PX + column * (CELL_PX + GAP_PX) + (apart_px if column else 0)
+            if cell is not None:
+                _draw_cell(sheet, cell, left, GAP_PX + number * line_px, deep)
     return png(sheet)
 
 
