@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import OutputFile, bar, device_option, index_option, say, shown_path, tell, workers_option
+from cli.filters import Filters, filter_options, filtered
 from retrieval.atomic import write
 from retrieval.defaults import Device
 from retrieval.text import csv_cell
@@ -61,6 +62,7 @@ Examples:
     help="Seed of the random choice and of the layout.",
 )
 @index_option
+@filter_options
 @workers_option
 @device_option
 def map_(
@@ -71,6 +73,7 @@ def map_(
     clusters: int,
     seed: int,
     index_folder: str | None,
+    filters: Filters,
     workers: int | None,
     device: Device,
 ) -> None:
@@ -87,8 +90,10 @@ def map_(
     from retrieval.pages.map import map_html, map_png
 
     with Searcher.open(index_folder, device=device) as retriever:
-        say(f"laying out {min(most, len(retriever)):,} pictures ...")
-        plane = lay_out(retriever, layout, most, clusters, seed)
+        where = filtered(retriever, filters)
+        count = len(retriever) if where is None else retriever.count(where)
+        say(f"laying out {min(most, count):,} pictures ...")
+        plane = lay_out(retriever, layout, most, clusters, seed, where)
     if members:
         write(members, _members_csv(plane))
     chosen = drawn(plane)

@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from index.grammar import FilterError
     from index.records import Budget, Direction
-    from index.where import AllOf, AnyOf, Compare, InFolder, Not
+    from index.where import AllOf, AnyOf, Compare, InFolder, Known, Matches, Near, Not
     from retrieval.copies.apply import apply_plan
     from retrieval.copies.compare import Compared, compare_pictures
     from retrieval.copies.find import find_copies
@@ -66,6 +67,7 @@ __all__ = [
     "Diverged",
     "Encoded",
     "Evidence",
+    "FilterError",
     "Group",
     "Hit",
     "InFolder",
@@ -73,11 +75,14 @@ __all__ = [
     "IndexDamaged",
     "IndexMismatch",
     "IndexUnwritable",
+    "Known",
     "LatentError",
     "Library",
+    "Matches",
     "MissingExtra",
     "Model",
     "ModelError",
+    "Near",
     "NoDirection",
     "NoIndex",
     "Not",
@@ -116,7 +121,8 @@ _ROOMS = {
     "retrieval.pictures.files": ("find_images",),
     "retrieval.ingest.commit": ("Summary",),
     "index.records": ("Budget", "Direction"),
-    "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Not"),
+    "index.grammar": ("FilterError",),
+    "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Known", "Matches", "Near", "Not"),
     "retrieval.questions": ("Answer", "Question", "Term", "ask", "ask_all"),
     "retrieval.copies.apply": ("apply_plan",),
     "retrieval.copies.results": ("Act",),

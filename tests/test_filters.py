@@ -225,6 +225,8 @@ def test_filters_in_other_commands(here: Path, latent: Run, searcher: Retriever,
     with np.load(tmp_path / "x.npz") as table:
         assert sorted(numbers(table["path"].tolist())) == sorted(wanted) and len(table["codes"]) == len(wanted)
     assert searcher.count(Compare("width_px", ">=", 100)) == len(passing("wide"))
+    latent("map", "-o", tmp_path / "map.html", "--members", tmp_path / "members.csv", *options, cwd=here)
+    assert set(numbers(pd.read_csv(tmp_path / "members.csv")["path"].tolist())) == wanted
     plan = json.loads(latent("dedup", "find", "--format", "json", *options, cwd=here).stdout)
     named = {path for group in plan["groups"] for path in (group["keep"], *group["remove"])}
     assert set(numbers(list(named))) <= wanted

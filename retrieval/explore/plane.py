@@ -18,6 +18,7 @@ from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.explore.sums import weighted_sum
+from retrieval.filters import Filter
 from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.progress import OnProgress
@@ -58,9 +59,15 @@ class Plane:
 
 
 def lay_out(
-    retriever: Searcher, layout: Layout = "pca", most: int = MOST, clusters: int = CLUSTERS, seed: int = 0
+    retriever: Searcher,
+    layout: Layout = "pca",
+    most: int = MOST,
+    clusters: int = CLUSTERS,
+    seed: int = 0,
+    where: Filter | None = None,
 ) -> Plane:
-    """Lay out a collection, or ``most`` of its pictures, drawn at random. Equal seeds give equal planes.
+    """Lay out the pictures of a collection that pass ``where``, or ``most`` of them, drawn at random. Equal seeds give
+    equal planes.
 
     Raises:
         PathError: there are fewer than three pictures.
@@ -69,11 +76,12 @@ def lay_out(
     """
     if layout not in ("pca", "umap"):
         raise ValueError(f"layout must be pca or umap, not {layout!r}")
-    paths, codes = _drawn(retriever, most, seed)
+    total = len(retriever) if where is None else retriever.count(where)
+    paths, codes = _drawn(retriever, total, most, seed, where)
     if len(paths) < 3:
-        raise PathError(f"a map needs three pictures at least, and this index has {len(paths)}")
+        raise PathError(f"a map needs three pictures at least, and here are {len(paths)}")
     positions = _filling(_by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2))
-    return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), len(retriever))
+    return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), total)
 
 
 def drawn(plane: Plane, most: int = DRAWN) -> list[int]:
@@ -104,12 +112,12 @@ def thumbnails(
     return thumbs
 
 
-def _drawn(retriever: Searcher, most: int, seed: int) -> tuple[list[str], Floats]:
-    total, start = len(retriever), 0
+def _drawn(retriever: Searcher, total: int, most: int, seed: int, where: Filter | None) -> tuple[list[str], Floats]:
+    start = 0
     wanted = np.sort(np.random.default_rng(seed).permutation(total)[:most])
     paths: list[str] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
-    for rows, batch in retriever.found():
+    for rows, batch in retriever.found(where):
         here = wanted[(wanted >= start) & (wanted < start + len(rows))] - start
         paths += [rows[place].path for place in here]
         codes.append(batch[here])
