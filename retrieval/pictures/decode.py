@@ -160,6 +160,8 @@ def _open(source: BinaryIO) -> Image.Image:
 
 def _check_stored_size(image: Image.Image) -> None:
     """Refuse what could not be decoded at any scale."""
+    if image.format == "MPEG":  # a film, of which Pillow reads the size
+        raise PictureRefused(NOT_A_PICTURE)
     if image.format not in SCALED:
         check_size(image)
     elif image.width * image.height > MOST_JPEG_PIXELS:

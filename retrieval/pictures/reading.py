@@ -22,7 +22,7 @@ from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
-WEAK_FORMATS = frozenset({"TGA", "PCX", "MPEG", "DIB", "SUN", "MSP"})  # told by few bytes: other files may begin so
+WEAK_FORMATS = frozenset({"TGA", "PCX", "DIB"})  # told by few bytes: other files may begin so
 UPRIGHT = frozenset(["TIFF", "HEIF"])  # formats whose decoders turn pictures, and tell their sizes as turned
 LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
 
