@@ -144,11 +144,14 @@ class Catalog(Transactions):
     def found_ids(self, where: Where, among: Sequence[int] | None = None) -> Ids:
         """Ids (n,) of the pictures that can be found and match ``where``, ascending; of those ``among`` some ids."""
         with self.transaction() as connection:
-            query = select(pictures.c.id).select_from(source_of(where)).order_by(pictures.c.id)
+            query = select(pictures.c.id).select_from(
+                source_of(where)
+            )  # sorted below: SQLite would rather not use indexes
             query = query.where(pictures.c.status == "found", clause(where, self.roots()))
-            if among is None:
-                return np.array(connection.scalars(query).all(), np.int64)
-            return np.array(connection.scalars(query.where(pictures.c.id.in_(NAMED)), naming(among)).all(), np.int64)
+            if among is not None:
+                query = query.where(pictures.c.id.in_(NAMED))
+            named = {} if among is None else naming(among)
+            return np.sort(np.array(connection.scalars(query, named).all(), np.int64))
 
     def sample(self, count: int) -> list[int]:
         """Ids of about ``count`` pictures that can be found, drawn at random with a fixed seed."""
