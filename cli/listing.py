@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -32,7 +32,7 @@ ORDERS = {  # word: (order of the library, whether the largest comes first)
     "distance": ("distance", False),
 }
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
-FIELDS = ["path", "size_bytes", "width", "height", "realism"]
+FIELDS = ["path", "size_bytes", "width", "height", "taken", "realism"]
 
 
 @click.command(
@@ -90,7 +90,12 @@ def list_pictures(
             say_what_left_nothing(searcher, conditions)
 
 
-Distanced = tuple["Found", float | None]
+class Listed(NamedTuple):
+    """A picture, when it was taken, and its distance if that was measured."""
+
+    picture: Found
+    taken: str | None
+    distance: float | None = None
 
 
 def _listed(
@@ -101,36 +106,48 @@ def _listed(
     like: str | None,
     limit: int | None,
     offset: int,
-) -> Sequence[Distanced]:
-    """Pictures, each with its distance if it was measured."""
+) -> list[Listed]:
     by, is_descending = ORDERS[order]
     if like is None:
         found = searcher.pictures(where, order=by, descending=is_descending != reverse, most=limit, offset=offset)  # type: ignore[arg-type]
-        return [(one, None) for one in found]
+        return _with_dates(searcher, found, [None] * len(found))
     most = None if reverse else limit
     hits = searcher.query(like, most, where=where, within=None if most else FARTHEST, offset=0 if reverse else offset)
     if reverse:
         hits = hits[::-1][offset:][:limit]
     rows = searcher.index.rows.found([hit.id for hit in hits])
-    return [(rows[hit.id], hit.distance) for hit in hits if hit.id in rows]
+    hits = [hit for hit in hits if hit.id in rows]
+    return _with_dates(searcher, [rows[hit.id] for hit in hits], [hit.distance for hit in hits])
+
+
+def _with_dates(searcher: Searcher, found: Sequence[Found], distances: Sequence[float | None]) -> list[Listed]:
+    from retrieval.known import Known
+
+    facts = searcher.index.rows.facts([one.content_hash for one in found])
+    listed = []
+    for one, distance in zip(found, distances, strict=True):
+        taken = Known(one.path, "found", mtime_ns=one.mtime_ns, facts=facts.get(one.content_hash)).taken
+        listed.append(Listed(one, taken and taken[0].replace(microsecond=0).isoformat(" "), distance))
+    return listed
 
 
 FARTHEST = 1e30
 
 
-def _record(found: Distanced) -> dict[str, Any]:
-    one, distance = found
+def _record(found: Listed) -> dict[str, Any]:
+    one = found.picture
     record: dict[str, Any] = {
         "path": one.path,
         "size_bytes": one.size_bytes,
         "width": one.width_px,
         "height": one.height_px,
+        "taken": found.taken,
         "realism": one.realism,
     }
-    return record if distance is None else record | {"distance": distance}
+    return record if found.distance is None else record | {"distance": found.distance}
 
 
-def _print(found: Sequence[Distanced], form: str, null: bool) -> None:
+def _print(found: Sequence[Listed], form: str, null: bool) -> None:
     records = [_record(one) for one in found]
     if form == "json":
         give_json({"schema": 1, "pictures": records})
@@ -144,11 +161,12 @@ def _print(found: Sequence[Distanced], form: str, null: bool) -> None:
             path = record["path"]
             give(os.fsencode(path) + b"\0" if null else os.fsencode(without_controls(path)) + b"\n")
     else:
-        tell(f"{'size':>9}  {'pixels':>11}  {'realism':>7}  path")
+        tell(f"{'taken':<19}  {'size':>9}  {'pixels':>11}  {'realism':>7}  path")
         for record in records:
             pixels = f"{record['width']}x{record['height']}"
             facts = f"{size(record['size_bytes']):>9}  {pixels:>11}  {record['realism']:>7.2f}"
-            tell(f"{facts}  {shown_path(record['path'])}")
+            taken = (record["taken"] or "")[:19]
+            tell(f"{taken:<19}  {facts}  {shown_path(record['path'])}")
 
 
 def _csv(records: Sequence[dict[str, Any]]) -> str:

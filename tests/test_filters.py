@@ -142,6 +142,9 @@ def test_order_limit_and_offset(here: Path, latent: Run, searcher: Retriever) ->
     newest = sorted(dates, key=lambda number: dates[number], reverse=True)
     assert listed("--order", "newest", "-n", "7", "--offset", "3") == newest[3:10]
     assert listed("--order", "newest", "--reverse") == newest[::-1]
+    words = ("index", "list", "--order", "newest", "-n", "4", "--index", here / ".latent", "--format", "json")
+    told = json.loads(latent(*words, cwd=here).stdout)["pictures"]
+    assert [datetime.fromisoformat(one["taken"]) for one in told] == [dates[number] for number in newest[:4]]
     assert listed("--order", "pixels", "-n", "3") == [COUNT - 1, COUNT - 2, COUNT - 3]
     looks = searcher.looks()
     rows = searcher.pictures()
