@@ -16,7 +16,7 @@ from retrieval import PictureRefused, Question, Retriever, Term, ask, find_copie
 def test_k_that_is_no_number_is_a_type_error(shape_folder: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     with Retriever.build(shape_folder, index=tmp_path / "index", model=str(tiny_bundle), workers=1) as retriever:
         picture = next(shape_folder.glob("*.png"))
-        for wrong in ("3", 3.0, None):
+        for wrong in ("3", 3.0, "ten"):
             with pytest.raises(TypeError, match="k must be a whole number, not"):
                 retriever.query(picture, k=wrong)  # type: ignore[arg-type]
         assert len(retriever.query(picture, k=np.int64(3))) == 3  # type: ignore[arg-type]
