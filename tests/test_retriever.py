@@ -413,7 +413,7 @@ def test_wrong_arguments_at_the_door(shape_folder: Path, tmp_path: Path, tiny_bu
     with pytest.raises(ValueError, match="a folder of pictures"):
         Retriever.build([], index=tmp_path / "none")
     with build(shape_folder, tmp_path / "i", tiny_bundle) as retriever:
-        with pytest.raises(TypeError, match="list of paths"):
+        with pytest.raises(TypeError, match="list of pictures"):
             retriever.model.encode("a.jpg")
         with pytest.raises(ValueError, match="must have pixels"):
             retriever.model.encode(np.zeros((1, 0, 5, 3), np.uint8))
