@@ -7,6 +7,7 @@ import ctypes
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -136,3 +137,10 @@ def latent(tmp_path: Path) -> Run:
 
 def _word(word: object) -> str | os.PathLike[str]:
     return word if isinstance(word, str | os.PathLike) else str(word)
+
+
+def without_facts(database: sqlite3.Connection) -> None:
+    """Take from a catalog what schema 4 brought."""
+    database.execute("drop table facts")
+    for column in ("size_bytes", "mtime_ns", "width_px"):
+        database.execute(f"drop index ix_pictures_{column}")

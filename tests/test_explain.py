@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run, draw_shapes, write_shapes
+from conftest import Run, draw_shapes, without_facts, write_shapes
 from PIL import Image
 
 from retrieval import NoDirection, PathError, Retriever, learn_direction, load_model
@@ -157,6 +157,7 @@ def test_an_index_of_the_first_days_has_no_directions_and_learns_some(tmp_path: 
     Retriever.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle, workers=1).close()
     with closing(sqlite3.connect(tmp_path / "i" / "catalog.db")) as database, database:
         database.execute("drop table directions")
+        without_facts(database)
         database.execute("alter table meta drop column next_id")
         database.execute("alter table pictures drop column ctime_ns")
         for table in ("meta", "roots", "pictures", "codes", "distinct_contents"):
