@@ -32,6 +32,7 @@ from retrieval.pictures.facts import Facts, packed_facts, read_facts
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
 from retrieval.pictures.traits import NO_FACTS, Traits
+from tests.conftest import without_facts
 from train.copies import ALTERATIONS
 
 COUNT = 240
@@ -729,6 +730,7 @@ def test_a_catalog_of_the_first_days_is_completed(samples: np.ndarray, tmp_path:
     build(photos, tmp_path / "i").close()
     with sqlite3.connect(tmp_path / "i" / "catalog.db") as database:
         database.execute("drop table distinct_contents")
+        without_facts(database)
         database.execute("alter table meta drop column next_id")
         database.execute("alter table pictures drop column ctime_ns")
         for table in ("meta", "roots", "pictures", "codes", "directions"):

@@ -25,7 +25,7 @@ from retrieval.pictures.facts import Facts
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.workers import Task, decode
 from retrieval.pictures.xmp import properties
-from tests.conftest import Run, write_shapes
+from tests.conftest import Run, without_facts, write_shapes
 
 EXIFTOOL = shutil.which("exiftool")
 needs_exiftool = pytest.mark.skipif(EXIFTOOL is None, reason="exiftool (Debian: libimage-exiftool-perl) is not there")
@@ -448,11 +448,9 @@ def test_ingest_stores_the_facts_of_each_content(tmp_path: Path, photos: Path, t
 
 def downgrade(index: Path) -> None:
     """Make the catalog one of schema 3, which had no facts."""
-    with closing(sqlite3.connect(index / "catalog.db")) as connection:
-        connection.executescript(
-            "DROP TABLE facts; DROP INDEX ix_pictures_width_px; DROP INDEX ix_pictures_mtime_ns; "
-            "DROP INDEX ix_pictures_size_bytes; UPDATE meta SET schema = 3"
-        )
+    with closing(sqlite3.connect(index / "catalog.db")) as connection, connection:
+        without_facts(connection)
+        connection.execute("UPDATE meta SET schema = 3")
 
 
 def test_an_older_index_gains_facts_in_place(tmp_path: Path, photos: Path, tiny_bundle: Path, latent: Run) -> None:
