@@ -35,7 +35,7 @@ def indexed(tmp_path: Path, latent: Run) -> Path:
         ("biuld photos", "Did you mean 'index build'?"),
         ("index biuld photos", "Did you mean 'build'?"),
         ("query a.jpg --fromat json", "Did you mean '--format'?"),
-        ("index build photos --modle faces-64", "Did you mean '--model'?"),
+        ("index build photos --modle faces-64", "Did you mean one of: '--model', '--name'?"),
     ],
 )
 def test_a_typo_is_answered_with_what_was_meant(latent: Run, tmp_path: Path, typed: str, meant: str) -> None:
