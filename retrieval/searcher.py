@@ -155,7 +155,7 @@ class Searcher(Opened):
         hits = [[_hit(rank, one) for rank, one in enumerate(some, 1) if one.distance <= limit] for some in found]
         return [some[offset : most + offset] for some in hits]
 
-    def refine(self, answer: Answer, like: Sequence[Liked] = (), unlike: Sequence[Liked] = ()) -> Answer:
+    def refine(self, answer: Answer, *, like: Sequence[Liked] = (), unlike: Sequence[Liked] = ()) -> Answer:
         """Ask again, nearer to the pictures or hits ``like`` and farther from those ``unlike``
         (``retrieval.questions.refined``), which are left out of the hits.
 

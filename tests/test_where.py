@@ -212,6 +212,7 @@ def test_what_a_filter_lets_pass_is_found_as_brute_force_finds_it(
     monkeypatch.setattr("index.local.ranking.FEW", few)
     monkeypatch.setattr("index.local.ranking.RARE", rare)
     monkeypatch.setattr("index.local.ranking.MANY", 200)
+    monkeypatch.setattr("index.local.ranking.AS_MANY", 0.0)
     rng, codes = np.random.default_rng(few + int(rare)), random_codes(500, 1, True)
     rows = drawn_rows(500, rng)
     roots, facts = made_with_facts(tmp_path / "i", rows, codes, rng)

@@ -21,6 +21,7 @@ CODES_AT_ONCE = 200_000  # candidates of all these queries
 NOTHING = -2  # an id that no picture has and FAISS never proposes
 SPARE = 8  # candidates beyond k that FAISS proposes
 FEW = 2000  # if a filter passes at most so many pictures, all are ranked, without FAISS
+AS_MANY = 1.0  # or as many times as FAISS would have to propose: to rank these costs no more
 RARE = 0.005  # share that passes a filter, below which all that pass are listed first
 MANY = 50_000  # candidates; rather than ask for more, all that pass are listed
 
@@ -40,18 +41,19 @@ class Search:
 
     def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         """The ``k`` nearest to each query (n, d), nearest first, ties by ascending id."""
-        if self._few_pass():
+        proposals = self._first_proposals(unwanted)
+        if self._few_pass(max(FEW, int(AS_MANY * proposals))):
             return self._of_few(xq, unwanted)
-        at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // self._first_proposals(unwanted)))
+        at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // proposals))
         parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
         return [hits for part in parts for hits in self._part(xq[part], unwanted[part])]
 
-    def _few_pass(self) -> bool:
-        """Whether a filter lets so few pass that all of them are ranked."""
+    def _few_pass(self, few: int) -> bool:
+        """Whether a filter lets at most ``few`` pass, so that all of them are ranked."""
         passing = self.passing
-        if passing is None or (passing.share >= RARE and passing.share * len(self.snapshot) > FEW):
+        if passing is None or (passing.share >= RARE and passing.share * len(self.snapshot) > few):
             return False
-        return len(passing.all()) <= FEW
+        return len(passing.all()) <= few
 
     def _of_few(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         assert self.passing is not None
