@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
@@ -27,18 +27,21 @@ PICTURES, QUERIES, K = 2000, 1000, 10
 CLIENTS = (1, 8, 32)
 
 
-def timed(ask_one: Callable[[int], object], ids: list[int], clients: int) -> tuple[float, float]:
-    """p50 and p99 in milliseconds."""
+def timed(calls: Sequence[Callable[[int], object]], ids: list[int], clients: int) -> list[tuple[float, float]]:
+    """p50 and p99 of each call in milliseconds. They take turns, since the machine may be busy with other things."""
 
-    def one(number: int) -> float:
-        began = time.perf_counter()
-        ask_one(number)
-        return 1000 * (time.perf_counter() - began)
+    def one(number: int) -> list[float]:
+        took = []
+        for call in calls:
+            began = time.perf_counter()
+            call(number)
+            took.append(1000 * (time.perf_counter() - began))
+        return took
 
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(one, ids[:50]))  # connections and caches
-        took = list(pool.map(one, ids))
-    return float(np.percentile(took, 50)), float(np.percentile(took, 99))
+        took = np.array(list(pool.map(one, ids)))
+    return [(float(np.percentile(its, 50)), float(np.percentile(its, 99))) for its in took.T]
 
 
 def over_http(port: int, token: str, route: str) -> Callable[[int], object]:
@@ -95,9 +98,9 @@ def measure(home: Path, port: int, token: str) -> None:
             "| clients | searcher p50, p99 ms | HTTP query | thumbnail, seen before | painting |\n|---|---|---|---|---|"
         )
         for clients in CLIENTS:
-            timed(thumbnail, sorted(set(numbers)), clients)
-            cells = [timed(one, numbers, clients) for one in (here, query, thumbnail)]
-            cells.append(timed(painting, numbers[:100], clients))
+            timed([thumbnail], sorted(set(numbers)), clients)
+            cells = [*timed([here, query], numbers, clients), *timed([thumbnail], numbers, clients)]
+            cells += timed([painting], numbers[:100], clients)
             print(f"| {clients} | " + " | ".join(f"{p50:.1f}, {p99:.1f}" for p50, p99 in cells) + " |", flush=True)
 
 

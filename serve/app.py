@@ -13,7 +13,7 @@ from retrieval.errors import LatentError
 from retrieval.pictures.workers import cores
 from retrieval.searcher import Searcher
 from serve.collection import Collection
-from serve.errors import Refused, bad_words, refusal_of
+from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
 from serve.keys import Keys
 from serve.page import read_page
@@ -36,6 +36,7 @@ def build_app(searcher: Searcher, keys: Keys, host: str, port: int) -> Guard:
     app.add_exception_handler(ValueError, _bad_words)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _failed)
     return Guard(app, keys, hosts_of(host, port), f"latent-{port}", served.metrics)
 
 
@@ -66,3 +67,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return _answer(Refused(error.status_code, "not_found" if error.status_code == 404 else "http", str(error.detail)))
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """Something that nobody expected. The guard notes it in the log of the server."""
+    return _answer(FAILED)

@@ -19,6 +19,8 @@ class Refused(Exception):
         self.status, self.code, self.message = status, code, message
 
 
+FAILED = Refused(500, "failed", "the server failed; its log says more")
+
 KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (NoDirection, 404, "this index knows no such direction"),
     (PictureRefused, 422, "the picture cannot be read"),

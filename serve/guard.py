@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from serve.errors import Refused
+from serve.errors import FAILED, Refused
 from serve.keys import Keys
 from serve.served import Metrics
 
@@ -93,7 +93,7 @@ class Guard:
         except Exception:
             LOG.exception("a request failed")
             if not status:
-                await _send(guarded, 500, *_said(scope["path"], Refused(500, "failed", "the server failed")))
+                await _send(guarded, 500, *_said(scope["path"], FAILED))
         route = getattr(scope.get("route"), "path", "other")
         method = scope["method"] if scope["method"] in METHODS else "other"
         self.metrics.note(method, route, status, time.perf_counter() - began)

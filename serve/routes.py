@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.requests import ClientDisconnect
 
 from retrieval.arrays import Pixels
 from serve import records
@@ -201,3 +202,5 @@ async def _receive(request: Request, file: Any) -> None:
                 file.write(block)
     except TimeoutError:
         raise Refused(503, "timeout", "the picture did not come") from None
+    except ClientDisconnect:
+        raise Refused(400, "incomplete", "the picture did not come as a whole") from None
