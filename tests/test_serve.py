@@ -119,11 +119,13 @@ def started(folder: Path, *words: str, token: Path | None, scratch: Path) -> Sit
 def ended(site: Site, with_signal: int = signal.SIGINT) -> int:
     site.process.send_signal(with_signal)
     try:
-        return site.process.wait(20)
+        code = site.process.wait(20)
     finally:
         site.process.kill()
-        assert site.process.stdout is not None
-        site.process.stdout.close()
+    assert site.process.stdout is not None
+    with site.process.stdout as output:
+        assert output.read() == ""  # nothing but the link: no log of requests
+    return code
 
 
 @pytest.fixture(scope="module")
