@@ -26,6 +26,15 @@ from PIL import Image
 
 from index.records import Direction
 from retrieval import Question, Retriever, Searcher, Term, ask
+from retrieval.errors import (
+    IndexBusy,
+    IndexDamaged,
+    LatentError,
+    ModelError,
+    NoDirection,
+    PathError,
+    PictureRefused,
+)
 from retrieval.explore.sums import weighted_sum
 from retrieval.pages.heat import heat_maps
 from tests.conftest import Run, draw_shape, write_shapes
@@ -36,7 +45,7 @@ try:
     import uvicorn  # noqa: F401
 
     from serve.client import ServerError, connect
-    from serve.errors import Refused
+    from serve.errors import Refused, bad_words, refusal_of
     from serve.files import MOST_UPLOAD_BYTES
     from serve.served import UPLOADS_MOST
     from serve.work import Work
@@ -699,6 +708,16 @@ def test_no_answer_names_a_path_of_the_machine(site: Site, searcher: Searcher) -
         assert answer.status_code < 500, (route, answer.text)
         assert SECRET not in answer.text and str(site.folder) not in answer.text, route
         assert "Traceback" not in answer.text and ".py" not in answer.text, route
+
+
+def test_errors_of_the_library_are_told_without_its_paths() -> None:
+    kinds = [LatentError, PathError, PictureRefused, ModelError, NoDirection, IndexDamaged, IndexBusy]
+    refusals = [refusal_of(kind("/home/me/a.jpg: cannot be read")) for kind in kinds]
+    refusals.append(bad_words(ValueError("not /home/me/a.jpg")))
+    for refusal in refusals:
+        assert refusal is not None and "/home" not in refusal.message and 400 <= refusal.status < 600
+    assert bad_words(ValueError("k is wrong")).message == "k is wrong"
+    assert refusal_of(OSError("/home/me")) is None
 
 
 def test_a_damaged_index_is_told_without_its_place(folder: Path, tmp_path: Path, tiny_bundle: Path) -> None:
