@@ -31,7 +31,8 @@ export function nearestTo(picture, options, signal) {
 export const thumbnailAt = (id, sidePx) => address(`/items/${id}/thumbnail`, { size: sidePx });
 export const paintingAt = (id) => address(`/items/${id}/painting`);
 export const differenceAt = (id, code) => address(`/items/${id}/difference`, { code });
-export const paintedAt = (code) => address("/paint", { code });
+// With scale 1 a code that was drawn from the prior is painted as it is.
+export const paintedAt = (code, scale = null) => address("/paint", { code, scale });
 
 // The bytes of a painted code, so that a request that is outdated can be cancelled.
 export async function painted(code, signal) {

@@ -86,7 +86,7 @@ export class Form {
     byId("asked").hidden = !asks(question);
     byId("drop-hint").hidden = asks(question);
     if (!asks(question)) return;
-    const { id, code } = question;
+    const { id, code, scale } = question;
     const given = this.given.get(code) ?? null;
     const name = id === null ? null : (this.names?.(id) ?? say("picture_number", { id }));
     const words = id !== null ? say("asked_about_id", { name }) : say(given === null ? "asked_about_code" : "asked_about_upload");
@@ -96,8 +96,8 @@ export class Form {
     if (id !== null) showPicture(picture, api.thumbnailAt(id, 256), say("asked_indexed", { name }));
     else if (given !== null) showPicture(picture, given, say("asked_uploaded"));
     byId("asked-seen").hidden = !this.canPaint;
-    const seen = say("seen");
-    if (this.canPaint) showPicture(byId("asked-painting"), id !== null ? api.paintingAt(id) : api.paintedAt(code), seen);
+    if (!this.canPaint) return;
+    showPicture(byId("asked-painting"), id !== null ? api.paintingAt(id) : api.paintedAt(code, scale), say("seen"));
   }
 
   #showMarks(question) {

@@ -126,7 +126,8 @@ async function upload(picture) {
     go({ ...asked, view: "search", show: null });
     trouble.mention("");
   } catch (error) {
-    if (error.status === 413 || error.status === 415 || error.status === 422) trouble.mention(`${say("unreadable")} ${error.message}`);
+    if (error.name === "AbortError") return;
+    if (error.status === 413 || error.status === 415 || error.status === 422) trouble.mention(say("unreadable"));
     else trouble.tell(error);
   } finally {
     byId("search-view").removeAttribute("aria-busy");

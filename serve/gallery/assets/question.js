@@ -3,13 +3,13 @@
 export const METRICS = ["euclidean", "cosine"];
 export const MOST_K = 200;
 const PLAIN = { view: "search", k: 24, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
-const TEXTS = { text: 1000, where: 10000, folder: 1000 };
+const TEXTS = { text: 1000, where: 1500, folder: 300 };
 const NUMBERS = { k: [1, MOST_K, 1], t: [0, 1, 0.01], spread: [0.1, 2, 0.1], seed: [0, 2 ** 31 - 1, 1] };
 const IDS = ["id", "show", "a", "b"];
 const CODES = ["code", "near"];
 const ORDER = [
   "view", "id", "code", "like", "unlike", "text", "from", "to", "folder", "where", "k", "metric", "copies",
-  "a", "b", "t", "near", "seed", "spread", "show",
+  "a", "b", "t", "near", "seed", "spread", "scale", "show",
 ];
 
 export function parse(search) {
@@ -20,6 +20,7 @@ export function parse(search) {
   if (given.get("copies") === "show") question.copies = "show";
   for (const [name, most] of Object.entries(TEXTS)) question[name] = (given.get(name) ?? "").slice(0, most);
   for (const name of ["from", "to"]) question[name] = date(given.get(name));
+  question.scale = given.get("scale") === "1" ? 1 : null;
   for (const name of IDS) question[name] = id(given.get(name));
   for (const name of CODES) question[name] = code(given.get(name));
   for (const [name, [least, most, step]] of Object.entries(NUMBERS)) {
@@ -50,7 +51,7 @@ export function asks(question) {
 
 // What decides the list of pictures: two questions with the same list have the same key.
 export function listKey(question) {
-  const { view, a, b, t, near, seed, spread, show, ...list } = question;
+  const { view, a, b, t, near, seed, spread, scale, show, ...list } = question;
   return JSON.stringify(list);
 }
 

@@ -9,6 +9,7 @@ import * as trouble from "./trouble.js";
 import { count, say } from "./words.js";
 
 const REMEMBERED = 8; // lists, for going back
+const MOST_HITS = 10_000; // nobody scrolls farther, and each page asks for all before it
 
 export class Search {
   constructor({ open, ask, answered, refused, changed }) {
@@ -81,7 +82,7 @@ export class Search {
       if (offset === 0) this.#inform({ total });
       return { items, done: offset + items.length >= total || items.length === 0 };
     }
-    const page = pageOf(await api.nearest({ ...options, k: question.k, offset }, signal));
+    const page = pageOf(await api.nearest({ ...options, k: question.k, offset }, signal), offset);
     if (offset === 0 && !signal.aborted) this.#inform(page.info);
     return page;
   }
@@ -123,8 +124,8 @@ export class Search {
   }
 }
 
-function pageOf({ hits, code, novelty }) {
-  return { items: hits, done: hits.length === 0, info: { code: api.forAddress(code), novelty } };
+function pageOf({ hits, code, novelty }, offset = 0) {
+  return { items: hits, done: hits.length === 0 || offset + hits.length >= MOST_HITS, info: { code: api.forAddress(code), novelty } };
 }
 
 function optionsOf(question) {

@@ -84,7 +84,7 @@ class Between {
     });
     this.slider.addEventListener("change", () => go({ t: Number(this.slider.value) }, { replace: true }));
     byId("between-search").addEventListener("click", () => go(searchBy(this.code)));
-    byId("between-round").addEventListener("click", () => go({ near: this.code, seed: anySeed() }));
+    byId("between-round").addEventListener("click", () => go({ near: this.code, seed: anySeed(), scale: null }));
   }
 
   show({ a, b, t }) {
@@ -157,24 +157,25 @@ class Wall {
     Object.assign(this, { key: null, near: null });
     this.grid = new Grid(byId("wall-grid"), {
       tile: paintedTile,
-      open: ({ code }) => go({ near: code, seed: anySeed() }),
+      open: ({ code, scale }) => go({ near: code, seed: anySeed(), scale }),
     });
-    byId("wall-new").addEventListener("click", () => go({ near: null, seed: anySeed() }));
+    byId("wall-new").addEventListener("click", () => go({ near: null, seed: anySeed(), scale: null }));
     byId("wall-again").addEventListener("click", () => go({ seed: anySeed() }));
-    byId("chosen-search").addEventListener("click", () => go(searchBy(this.near)));
+    byId("chosen-search").addEventListener("click", () => go(searchBy(this.near, this.scale)));
     byId("spread").addEventListener("input", () => this.#showSpread());
     byId("spread").addEventListener("change", () => go({ spread: Number(byId("spread").value) }, { replace: true }));
   }
 
-  async show({ near, seed, spread }) {
+  async show({ near, seed, spread, scale: asked }) {
+    const scale = near === null ? 1 : asked; // the prior's own codes are painted as they are
     byId("spread").value = String(spread);
     byId("spread").disabled = near === null;
     this.#showSpread();
     byId("chosen").hidden = byId("wall-again").hidden = near === null;
-    if (near !== null) showPicture(byId("chosen-painting"), api.paintedAt(near), say("chosen"));
-    const key = JSON.stringify([near, seed, near === null ? 0 : spread]);
+    if (near !== null) showPicture(byId("chosen-painting"), api.paintedAt(near, scale), say("chosen"));
+    const key = JSON.stringify([near, scale, seed, near === null ? 0 : spread]);
     if (key === this.key) return;
-    Object.assign(this, { key, near });
+    Object.assign(this, { key, near, scale });
     this.running?.abort();
     const running = (this.running = new AbortController());
     const options = near === null ? { seed, count: WALL } : { seed, count: WALL, near, spread };
@@ -184,7 +185,7 @@ class Wall {
       const { codes } = await api.sample(options, running.signal);
       const hadFocus = this.grid.list.contains(document.activeElement);
       this.grid.clear();
-      this.grid.add(codes.map((code) => ({ code: api.forAddress(code) })));
+      this.grid.add(codes.map((code) => ({ code: api.forAddress(code), scale })));
       if (hadFocus) this.grid.focus(0);
       state.textContent = say(near === null ? "wall_state" : "wall_state_near", { count: count(codes.length) });
     } catch (error) {
@@ -246,14 +247,14 @@ class Picker {
   }
 }
 
-function paintedTile(button, { code }, index) {
+function paintedTile(button, { code, scale }, index) {
   const image = make("img", { loading: "lazy", decoding: "async", draggable: false });
-  showPicture(image, api.paintedAt(code), say("tile_painted", { number: index + 1 }));
+  showPicture(image, api.paintedAt(code, scale), say("tile_painted", { number: index + 1 }));
   button.append(image);
 }
 
-function searchBy(code) {
-  return { view: "search", id: null, code, like: [], unlike: [], show: null };
+function searchBy(code, scale = null) {
+  return { view: "search", id: null, code, scale, like: [], unlike: [], show: null };
 }
 
 function anySeed() {

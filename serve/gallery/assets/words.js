@@ -110,7 +110,7 @@ const WORDS = {
   trouble_other: "That did not work: {message}",
   too_large: "That picture has {size}; 32 MB is the most.",
   not_a_picture: "That is no picture.",
-  unreadable: "That file could not be read.",
+  unreadable: "That file could not be read as a picture.",
 
   yes: "yes",
   no: "no",
