@@ -81,14 +81,16 @@ function nameAsked(id) {
 function showViewer() {
   const index = search.grid.indexOfId(question.show);
   const { items } = search;
-  const position = index < 0 ? null : { index, count: items.length, before: index > 0, after: index + 1 < items.length || !search.pages.done };
+  const after = index + 1 < items.length || (index >= 0 && !search.pages.done);
+  const position = { index, count: items.length, before: index > 0, after };
   const code = asks(question) ? (search.info?.code ?? null) : null;
   viewer.show(question.show, { hit: items[index], question, code, position });
 }
 
+// To the next picture of the list. One that was marked is no hit any more: the first hit comes after it.
 async function step(by) {
   const index = search.grid.indexOfId(question.show);
-  if (index < 0) return;
+  if (index + by < 0) return;
   if (index + by >= search.items.length && !(await search.more())) return;
   const item = search.items[index + by];
   if (item !== undefined) go({ show: item.id }, { replace: true });
@@ -104,7 +106,7 @@ function mark(kind, id) {
 }
 
 function viewerClosed(id) {
-  viewer.returnTo(search.grid.tileAt(search.grid.indexOfId(id)) ?? byId("text"));
+  viewer.returnTo(search.grid.tileAt(Math.max(0, search.grid.indexOfId(id))));
   if (question.show === null) return;
   const list = { ...question, show: null };
   if (history.state?.from !== format(list)) return go({ show: null });
@@ -221,7 +223,6 @@ async function start() {
 }
 
 addEventListener("popstate", () => {
-  help.close();
   if (byId("picker").open) byId("picker").close();
   show(parse(location.search), { restore: true });
 });

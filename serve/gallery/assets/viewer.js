@@ -38,9 +38,10 @@ export class Viewer {
     this.shown = { id, name: this.shown?.id === id ? this.shown.name : (hit?.name ?? say("picture_number", { id })) };
     this.#showMarks(question);
     this.#showDifference(code);
-    byId("previous").disabled = !position?.before;
-    byId("next").disabled = !position?.after;
+    byId("previous").disabled = !position.before;
+    byId("next").disabled = !position.after;
     this.position = position;
+    this.#showName();
     if (isNew) this.#showNew(id, hit);
     this.modal.open(byId("stage"));
     if (document.activeElement?.disabled) byId("stage").focus();
@@ -55,7 +56,6 @@ export class Viewer {
   }
 
   #showNew(id, hit) {
-    this.#showName();
     byId("stage").focus();
     byId("large-gone").hidden = true;
     if (hit?.gone) this.#showGone();
@@ -89,8 +89,8 @@ export class Viewer {
 
   #showName() {
     byId("viewer-name").textContent = this.shown.name;
-    const { index, count: most } = this.position ?? {};
-    byId("viewer-place").textContent = index === undefined ? "" : say("position", { position: count(index + 1), count: count(most) });
+    const { index, count: most } = this.position;
+    byId("viewer-place").textContent = index < 0 ? "" : say("position", { position: count(index + 1), count: count(most) });
   }
 
   #showMarks(question) {
