@@ -218,7 +218,8 @@ async function showStatus() {
 }
 
 async function start() {
-  await showStatus();
+  const told = showStatus();
+  if (question.view === "space" || asks(question) || question.show !== null) await told; // can the model paint?
   show(question);
 }
 

@@ -7,7 +7,7 @@ export class Pages {
   constructor({ grid, more, load, told, failed }) {
     Object.assign(this, { grid, more, load, told, failed, done: true, loading: false, near: false });
     this.received = 0;
-    this.watcher = new IntersectionObserver(([entry]) => this.#seen(entry.isIntersecting), { rootMargin: AHEAD });
+    this.watcher = new IntersectionObserver((entries) => this.#seen(entries.at(-1).isIntersecting), { rootMargin: AHEAD });
     this.watched = more.parentElement;
     more.addEventListener("click", () => this.next());
   }
