@@ -99,7 +99,7 @@ export class Grid {
 export function pictureTile(button, item) {
   const image = make("img", { loading: "lazy", decoding: "async", draggable: false });
   if (item.gone) showGone(button, image, item);
-  else showPicture(image, thumbnailAt(item.id, DENSE ? 512 : 256), item.name, () => showGone(button, image, item));
+  else showPicture(image, thumbnailAt(item.id, DENSE ? 512 : 256), "", () => showGone(button, image, item)); // its name follows
   const about = make("span", { className: "tile-about" }, make("span", { className: "tile-name" }, item.name));
   if (item.similarity !== undefined) about.append(similarity(item));
   button.prepend(image);
