@@ -5,9 +5,9 @@ const AHEAD = "800px";
 export class Pages {
   // `load(offset, signal)` answers {items, done}; `told(pages)` is called after each change.
   constructor({ grid, more, load, told, failed }) {
-    Object.assign(this, { grid, more, load, told, failed, done: true, loading: false, near: false });
+    Object.assign(this, { grid, more, load, told, failed, done: true, loading: false });
     this.received = 0;
-    this.watcher = new IntersectionObserver((entries) => this.#seen(entries.at(-1).isIntersecting), { rootMargin: AHEAD });
+    this.watcher = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && this.next(), { rootMargin: AHEAD });
     this.watched = more.parentElement;
     more.addEventListener("click", () => this.next());
   }
@@ -18,8 +18,8 @@ export class Pages {
     this.grid.clear();
     this.received = 0;
     this.done = false;
-    if (known === null) await this.next();
-    else this.#take(known);
+    if (known === null) return void (await this.next());
+    this.#take(known);
     this.#watch();
   }
 
@@ -27,7 +27,6 @@ export class Pages {
     this.running?.abort();
     this.watcher.disconnect();
     this.loading = false;
-    this.near = false;
     this.more.hidden = true;
   }
 
@@ -45,14 +44,13 @@ export class Pages {
     } catch (error) {
       if (error.name === "AbortError" || running.signal.aborted) return false;
       this.loading = false;
-      this.near = false;
       this.watcher.disconnect(); // who wants more after an error clicks
       this.more.hidden = this.received === 0;
       this.grid.list.removeAttribute("aria-busy");
       this.failed(error);
       return false;
     }
-    if (this.near) this.#watch();
+    this.#watch(); // anew, so that the browser says again whether the end is near
     return true;
   }
 
@@ -69,10 +67,5 @@ export class Pages {
   #watch() {
     this.watcher.disconnect();
     if (!this.done) this.watcher.observe(this.watched);
-  }
-
-  #seen(near) {
-    this.near = near;
-    if (near) this.next();
   }
 }
