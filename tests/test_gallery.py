@@ -435,7 +435,8 @@ def test_every_view_fits_its_width_and_has_names_for_all(gallery: Served, width_
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         nameless = page.evaluate(
             "[...document.querySelectorAll('button, input, select, a')].filter(one => one.checkVisibility() && "
-            "!(one.textContent.trim() || one.ariaLabel || one.labels?.length)).map(one => one.outerHTML)"
+            "!(one.textContent.trim() || one.ariaLabel || one.labels?.length || one.querySelector('img')?.alt))"
+            ".map(one => one.outerHTML)"
         )
         assert nameless == [] and page.locator("img:not([alt])").count() == 0
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
