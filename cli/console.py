@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import os
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval.text import printable
+from retrieval.text import csv_cell, printable, without_controls
 
 if TYPE_CHECKING:
     from retrieval import Status
@@ -224,6 +226,21 @@ def _echo(content: str | bytes, err: bool = False) -> None:
         raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, f"standard {'error' if err else 'output'}") from error
+
+
+def give_path(path: str, null: bool) -> None:
+    """Print a path for programs: its bytes and NUL, or without control characters on a line of its own."""
+    give(os.fsencode(path) + b"\0" if null else os.fsencode(without_controls(path)) + b"\n")
+
+
+def give_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print a table for programs, of which no cell is a formula. What is in no column is left out."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in row.items()})
+    give(text.getvalue())
 
 
 def give_json(content: object) -> None:

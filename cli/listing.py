@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from cli.console import device_option, give, give_json, index_option, null_option, shown_path, size, tell
+from cli.console import (
+    device_option,
+    give,
+    give_csv,
+    give_json,
+    give_path,
+    index_option,
+    null_option,
+    shown_path,
+    size,
+    tell,
+)
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.defaults import Device
-from retrieval.text import csv_cell, without_controls
 
 if TYPE_CHECKING:
     from index.records import Found
@@ -111,10 +118,11 @@ def _listed(
     if like is None:
         found = searcher.pictures(where, order=by, descending=is_descending != reverse, most=limit, offset=offset)  # type: ignore[arg-type]
         return _with_dates(searcher, found, [None] * len(found))
-    most = None if reverse else limit
-    hits = searcher.query(like, most, where=where, within=None if most else FARTHEST, offset=0 if reverse else offset)
+    everything = max(1, len(searcher))
     if reverse:
-        hits = hits[::-1][offset:][:limit]
+        hits = searcher.query(like, everything, where=where)[::-1][offset:][:limit]
+    else:
+        hits = searcher.query(like, limit or everything, where=where, offset=offset)
     rows = searcher.index.rows.found([hit.id for hit in hits])
     hits = [hit for hit in hits if hit.id in rows]
     return _with_dates(searcher, [rows[hit.id] for hit in hits], [hit.distance for hit in hits])
@@ -129,9 +137,6 @@ def _with_dates(searcher: Searcher, found: Sequence[Found], distances: Sequence[
         taken = Known(one.path, "found", mtime_ns=one.mtime_ns, facts=facts.get(one.content_hash)).taken
         listed.append(Listed(one, taken and taken[0].replace(microsecond=0).isoformat(" "), distance))
     return listed
-
-
-FARTHEST = 1e30
 
 
 def _record(found: Listed) -> dict[str, Any]:
@@ -155,11 +160,10 @@ def _print(found: Sequence[Listed], form: str, null: bool) -> None:
         for record in records:
             give(json.dumps(record) + "\n")
     elif form == "csv":
-        give(_csv(records))
+        give_csv([*FIELDS, *(["distance"] if records and "distance" in records[0] else [])], records)
     elif form == "paths":
         for record in records:
-            path = record["path"]
-            give(os.fsencode(path) + b"\0" if null else os.fsencode(without_controls(path)) + b"\n")
+            give_path(record["path"], null)
     else:
         tell(f"{'taken':<19}  {'size':>9}  {'pixels':>11}  {'realism':>7}  path")
         for record in records:
@@ -167,12 +171,3 @@ def _print(found: Sequence[Listed], form: str, null: bool) -> None:
             facts = f"{size(record['size_bytes']):>9}  {pixels:>11}  {record['realism']:>7.2f}"
             taken = (record["taken"] or "")[:19]
             tell(f"{taken:<19}  {facts}  {shown_path(record['path'])}")
-
-
-def _csv(records: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [*FIELDS, *(["distance"] if records and "distance" in records[0] else [])])
-    writer.writeheader()
-    for record in records:
-        writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in record.items()})
-    return text.getvalue()

@@ -91,7 +91,7 @@ def map_(
 
     with Searcher.open(index_folder, device=device) as retriever:
         where = filtered(retriever, filters)
-        count = len(retriever) if where is None else retriever.count(where)
+        count = retriever.count(where)
         say(f"laying out {min(most, count):,} pictures ...")
         plane = lay_out(retriever, layout, most, clusters, seed, where)
     if members:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -22,7 +20,9 @@ from cli.console import (
     device_option,
     file_stem,
     give,
+    give_csv,
     give_json,
+    give_path,
     index_option,
     listed_paths,
     null_option,
@@ -37,7 +37,7 @@ from cli.console import (
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
-from retrieval.text import csv_cell, printable, without_controls
+from retrieval.text import printable
 
 if TYPE_CHECKING:
     from retrieval import Hit, Searcher
@@ -348,10 +348,10 @@ def _print(answers: Sequence[Answer], records: Sequence[Records], form: str, met
             for record in its_records:
                 give(json.dumps({"query": answer.title, **record}) + "\n")
     elif form == "csv":
-        give(_csv(pairs))
+        _give_csv(pairs)
     elif form == "paths":
         for record in (record for _, its_records in pairs for record in its_records):
-            give(os.fsencode(record["path"]) + b"\0" if null else os.fsencode(without_controls(record["path"])) + b"\n")
+            give_path(record["path"], null)
     else:
         for answer in answers:
             _print_table(answer, titled=len(answers) > 1)
@@ -368,19 +368,10 @@ def _json(answer: Answer, records: Records) -> dict[str, Any]:
     }
 
 
-def _csv(pairs: Sequence[tuple[Answer, Records]]) -> str:
-    text = io.StringIO(newline="")
+def _give_csv(pairs: Sequence[tuple[Answer, Records]]) -> None:
     is_decoded = any("decoded" in record for _, records in pairs for record in records)
-    writer = csv.DictWriter(text, ["query", *FIELDS, *(["decoded"] if is_decoded else [])], lineterminator="\n")
-    writer.writeheader()
-    for answer, records in pairs:
-        for record in records:
-            cells = {
-                "query": answer.title,
-                **{name: cell for name, cell in record.items() if name not in ("copies", "gone")},
-            }
-            writer.writerow({name: csv_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
-    return text.getvalue()
+    rows = ({"query": answer.title, **record} for answer, records in pairs for record in records)
+    give_csv(["query", *FIELDS, *(["decoded"] if is_decoded else [])], rows)
 
 
 def _print_table(answer: Answer, titled: bool) -> None:

@@ -174,15 +174,13 @@ def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | 
     return [answers[place] for place in range(len(questions))]
 
 
-def refined(
-    question: Question, like: Sequence[Liked] = (), unlike: Sequence[Liked] = (), *, liked: float = LIKED
-) -> Question:
+def refined(question: Question, like: Sequence[Liked] = (), unlike: Sequence[Liked] = ()) -> Question:
     """The question, moved towards the average of some pictures and away from that of others: relevance feedback
-    (Rocchio, in The SMART Retrieval System, 1971), with weights 1, ``liked`` and 0.25. These pictures are left out of
+    (Rocchio, in The SMART Retrieval System, 1971), with weights 1, 0.75 and 0.25. These pictures are left out of
     the hits."""
     moved = [
         Term(weight / len(some), one.path if isinstance(one, Hit) else one)
-        for some, weight in ((like, liked), (unlike, -UNLIKED))
+        for some, weight in ((like, LIKED), (unlike, -UNLIKED))
         for one in some
     ]
     return replace(question, terms=(*question.terms, *moved))
@@ -297,7 +295,7 @@ def _merged(
     hits = searcher.query_codes(matrix, deep, metric=like.metric, left_out=left_out, where=where, within=like.within)
     terms = (Listed(frozenset(named[:deep])), *((where,) if where is not None else ()))
     other = searcher.query_codes(
-        matrix, max(1, deep), metric=like.metric, left_out=left_out, where=AllOf(terms), within=like.within
+        matrix, deep, metric=like.metric, left_out=left_out, where=AllOf(terms), within=like.within
     )
     return [fused(its, more, named, wanted) for its, more in zip(hits, other, strict=True)]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
-from index.where import AllOf, Fact
+from index.where import Fact
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty, unusual
@@ -185,9 +185,10 @@ class Searcher(Opened):
         by = unusual(self.looks()) if order == "novelty" else order
         return self.index.rows.listed(where_of(self, where), by, descending, most, offset)
 
-    def count(self, where: Filter) -> int:
+    def count(self, where: Filter | None = None) -> int:
         """How many pictures pass ``where``. Raises as ``pictures``."""
-        return self.index.rows.count(where_of(self, where) or AllOf(()))
+        filter_ = where_of(self, where)
+        return len(self) if filter_ is None else self.index.rows.count(filter_)
 
     def look_at(self, picture: Query) -> Seen:
         """Return code, realism and spread of one picture. An indexed file that did not change is not read again.

@@ -76,7 +76,7 @@ def lay_out(
     """
     if layout not in ("pca", "umap"):
         raise ValueError(f"layout must be pca or umap, not {layout!r}")
-    total = len(retriever) if where is None else retriever.count(where)
+    total = retriever.count(where)
     paths, codes = _drawn(retriever, total, most, seed, where)
     if len(paths) < 3:
         raise PathError(f"a map needs three pictures at least, and here are {len(paths)}")

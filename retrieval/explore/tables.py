@@ -68,7 +68,7 @@ def write_features(
     """
     path = check_target(target)
     write = {".parquet": _write_parquet, ".csv": _write_csv, ".npz": _write_npz}[path.suffix.lower()]
-    count = len(retriever) if where is None else retriever.count(where)
+    count = retriever.count(where)
     try:
         with replacing(path) as part:
             return write(_reported(rows_of(retriever, where), count, report), part, retriever, count)
