@@ -19,6 +19,7 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "query": ("cli.query:query", "Find pictures that look like a given one."),
     "show": ("cli.show:show", "Show what is known of pictures."),
     "map": ("cli.map:map_", "Show the collection on a plane."),
+    "serve": ("cli.serve:serve", "Serve a page and an API on this machine."),
     "direction": ("cli.direction:direction", "Learn a direction from examples."),
     "dedup": ("cli.dedup:dedup", "Find copies, and trash, move, link or delete them."),
     "compare": ("cli.compare:compare", "Check whether two files are copies."),

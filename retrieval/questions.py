@@ -20,16 +20,15 @@ from retrieval.explore.sums import weighted_sum
 from retrieval.filters import where_of
 from retrieval.pictures.given import is_file, size_of
 from retrieval.searcher import Hit, checked_most
-from retrieval.seen import look_at_all
+from retrieval.seen import Seen, look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
     from retrieval.filters import Filter
     from retrieval.pictures.given import Given as Query
     from retrieval.searcher import Searcher
-    from retrieval.seen import Seen
 
-    Liked = Query | Hit  # a picture that a user marked
+    Liked = Query | Seen | Hit  # a picture that a user marked
 
 SIGNS = {"+": 1.0, "-": -1.0}
 WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*(.+)", re.DOTALL)
@@ -40,14 +39,15 @@ WIDENED, WIDEST = 2, 16  # times as many hits are asked for if copies among them
 
 @dataclass(frozen=True)
 class Term:
-    """One weighted operand of a sum: a picture (a path, uint8 (h, w, 3), one of Pillow's) or the name of a direction.
+    """One weighted operand of a sum: a picture (a path, uint8 (h, w, 3), one of Pillow's, or what was seen in one
+    before) or the name of a direction.
 
     Raises:
         ValueError: the weight is not finite.
     """
 
     weight: float
-    operand: Query
+    operand: Query | Seen
     is_direction: bool = False
 
     def __post_init__(self) -> None:
@@ -56,7 +56,9 @@ class Term:
 
     @property
     def name(self) -> str:
-        """The direction's name, the picture's path, or the size of the pixels."""
+        """The direction's name, the picture's path or ids, or the size of the pixels."""
+        if isinstance(self.operand, Seen):
+            return "+".join(f"#{one}" for one in sorted(self.operand.ids)) or "a code"
         if not is_file(self.operand):
             return "x".join(str(side) for side in size_of(self.operand)) + " pixels"
         return os.fspath(self.operand)
@@ -331,7 +333,7 @@ def _code(searcher: Searcher, question: Question, seen: Sequence[Seen], directio
 
 
 def _answer(searcher: Searcher, question: Question, seen: Sequence[Seen], code: Floats, hits: list[Hit]) -> Answer:
-    if question.is_sum:
+    look = None if question.is_sum else seen[0]
+    if look is None or not look.is_of_picture:
         return Answer(question, code, hits)
-    look = seen[0]
     return Answer(question, code, hits, look.realism, look.spread, searcher.novelty(look), searcher.unfamiliarity(look))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,19 +35,29 @@ class Seen:
     spread: float
     ids: frozenset[int] = frozenset()
 
+    @classmethod
+    def of_code(cls, code: Floats) -> Seen:
+        """A code of which no picture is known, so neither realism nor spread are."""
+        return cls(code, math.nan, math.nan)
 
-def look_at_all(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
+    @property
+    def is_of_picture(self) -> bool:
+        return not math.isnan(self.realism)
+
+
+def look_at_all(searcher: Opened, pictures: Sequence[Query | Seen]) -> list[Seen | PictureRefused]:
     """What the model sees in each picture; for a file that cannot be read, the refusal instead.
 
-    An indexed file that did not change is not read. A file that is named twice is read once.
+    An indexed file that did not change is not read. A file that is named twice is read once. What was seen before is
+    returned as it is.
 
     Raises:
         ValueError: an array that is not uint8 (h, w, 3).
         TypeError: something that is no path, no array and no picture of Pillow's.
     """
-    distinct = {_key(picture): picture for picture in pictures}
+    distinct = {_key(picture): picture for picture in pictures if not isinstance(picture, Seen)}
     seen = dict(zip(distinct, _look_at(searcher, list(distinct.values())), strict=True))
-    return [seen[_key(picture)] for picture in pictures]
+    return [picture if isinstance(picture, Seen) else seen[_key(picture)] for picture in pictures]
 
 
 def _key(picture: Query) -> str | int:

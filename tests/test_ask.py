@@ -20,6 +20,7 @@ from retrieval import NoDirection, PictureRefused, Retriever, load_model
 from retrieval.explore.directions import along
 from retrieval.explore.sums import weighted_sum
 from retrieval.questions import Answer, Question, Term, ask, ask_all, parse_directions, parse_term, parse_terms
+from retrieval.seen import Seen
 
 COUNT = 60
 
@@ -180,6 +181,21 @@ def test_a_changed_picture_is_read_again_and_still_left_out(
             assert isinstance(answer, Answer)
             np.testing.assert_allclose(answer.code, load_model(tiny_bundle).encode([changed])[0], atol=1e-5)
             assert sorted(hit.path for hit in answer.hits) == sorted(map(str, others))
+
+
+def test_what_was_seen_before_is_asked_without_its_file(collection: Path) -> None:
+    with Retriever.open(collection / "index") as retriever:
+        found = retriever.pictures(most=2)
+        looks = [retriever.look_at(one.path) for one in found]
+        by_path = ask(retriever, Question((Term(1.0, found[0].path), Term(-0.5, found[1].path)), k=5))
+        by_look = ask(retriever, Question((Term(1.0, looks[0]), Term(-0.5, looks[1])), k=5))
+        assert by_look.hits == by_path.hits and np.array_equal(by_look.code, by_path.code)
+        (alone, code) = (
+            ask(retriever, Question((Term(1.0, one),), k=5)) for one in (looks[0], Seen.of_code(looks[0].code))
+        )
+        assert (alone.realism, alone.title) == (looks[0].realism, f"#{found[0].id}")
+        assert code.realism is None and code.novelty is None
+        assert code.hits[0].id == found[0].id and code.hits[0].distance == 0  # a code has no picture to leave out
 
 
 def test_directions_are_read_once_for_all_questions(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""``latent serve``: a page and an API for other programs, on this machine."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+
+from cli.console import device_option, index_option, say, tell
+from retrieval.defaults import Device
+
+PORT = 8765
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  latent serve                                  a page for the index here
+  latent serve --no-open --token-file token     for programs, which send that token
+  latent serve --host 192.168.1.7 --token-file token
+"""
+)
+@index_option
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; others than loopback need --token-file.")
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The token that programs send; made if it is not there.",
+)
+@click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
+@device_option
+def serve(index_folder: str | None, port: int, host: str, token_file: Path | None, opens: bool, device: Device) -> None:
+    """Serve a page to look through the pictures, and an API for other programs. Needs the extra web.
+
+    It only reads. Only this machine is answered, and only those who have the printed link, which is good for one
+    browser, or the token. docs/serve.md describes the API. Ctrl-C ends it.
+    """
+    from serve.extra import check_extra
+
+    check_extra()
+    from retrieval import Searcher
+    from serve.guard import is_loopback
+    from serve.keys import Keys, read_token
+    from serve.server import bind, origin_of, run
+
+    if not is_loopback(host) and token_file is None:
+        raise click.UsageError(f"--host {host} is not this machine alone; that needs --token-file FILE")
+    keys = Keys(read_token(token_file) if token_file else None)
+    try:
+        bound = bind(host, port)
+    except ValueError as error:
+        raise click.UsageError(f"--host: {error}") from error
+    except OSError as error:
+        raise click.ClickException(
+            f"port {port} of {host} cannot be used: {error.strerror}; --port 0 takes a free one"
+        ) from error
+    link = f"{origin_of(host, bound.getsockname()[1])}/?launch={keys.launch}"
+
+    def started() -> None:
+        say("The link opens once; Ctrl-C ends the server.")
+        tell(link)
+        if opens:
+            import webbrowser
+
+            threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+
+    with bound, Searcher.open(index_folder, device=device) as searcher:
+        _ = searcher.model.image_size  # a damaged model is told before the first request
+        try:
+            run(searcher, keys, host, bound, started)
+        except KeyboardInterrupt:
+            say("", "Ended.")

@@ -1,0 +1,219 @@
+"""A client of ``latent serve`` that needs no package beyond those of the library.
+
+>>> latent = connect("http://127.0.0.1:8765", token)       # doctest: +SKIP
+>>> hits = latent.query("face.jpg", k=10, where="taken >= 2024-06").hits
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+
+import numpy as np
+from PIL import Image
+
+from index.records import Metric
+from retrieval.arrays import Floats, Pixels
+from retrieval.errors import LatentError
+
+TIMEOUT_S = 60.0
+MOST_ANSWER_BYTES = 64 << 20
+
+Asked = int | str | os.PathLike[str] | bytes | Floats
+"""An id, the path of a picture, its bytes, or a code."""
+
+
+class ServerError(LatentError):
+    """The server refused a request, or there is none. ``status`` is that of HTTP; 0 if there was no answer."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message, code)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class RemoteHit:
+    """As ``Hit``, without the path; ``folder`` is relative to its root. ``copies`` counts those that it stands for."""
+
+    id: int
+    rank: int
+    name: str
+    folder: str
+    distance: float
+    similarity: float
+    realism: float
+    width: int
+    height: int
+    copies: int
+    gone: bool
+
+
+@dataclass(frozen=True)
+class RemoteAnswer:
+    """As ``Answer``."""
+
+    hits: list[RemoteHit]
+    code: Floats
+    novelty: float | None
+    unfamiliarity: float | None
+
+
+@dataclass(frozen=True)
+class RemotePicture:
+    """A picture of the index; ``taken`` in ISO 8601."""
+
+    id: int
+    name: str
+    folder: str
+    realism: float
+    width: int
+    height: int
+    gone: bool
+    taken: str | None
+    size_bytes: int
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The token goes to nobody else."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class Client:
+    """A served index. Methods answer as those of ``Searcher``; any thread may call them."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url.rstrip("/") + "/api/v1/", token
+        self._opener: OpenerDirector = build_opener(ProxyHandler({}), _NoRedirects())
+
+    def status(self) -> dict[str, Any]:
+        return self._json("status")
+
+    def query(
+        self,
+        picture: Asked,
+        k: int = 10,
+        *,
+        metric: Metric = "euclidean",
+        where: str | None = None,
+        text: str | None = None,
+        prefer: str | None = None,
+        within: float | None = None,
+        offset: int = 0,
+        copies: Literal["show", "collapse"] = "show",
+        like: Sequence[int] = (),
+        unlike: Sequence[int] = (),
+    ) -> RemoteAnswer:
+        """The ``k`` pictures nearest to a picture or a code.
+
+        Raises:
+            ServerError: the server refuses that; the message says why.
+        """
+        words: dict[str, Any] = {
+            "k": k,
+            "metric": metric,
+            "where": where,
+            "text": text,
+            "prefer": prefer,
+            "within": within,
+            "offset": offset,
+            "copies": copies,
+            "like": _listed(like),
+            "unlike": _listed(unlike),
+        }
+        if isinstance(picture, int):
+            told = self._json("query", words | {"id": picture})
+        elif isinstance(picture, np.ndarray):
+            told = self._json("query", words | {"code": _text(picture)})
+        else:
+            told = self._json("query", words, picture if isinstance(picture, bytes) else Path(picture).read_bytes())
+        hits = [RemoteHit(**hit) for hit in told["hits"]]
+        return RemoteAnswer(hits, _code(told["code"]), told["novelty"], told["unfamiliarity"])
+
+    def pictures(
+        self,
+        where: str | None = None,
+        *,
+        text: str | None = None,
+        order: str = "path",
+        reverse: bool = False,
+        most: int = 100,
+        offset: int = 0,
+    ) -> list[RemotePicture]:
+        """Pictures that pass a filter, in an order. Raises as ``query``."""
+        words = {
+            "where": where,
+            "text": text,
+            "order": order,
+            "reverse": str(reverse).lower(),
+            "limit": most,
+            "offset": offset,
+        }
+        return [RemotePicture(**item) for item in self._json("items", words)["items"]]
+
+    def decode(self, code: Floats, scale: float | None = None) -> Pixels:
+        """Decode a code (d,) to uint8 (s, s, 3). Raises as ``query``."""
+        return _pixels(self._get("paint", {"code": _text(code), "scale": scale}))
+
+    def thumbnail(self, identifier: int, size: Literal[128, 256, 512, 1024] = 256) -> Pixels:
+        """A picture, uint8 (h, w, 3), scaled down to fit into a square. Raises as ``query``."""
+        return _pixels(self._get(f"items/{identifier}/thumbnail", {"size": size}))
+
+    def _json(self, route: str, words: dict[str, Any] | None = None, body: bytes | None = None) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self._get(route, words or {}, body))
+        return told
+
+    def _get(self, route: str, words: dict[str, Any], body: bytes | None = None) -> bytes:
+        given = urlencode({name: value for name, value in words.items() if value is not None})
+        request = Request(f"{self._url}{route}?{given}", body, {"Authorization": f"Bearer {self._token}"})
+        if body is not None:
+            request.add_header("Content-Type", "application/octet-stream")
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
+                content: bytes = answer.read(MOST_ANSWER_BYTES)
+                return content
+        except HTTPError as error:
+            with error:
+                raise _refusal(error.code, error.read(MOST_ANSWER_BYTES)) from None
+        except (URLError, OSError) as error:
+            raise ServerError(0, "no_answer", f"no server answers at {self._url}: {error}") from error
+
+
+def connect(url: str, token: str) -> Client:
+    """A client of the server at ``url``, with the token of its token file. No request is made yet."""
+    return Client(url, token)
+
+
+def _refusal(status: int, body: bytes) -> ServerError:
+    try:
+        told = json.loads(body)["error"]
+        return ServerError(status, str(told["code"]), str(told["message"]))
+    except (ValueError, LookupError, TypeError):
+        return ServerError(status, "error", f"the server answered with status {status}")
+
+
+def _listed(ids: Sequence[int]) -> str | None:
+    return ",".join(map(str, ids)) or None
+
+
+def _text(code: Floats) -> str:
+    return base64.urlsafe_b64encode(np.asarray(code, "<f4").tobytes()).decode("ascii")
+
+
+def _code(text: str) -> Floats:
+    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
+
+
+def _pixels(content: bytes) -> Pixels:
+    with Image.open(BytesIO(content), formats=["PNG", "WEBP"]) as image:
+        return np.asarray(image.convert("RGB"))

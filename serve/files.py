@@ -1,0 +1,126 @@
+"""Pictures as files: those of the index, held open while a worker process reads them, and uploads in memory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from tempfile import NamedTemporaryFile
+from threading import Lock
+from typing import IO
+
+from PIL import Image
+
+from retrieval.arrays import Pixels
+from retrieval.pictures.opening import OPENING
+from retrieval.pictures.shared import decode_all
+from retrieval.pictures.tasks import Task
+from serve.errors import Refused
+
+MOST_UPLOAD_BYTES = 32 << 20
+MOST_UPLOAD_PIXELS = 50_000_000
+WEBP_QUALITY = 82
+CACHE_BYTES = 64 << 20  # of thumbnails, in memory
+GONE = Refused(404, "gone", "the file of this picture is not there any more")
+
+
+@contextmanager
+def held(path: str, roots: Iterable[str]) -> Iterator[str]:
+    """Open a picture of the index, and give a path under which workers read just what was opened.
+
+    What is checked is the opened file, not its name, which may change at any time.
+
+    Raises:
+        Refused: it is not there, is no regular file, or lies outside the indexed folders.
+    """
+    try:
+        number = os.open(path, OPENING)
+    except (OSError, ValueError):
+        raise GONE from None
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise GONE
+        real = _path_of(number, path)
+        if not any(real.startswith(os.path.join(os.path.realpath(root), "")) for root in roots):
+            raise Refused(403, "outside", "the file of this picture lies outside the indexed folders")
+        yield _for_workers(number, path)
+    finally:
+        os.close(number)
+
+
+def _path_of(number: int, path: str) -> str:
+    link = f"/proc/self/fd/{number}"
+    return os.readlink(link) if os.path.lexists(link) else os.path.realpath(path)
+
+
+def _for_workers(number: int, path: str) -> str:
+    link = f"/proc/{os.getpid()}/fd/{number}"
+    return link if os.path.lexists(link) else path
+
+
+@contextmanager
+def spooled() -> Iterator[tuple[IO[bytes], str]]:
+    """A file for an upload, and its path for workers. It is in memory without a name, so it ends with this process."""
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("latent-upload"), "w+b", buffering=0) as file:
+            yield file, f"/proc/{os.getpid()}/fd/{file.fileno()}"
+    else:
+        with NamedTemporaryFile(prefix="latent-upload-", buffering=0) as named:
+            yield named, named.name
+
+
+def square_of_upload(path: str, side_px: int) -> Pixels:
+    """The encoder's input for an uploaded picture, uint8 (s, s, 3). Its size is known before it is decoded.
+
+    Raises:
+        Refused: it has too many pixels, or is no picture.
+    """
+    (told,) = decode_all([Task(path, want="facts")], side_px)
+    if told.reason is not None:
+        raise _unreadable(told.reason)
+    if told.width_px * told.height_px > MOST_UPLOAD_PIXELS:
+        raise Refused(413, "too_many_pixels", f"a picture may have {MOST_UPLOAD_PIXELS // 10**6} million pixels")
+    (decoded,) = decode_all([Task(path)], side_px)
+    if decoded.pixels is None:
+        raise _unreadable(decoded.reason or "")
+    return decoded.pixels
+
+
+def thumbnail_of(path: str, side_px: int) -> tuple[bytes, bytes | None]:
+    """The whole picture as WebP that fits into a square, and the hash of the content that it was made of."""
+    (decoded,) = decode_all([Task(path, frame="look")], side_px)
+    if decoded.pixels is None:
+        raise _unreadable(decoded.reason or "")
+    buffer = BytesIO()
+    Image.fromarray(decoded.pixels).save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return buffer.getvalue(), decoded.content_hash
+
+
+def _unreadable(reason: str) -> Refused:
+    said = reason if reason and os.sep not in reason else "it cannot be read"
+    return Refused(422, "picture_refused", f"this is not a readable picture: {said}")
+
+
+class Thumbnails:
+    """Thumbnails in memory by content and size; those that were used longest ago go first."""
+
+    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
+        self._most_bytes, self._bytes, self._lock = most_bytes, 0, Lock()
+        self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+
+    def get(self, content_hash: bytes, side_px: int) -> bytes | None:
+        with self._lock:
+            if (kept := self._kept.get((content_hash, side_px))) is not None:
+                self._kept.move_to_end((content_hash, side_px))
+            return kept
+
+    def keep(self, content_hash: bytes, side_px: int, picture: bytes) -> None:
+        with self._lock:
+            before = self._kept.pop((content_hash, side_px), b"")
+            self._kept[content_hash, side_px] = picture
+            self._bytes += len(picture) - len(before)
+            while self._bytes > self._most_bytes:
+                self._bytes -= len(self._kept.popitem(last=False)[1])

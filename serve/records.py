@@ -1,0 +1,175 @@
+"""What is asked and answered, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.files import MOST_UPLOAD_BYTES
+
+K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST = 200, 100_000, 2000, 100_000
+IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
+
+Id = Annotated[int, Field(ge=0, lt=2**63)]
+Words = Annotated[str, Field(max_length=TEXT_MOST)]
+CodeText = Annotated[str, Field(max_length=CODE_MOST, description="float32, little-endian, base64 or base64url")]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Options(_Asked):
+    """How a query is answered; as the options of ``latent query``."""
+
+    k: int = Field(10, ge=1, le=K_MOST)
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    where: Words | None = None
+    text: Words | None = None
+    prefer: Words | None = None
+    within: float | None = Field(None, ge=0)
+    offset: int = Field(0, ge=0, le=OFFSET_MOST)
+    copies: Literal["collapse", "show"] = "show"
+    like: str | None = Field(None, pattern=IDS, description="ids of pictures to move the query to")
+    unlike: str | None = Field(None, pattern=IDS, description="ids of pictures to move it away from")
+
+
+class OptionsOfKnown(Options):
+    """A query by an id or by a code."""
+
+    id: Id | None = None
+    code: CodeText | None = None
+
+
+class Listing(_Asked):
+    where: Words | None = None
+    text: Words | None = None
+    order: Literal["path", "taken", "newest", "size", "pixels", "realism", "novelty"] = "path"
+    reverse: bool = False
+    limit: int = Field(100, ge=1, le=K_MOST)
+    offset: int = Field(0, ge=0, le=2**31)
+
+
+class ThumbnailSize(_Asked):
+    size: Literal["128", "256", "512", "1024"] = "256"
+
+
+class OtherCode(_Asked):
+    """The picture or the code to compare with."""
+
+    id: Id | None = None
+    code: CodeText | None = None
+
+
+class Painting(_Asked):
+    code: CodeText
+    scale: float | None = Field(None, ge=-100, le=100, description="paint G(scale * code), without corrections")
+
+
+class Between(_Asked):
+    a: Id
+    b: Id
+    t: float = Field(ge=0, le=1)
+
+
+class Sampling(_Asked):
+    seed: int = Field(0, ge=0, lt=2**63)
+    count: int = Field(1, ge=1, le=64)
+    near: CodeText | None = None
+    spread: float = Field(0.5, ge=0, le=2)
+
+
+class Sum(_Asked):
+    terms: str = Field(max_length=TEXT_MOST, description="1*ID,-0.5*ID,2*NAME")
+
+
+class Hit(BaseModel):
+    id: int
+    rank: int
+    name: str
+    folder: str
+    distance: float
+    similarity: float
+    realism: float
+    width: int
+    height: int
+    copies: int
+    gone: bool
+
+
+class Hits(BaseModel):
+    hits: list[Hit]
+    code: str
+    novelty: float | None
+    unfamiliarity: float | None
+
+
+class Item(BaseModel):
+    id: int
+    name: str
+    folder: str
+    realism: float
+    width: int
+    height: int
+    gone: bool
+    taken: str | None
+    size_bytes: int
+
+
+class Items(BaseModel):
+    items: list[Item]
+    total: int
+
+
+class FullItem(Item):
+    facts: dict[str, Any] | None
+    novelty: float | None
+    status: Literal["found", "changed", "gone"]
+
+
+class Code(BaseModel):
+    code: str
+
+
+class Codes(BaseModel):
+    codes: list[str]
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Status(BaseModel):
+    pictures: int
+    model: str
+    image_size: int
+    latent_dim: int
+    has_generator: bool
+    generation: int
+    roots: int
+    skipped: int
+    missing_facts: int
+    directions: list[str]
+    read_only: Literal[True] = True
+    version: str
+
+
+class ErrorFacts(BaseModel):
+    code: str
+    message: str
+
+
+class Error(BaseModel):
+    error: ErrorFacts
+
+
+UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "description": f"the bytes of a picture, at most {MOST_UPLOAD_BYTES >> 20} MiB",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/*", "application/octet-stream")
+        },
+    }
+}

@@ -1,0 +1,73 @@
+"""Start the server on a socket that is already bound, so that its port is known before the first request."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from retrieval.searcher import Searcher
+from serve.app import build_app
+from serve.keys import Keys
+
+CONNECTIONS_MOST = 256
+KEEP_ALIVE_S = 10
+SHUTDOWN_S = 3  # requests that are under way may end
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address of this machine; port 0 takes a free one.
+
+    Raises:
+        OSError: it cannot be bound.
+        ValueError: the address means all of this machine's.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if ipaddress.ip_address(str(address[0]).partition("%")[0]).is_unspecified:
+        raise ValueError(f"{host} means all addresses of this machine; name the one that is meant")
+    bound = socket.socket(family, kind, protocol)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(CONNECTIONS_MOST)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def origin_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
+
+def run(searcher: Searcher, keys: Keys, host: str, bound: socket.socket, started: Callable[[], object]) -> None:
+    """Serve until the process is interrupted. ``started`` is called when requests are answered."""
+    app = build_app(searcher, keys, host, bound.getsockname()[1])
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_level="warning",
+        access_log=False,  # addresses hold launch tokens, and what people look for
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS_MOST,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    _Server(config, started).run(sockets=[bound])
