@@ -1,0 +1,238 @@
+// Ties the views to the address: `go` changes the question, `show` draws it.
+
+import * as api from "./api.js";
+import { byId, isTyping, make, modal } from "./dom.js";
+import { Form } from "./form.js";
+import { asks, format, parse } from "./question.js";
+import { Search } from "./search.js";
+import { Space } from "./space.js";
+import * as trouble from "./trouble.js";
+import { KEYS, bytes, count, fill, say } from "./words.js";
+import { Viewer } from "./viewer.js";
+
+fill(document);
+let question = parse(location.search);
+history.scrollRestoration = "manual";
+
+const form = new Form({ go, upload });
+const search = new Search({
+  open: (item) => go({ show: item.id }, { state: { from: format(question) } }),
+  ask: (item) => go({ id: item.id, code: null, like: [], unlike: [] }),
+  answered: (info) => form.warn(info),
+  changed: () => question.show !== null && question.view === "search" && showViewer(),
+  refused: (wrong) => form.refuse(wrong),
+});
+const space = new Space({ go });
+const viewer = new Viewer({ go, step, mark, closed: viewerClosed });
+const help = modal(byId("help"));
+let searchScroll = 0;
+const names = (id) => search.items.find((item) => item.id === id)?.name ?? known.get(id);
+const known = new Map(); // names of pictures that were asked for
+form.names = names;
+
+function go(changes, { replace = false, state = null, again = false } = {}) {
+  if (changes.id) known.set(changes.id, names(changes.id));
+  for (const id of [...(changes.like ?? []), ...(changes.unlike ?? [])]) known.set(id, names(id));
+  const next = { ...question, ...changes };
+  const address = format(next);
+  const isSame = address === format(question);
+  if (replace) history.replaceState(history.state, "", address);
+  else if (!isSame) history.pushState(state, "", address);
+  show(parse(location.search), { again: again && isSame && !search.pages.loading });
+}
+
+function show(next, { restore = false, again = false } = {}) {
+  question = next;
+  const inSpace = question.view === "space";
+  const changesView = byId("search-view").hidden !== inSpace;
+  if (changesView && inSpace) searchScroll = scrollY;
+  byId("search-view").hidden = inSpace;
+  byId("space-view").hidden = !inSpace;
+  for (const [id, isHere] of [["to-search", !inSpace], ["to-space", inSpace]]) {
+    if (isHere) byId(id).setAttribute("aria-current", "page");
+    else byId(id).removeAttribute("aria-current");
+  }
+  byId("heading").textContent = say(inSpace ? "space" : "search");
+  document.title = say(inSpace ? "title_space" : asks(question) ? "title_search" : "title");
+  if (question.show === null) viewer.close();
+  if (inSpace) {
+    space.show(question);
+    if (changesView) scrollTo(0, 0);
+  } else {
+    space.leave();
+    nameAsked(question.id);
+    form.show(question);
+    if (changesView) scrollTo(0, searchScroll);
+    search.show(question, { restore, again });
+  }
+  if (question.show !== null && !inSpace) showViewer();
+}
+
+// A bookmark knows the asked picture by its id alone.
+function nameAsked(id) {
+  if (id === null || names(id) !== undefined) return;
+  known.set(id, undefined);
+  api.item(id).then(({ name }) => {
+    known.set(id, name);
+    if (question.id === id) form.show({ ...question, ...form.read() });
+  }, () => {}); // the search itself says what is wrong
+}
+
+function showViewer() {
+  const index = search.grid.indexOfId(question.show);
+  const { items } = search;
+  const after = index + 1 < items.length || (index >= 0 && !search.pages.done);
+  const position = { index, count: items.length, before: index > 0, after };
+  const code = asks(question) ? (search.info?.code ?? null) : null;
+  viewer.show(question.show, { hit: items[index], question, code, position });
+}
+
+// To the next picture of the list. One that was marked is no hit any more: the first hit comes after it.
+async function step(by) {
+  const index = search.grid.indexOfId(question.show);
+  if (index + by < 0) return;
+  if (index + by >= search.items.length && !(await search.more())) return;
+  const item = search.items[index + by];
+  if (item !== undefined) go({ show: item.id }, { replace: true });
+}
+
+// Mark a picture as right or wrong, or take the mark back: the list is searched again, and the large view stays.
+function mark(kind, id) {
+  if (!asks(question)) return;
+  const other = kind === "like" ? "unlike" : "like";
+  const isMarked = question[kind].includes(id);
+  const marked = isMarked ? question[kind].filter((one) => one !== id) : [...question[kind], id];
+  go({ [kind]: marked, [other]: question[other].filter((one) => one !== id) });
+}
+
+function viewerClosed(id) {
+  viewer.returnTo(search.grid.tileAt(Math.max(0, search.grid.indexOfId(id))));
+  if (question.show === null) return;
+  const list = { ...question, show: null };
+  if (history.state?.from !== format(list)) return go({ show: null });
+  question = list; // until the browser is there
+  history.back();
+}
+
+async function upload(picture) {
+  if (picture.size > api.MOST_BYTES) return trouble.mention(say("too_large", { size: bytes(picture.size) }));
+  if (picture.type !== "" && !picture.type.startsWith("image/")) return trouble.mention(say("not_a_picture"));
+  trouble.clear();
+  byId("search-view").setAttribute("aria-busy", "true");
+  uploading?.abort();
+  uploading = new AbortController();
+  try {
+    trouble.mention(say("reading"));
+    const asked = await search.upload(picture, question, uploading.signal);
+    form.remember(asked.code, picture);
+    go({ ...asked, view: "search", show: null });
+    trouble.mention("");
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (error.status === 413 || error.status === 415 || error.status === 422) trouble.mention(say("unreadable"));
+    else trouble.tell(error);
+  } finally {
+    byId("search-view").removeAttribute("aria-busy");
+  }
+}
+let uploading = null;
+
+function holdsFiles(event) {
+  return event.dataTransfer?.types.includes("Files") ?? false;
+}
+
+function takeDrops() {
+  let depth = 0;
+  const over = (by) => (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    depth = Math.max(0, depth + by);
+    byId("drop").hidden = depth === 0;
+  };
+  addEventListener("dragenter", over(1));
+  addEventListener("dragleave", over(-1));
+  addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
+  addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    depth = 0;
+    byId("drop").hidden = true;
+    if (event.dataTransfer.files.length > 0) upload(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const [file] = event.clipboardData?.files ?? [];
+    if (file === undefined) return;
+    event.preventDefault();
+    upload(file);
+  });
+}
+
+function takeKeys() {
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (event.key === "Escape" && event.target === byId("text")) return byId("text").blur();
+    if (isTyping(event.target)) return;
+    if (event.key === "?") {
+      event.preventDefault();
+      help.open(byId("help-close"));
+    } else if (event.key === "/" && document.querySelector("dialog:modal") === null) {
+      event.preventDefault();
+      if (question.view === "space") go({ view: "search" });
+      byId("text").focus();
+      byId("text").select();
+    } else if (event.key.startsWith("Arrow") && event.target === document.body && question.view === "search") {
+      event.preventDefault();
+      search.grid.focus(search.grid.current);
+    }
+  });
+}
+
+function takeLinks() {
+  const changes = {
+    home: () => ({ ...parse(""), a: question.a, b: question.b }),
+    "to-search": () => ({ view: "search" }),
+    "to-space": () => ({ view: "space" }),
+  };
+  for (const [id, change] of Object.entries(changes)) {
+    byId(id).addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0) return;
+      event.preventDefault();
+      go(change());
+    });
+  }
+  byId("to-help").addEventListener("click", () => help.open(byId("help-close")));
+  byId("help-close").addEventListener("click", () => help.close());
+  byId("keys").append(...KEYS.map(([key, words]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, words))));
+}
+
+async function showStatus() {
+  try {
+    const { pictures, model, has_generator: canPaint } = await api.status();
+    byId("about-index").textContent = say("about_index", { pictures: count(pictures), model });
+    form.canPaint = viewer.canPaint = canPaint;
+    byId("to-space").hidden = !canPaint;
+    if (!canPaint && question.view === "space") trouble.mention(say("no_generator"));
+  } catch (error) {
+    trouble.tell(error);
+  }
+}
+
+async function start() {
+  const told = showStatus();
+  if (question.view === "space" || asks(question) || question.show !== null) await told; // can the model paint?
+  show(question);
+}
+
+addEventListener("popstate", () => {
+  if (byId("picker").open) byId("picker").close();
+  show(parse(location.search), { restore: true });
+});
+byId("retry").addEventListener("click", async () => {
+  trouble.clear();
+  await showStatus();
+  show(question, { again: true });
+});
+takeDrops();
+takeKeys();
+takeLinks();
+start();

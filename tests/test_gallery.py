@@ -1,0 +1,482 @@
+"""The page of ``latent serve`` in a real Chromium, driven by Playwright against the real server."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_shapes
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+GALLERY = Path(__file__).parent.parent / "serve" / "gallery"
+MOST_BYTES = 100_000
+CHROMIUM = shutil.which("chromium")
+WAIT_S = 20
+WIDTHS_PX = (360, 1024, 1920)
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="the extra web is not installed"),
+]
+
+
+@dataclass
+class Served:
+    """A running ``latent serve``, and a browser that was let in."""
+
+    address: str
+    folder: Path
+    browser: Browser
+    state: Any = None
+    pages: list[Opened] = field(default_factory=list)
+
+    def open(self, path: str = "/", **context: Any) -> Opened:
+        page = self.browser.new_context(storage_state=self.state, **context).new_page()
+        page.set_default_timeout(1000 * WAIT_S)
+        opened = Opened(page, self.address)
+        self.pages.append(opened)
+        page.goto(self.address + path)
+        return opened
+
+
+class Opened:
+    """A page, and what it said and asked for."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", self._request)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.said.append(f"{message.text} {message.location}")
+
+    def _request(self, request: Request) -> None:
+        self.asked.append(request.url)
+
+    @property
+    def question(self) -> dict[str, str]:
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    def names(self) -> list[str]:
+        """The names of the tiles, once there are some."""
+        self.page.wait_for_selector("#grid .tile")
+        return self.page.locator("#grid .tile-name").all_inner_texts()
+
+    def until(self, expression: str, given: object = None) -> None:
+        """Wait until it is true. Playwright's own way evaluates strings, which the page's policy forbids."""
+        ends_s = time.monotonic() + WAIT_S
+        while not self.page.evaluate(expression, given):
+            assert time.monotonic() < ends_s, expression
+            self.page.wait_for_timeout(20)
+
+    def wait_for_question(self, **expected: str) -> None:
+        self.until(
+            "wanted => { const given = new URLSearchParams(location.search);"
+            "return Object.entries(wanted).every(([name, value]) => (given.get(name) ?? '') === value) }",
+            expected,
+        )
+
+    def wait_for_hits(self) -> None:
+        """A search is answered."""
+        self.page.wait_for_selector("#grid:not([aria-busy]) .tile-figure")
+
+    def focused(self) -> str:
+        name: str = self.page.evaluate(
+            "document.activeElement.querySelector('.tile-name')?.textContent ?? document.activeElement.id"
+        )
+        return name
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("served")
+    write_pictures(folder / "photos")
+    program = str(Path(sys.executable).with_name("latent"))
+    environment = {key: value for key, value in os.environ.items() if key != "LATENT_INDEX"}
+    usual: dict[str, Any] = {"cwd": folder, "env": environment, "text": True, "stdin": subprocess.DEVNULL}
+    subprocess.run([program, "index", "build", "photos"], check=True, capture_output=True, timeout=300, **usual)
+    command = [program, "serve", "--no-open", "--port", "0"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **usual) as server,
+        sync_playwright() as driver,
+    ):
+        try:
+            assert server.stdout is not None
+            lines = iter(server.stdout.readline, "")
+            link = next(found[0] for line in lines if (found := re.search(r"http://\S+launch=\S+", line)))
+            browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            context = browser.new_context()
+            context.new_page().goto(link)
+            yield Served(link.partition("/?")[0], folder, browser, context.storage_state())
+            browser.close()
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(timeout=30)
+
+
+def write_pictures(folder: Path) -> None:
+    """90 shapes with different dates, and 6 in a folder of their own."""
+    write_shapes(folder, 90)
+    write_shapes(folder / "Trips" / "Rome", 6, seed=1)
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        taken_s = 1_600_000_000 + 86_400 * number
+        os.utime(path, (taken_s, taken_s))
+
+
+@pytest.fixture
+def gallery(served: Served) -> Iterator[Served]:
+    """The same server; whatever page was opened kept to it, and had nothing to complain of."""
+    served.pages.clear()
+    yield served
+    for one in served.pages:
+        assert one.said == []
+        own = (served.address + "/", "blob:" + served.address + "/")
+        assert [url for url in one.asked if not url.startswith(own)] == []
+        one.page.context.close()
+
+
+def ids_of(opened: Opened) -> dict[str, int]:
+    """The id of each picture, as the server says it."""
+    items = opened.page.evaluate("fetch('/api/v1/items?limit=200').then(answer => answer.json())")["items"]
+    return {f"{item['folder']}/{item['name']}": item["id"] for item in items}
+
+
+def test_without_a_question_the_newest_come_first_and_the_list_scrolls_on(gallery: Served) -> None:
+    opened = gallery.open("/?k=20")
+    newest = sorted(path.name for path in (gallery.folder / "photos").glob("*.png"))[::-1]
+    assert opened.names()[:20] == newest[:20]
+    ends_s = time.monotonic() + WAIT_S
+    while not opened.page.locator("#end").is_visible() and time.monotonic() < ends_s:
+        opened.page.mouse.wheel(0, 3000)
+        opened.page.wait_for_timeout(50)
+    assert len(opened.names()) == 96 and opened.names()[:90] == newest
+    assert "96 pictures" in opened.page.inner_text("#summary")
+
+
+def test_a_given_picture_finds_itself_and_its_address_is_a_bookmark(gallery: Served) -> None:
+    opened = gallery.open()
+    opened.names()
+    picture = gallery.folder / "photos" / "shape-0-007.png"
+    opened.page.set_input_files("#file", picture)
+    opened.wait_for_hits()
+    found = opened.names()
+    assert found[0] == picture.name and len(opened.question["code"]) > 100
+    assert opened.page.locator("#asked-picture").is_visible()
+    again = gallery.open(urlsplit(opened.page.url).path + "?" + urlsplit(opened.page.url).query)
+    again.wait_for_hits()
+    assert again.names()[:24] == found[:24]
+    opened.page.go_back()
+    opened.page.wait_for_selector("#asked", state="hidden")
+    assert opened.question == {} and opened.names()[0] == "shape-0-089.png"
+    opened.page.go_forward()
+    opened.wait_for_hits()
+    assert opened.names()[:24] == found[:24]
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_picture_can_be_dropped_and_pasted(gallery: Served, event: str) -> None:
+    opened = gallery.open()
+    opened.names()
+    data = base64.b64encode((gallery.folder / "photos" / "shape-0-011.png").read_bytes()).decode()
+    give = """([event, data]) => {
+        const moved = new DataTransfer();
+        const content = Uint8Array.from(atob(data), one => one.charCodeAt(0));
+        moved.items.add(new File([content], "a.png", {type: "image/png"}));
+        const given = event === "drop" ? new DragEvent("drop", {dataTransfer: moved, bubbles: true, cancelable: true})
+            : new ClipboardEvent("paste", {clipboardData: moved, bubbles: true, cancelable: true});
+        document.body.dispatchEvent(given);
+    }"""
+    opened.page.evaluate(give, [event, data])
+    opened.wait_for_hits()
+    assert opened.names()[0] == "shape-0-011.png"
+
+
+def test_filters_words_and_settings_are_in_the_address(gallery: Served) -> None:
+    opened = gallery.open()
+    page = opened.page
+    opened.names()
+    page.click("#filters summary")
+    page.fill("#folder", "Trips")
+    page.press("#folder", "Enter")
+    opened.until("document.querySelectorAll('#grid .tile').length === 6")
+    assert opened.question == {"folder": "Trips"}
+    assert {name[:7] for name in opened.names()} == {"shape-1"}
+    page.click("#clear")
+    opened.until("document.querySelectorAll('#grid .tile').length > 6")
+    page.fill("#from", "2020-09-15")
+    page.press("#from", "Tab")
+    page.fill("#to", "2020-09-17")
+    page.press("#to", "Tab")
+    opened.until("document.querySelectorAll('#grid .tile').length === 3")
+    assert opened.question == {"from": "2020-09-15", "to": "2020-09-17"}
+    page.click("#clear")
+    opened.wait_for_question(**{"from": "", "to": ""})
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("/")
+    assert opened.focused() == "text"
+    page.keyboard.type("shape-0-04")
+    page.keyboard.press("Enter")
+    opened.until("document.querySelectorAll('#grid .tile').length === 10")
+    assert opened.question == {"text": "shape-0-04"}
+    page.fill("#text", "nothing-is-called-that")
+    page.press("#text", "Enter")
+    opened.until("document.querySelector('#summary').textContent.startsWith('Nothing passes')")
+    page.go_back()
+    opened.until("document.querySelectorAll('#grid .tile').length === 10")
+    assert page.input_value("#text") == "shape-0-04"
+
+
+def test_what_is_wrong_with_a_filter_is_shown_at_its_column(gallery: Served) -> None:
+    opened = gallery.open("/?folder=Trips&where=width+%3E+3+and+colour+%3D+red")
+    place = opened.page.locator("#where-place")
+    place.wait_for()
+    text, caret = place.inner_text().split("\n")
+    assert text == "width > 3 and colour = red" and caret.index("^") == text.index("colour")
+    assert f"Column {text.index('colour') + 1}" in opened.page.inner_text("#where-text")
+    opened.page.fill("#where", "width > 3")
+    opened.page.press("#where", "Enter")
+    opened.until("document.querySelectorAll('#grid .tile').length === 6")
+    assert not place.is_visible()
+    complaint = [line for line in opened.said if "400" in line]
+    assert opened.said == complaint  # the browser's own line on a refused request
+    opened.said.clear()
+
+
+def test_the_large_view_by_keyboard(gallery: Served) -> None:
+    opened = gallery.open()
+    page = opened.page
+    names = opened.names()
+    page.keyboard.press("ArrowRight")  # into the list
+    assert opened.focused() == names[0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#viewer[open]")
+    assert page.inner_text("#viewer-name") == names[1] and "show" in opened.question
+    page.wait_for_selector("#facts dt:text('Format')")
+    opened.until("document.querySelector('#large').naturalWidth > 0")
+    opened.until("document.querySelector('#painting').naturalWidth === 64")
+    for _ in range(25):  # the focus stays inside
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.querySelector('#viewer').contains(document.activeElement)")
+    page.evaluate("document.querySelector('#stage').focus()")
+    page.keyboard.press("ArrowRight")
+    opened.until("name => document.querySelector('#viewer-name').textContent === name", names[2])
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer[open]", state="hidden")
+    opened.wait_for_question(show="")
+    opened.until("document.activeElement.className === 'tile'")
+    assert opened.focused() == names[2]
+    page.keyboard.press("Space")
+    page.wait_for_selector("#viewer[open]")
+    page.keyboard.press("Space")
+    page.wait_for_selector("#viewer[open]", state="hidden")
+    page.keyboard.press("?")
+    page.wait_for_selector("#help[open]")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#help[open]", state="hidden")
+    assert opened.focused() == names[2]
+
+
+def test_more_and_less_like_this_move_the_query_and_go_back(gallery: Served) -> None:
+    opened = gallery.open()
+    page = opened.page
+    asked = ids_of(opened)["/shape-0-003.png"]
+    page.goto(f"{gallery.address}/?id={asked}&k=96")
+    opened.wait_for_hits()
+    plain = opened.names()
+    assert "shape-0-003.png" not in plain  # it is not its own hit
+    far = plain[60]
+    page.locator("#grid .tile", has_text=far).click()
+    opened.until("document.querySelector('#difference').naturalWidth === 64")
+    page.keyboard.press("+")
+    page.wait_for_selector("#like[aria-pressed=true]")
+    page.wait_for_selector("#next:enabled")
+    page.keyboard.press("ArrowRight")  # what was marked is no hit any more, so the first one follows
+    opened.until("document.querySelector('#viewer-place').textContent.startsWith('1 of')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#viewer[open]", state="hidden")
+    page.wait_for_selector("#grid:not([aria-busy]) .tile")
+    liked = opened.names()
+    assert liked != plain and far not in liked  # what is marked is known already
+    assert opened.question["like"] == str(ids_of(opened)["/" + far])
+    assert page.locator("#marks .mark").count() == 1
+    page.locator("#marks .mark").click()
+    opened.wait_for_question(like="")
+    page.wait_for_selector("#grid:not([aria-busy]) .tile")
+    assert opened.names() == plain
+    page.go_back()
+    opened.wait_for_question(like=str(ids_of(opened)["/" + far]))
+    page.wait_for_selector("#grid:not([aria-busy]) .tile")
+    assert opened.names() == liked
+
+
+def test_a_hit_is_asked_for_in_turn_and_back_returns_to_the_same_place(gallery: Served) -> None:
+    opened = gallery.open("/?k=96")
+    page = opened.page
+    names = opened.names()
+    page.evaluate("scrollTo(0, 900)")
+    opened.until("scrollY === 900")
+    page.locator("#grid .tile", has_text=names[40]).click()
+    page.wait_for_selector("#viewer[open]")
+    left = page.evaluate("scrollY")
+    page.keyboard.press("Enter")
+    opened.wait_for_hits()
+    assert left > 0 and page.evaluate("scrollY") == 0 and names[40] not in opened.names()[:1]
+    assert names[40] in page.inner_text("#asked-about")
+    page.go_back()
+    page.wait_for_selector("#viewer[open]")
+    page.go_back()
+    page.wait_for_selector("#viewer[open]", state="hidden")
+    assert opened.names() == names
+    assert abs(page.evaluate("scrollY") - left) < 300
+
+
+def test_the_slider_paints_while_it_moves_and_the_wall_samples_round_a_click(gallery: Served) -> None:
+    opened = gallery.open("/?view=space")
+    page = opened.page
+    opened.until("document.querySelectorAll('#wall-grid img').length === 24")
+    for slot, name in (("a", "shape-0-001.png"), ("b", "shape-0-002.png")):
+        page.click(f"#slot-{slot}")
+        page.fill("#picker-text", name)
+        page.press("#picker-text", "Enter")
+        opened.until("document.querySelectorAll('#picker-grid .tile').length === 1")
+        page.click("#picker-grid .tile")
+        page.wait_for_selector("#picker[open]", state="hidden")
+    page.wait_for_selector("#between-painting[src^=blob]")
+    half = page.get_attribute("#between-painting", "src")
+    page.focus("#t")
+    for _ in range(10):
+        page.keyboard.press("ArrowRight")
+    opened.until("document.querySelector('#between-state').textContent.includes('60%')")
+    assert page.get_attribute("#between-painting", "src") != half and opened.question["t"] == "0.6"
+    drawn = [url for url in opened.asked if "/interpolate?" in url]
+    assert len(drawn) <= 12 and drawn[-1].endswith("t=0.6")
+    page.click("#wall-grid .tile >> nth=5")
+    page.wait_for_selector("#chosen:not([hidden])")
+    assert "near" in opened.question
+    opened.until("document.querySelector('#wall-state').textContent.includes('round')")
+    page.click("#chosen-search")
+    opened.wait_for_hits()
+    assert opened.question["code"] and "view" not in opened.question
+    page.go_back()
+    page.wait_for_selector("#chosen:not([hidden])")
+    page.go_back()
+    page.wait_for_selector("#chosen", state="hidden")
+    assert "near" not in opened.question
+
+
+def test_a_server_that_locks_or_is_gone_is_told(gallery: Served) -> None:
+    opened = gallery.open()
+    page = opened.page
+    opened.names()
+    page.context.clear_cookies()
+    page.fill("#text", "shape-0-01")
+    page.press("#text", "Enter")
+    page.wait_for_selector("#trouble:not([hidden])")
+    assert "Open the address that latent serve printed" in page.inner_text("#trouble-text")
+    page.context.set_offline(True)
+    page.click("#retry")
+    opened.until("document.querySelector('#trouble-text').textContent.includes('does not answer')")
+    page.context.set_offline(False)
+    page.context.add_cookies(gallery.state["cookies"])
+    page.click("#retry")
+    opened.until("document.querySelectorAll('#grid .tile').length === 10")
+    assert page.locator("#trouble").is_hidden()
+    assert all("403" in line or "ERR_INTERNET_DISCONNECTED" in line for line in opened.said)
+    opened.said.clear()
+
+
+def test_a_file_that_is_no_picture_is_refused_and_the_list_stays(gallery: Served, tmp_path: Path) -> None:
+    opened = gallery.open()
+    before = opened.names()
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    opened.page.set_input_files("#file", tmp_path / "broken.png")
+    opened.until("document.querySelector('#said').textContent.includes('could not be read')")
+    assert opened.names()[:24] == before[:24] and opened.question == {}
+    assert all("422" in line for line in opened.said)
+    opened.said.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width_px", WIDTHS_PX)
+def test_every_view_fits_its_width_and_has_names_for_all(gallery: Served, width_px: int, scheme: str) -> None:
+    size = {"width": width_px, "height": 800}
+    opened = gallery.open(viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page = opened.page
+    some = ids_of(opened)["/shape-0-003.png"]
+    for path in ("/", f"/?id={some}&like={some}", f"/?id={some}&show={some}", f"/?view=space&a={some}&b={some}"):
+        page.goto(gallery.address + path)
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        nameless = page.evaluate(
+            "[...document.querySelectorAll('button, input, select, a')].filter(one => one.checkVisibility() && "
+            "!(one.textContent.trim() || one.ariaLabel || one.labels?.length || one.querySelector('img')?.alt))"
+            ".map(one => one.outerHTML)"
+        )
+        assert nameless == [] and page.locator("img:not([alt])").count() == 0
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        (red, *_) = map(int, re.findall(r"\d+", ground))
+        assert (red < 64) == (scheme == "dark")
+
+
+def test_the_question_of_an_address_is_the_same_after_a_round_trip(gallery: Served) -> None:
+    opened = gallery.open()
+    rng = np.random.default_rng(5)
+    letters = list("aZ09 -_'\"&=?#+%/*(),<>\u00fc\u2603\U0001f600\u202e\n")
+    texts = ["".join(rng.choice(letters, rng.integers(0, 30))) for _ in range(300)]
+    wrong = opened.page.evaluate(
+        """async texts => {
+        const { parse, format } = await import("/assets/question.js");
+        const wrong = [];
+        texts.forEach((text, number) => {
+            const metric = number % 2 ? "cosine" : "euclidean";
+            const given = { ...parse(""), id: number, like: [number, 7 * number + 1], text, where: text, folder: text,
+                metric, k: 1 + number % 200, t: (number % 101) / 100, to: "2024-02-29" };
+            const address = format(given);
+            if (JSON.stringify(parse(address.slice(1))) !== JSON.stringify(given)) wrong.push([text, address]);
+            const once = format(parse("?" + text));
+            if (once !== format(parse(once.slice(1)))) wrong.push(["?", text]);
+        });
+        return wrong;
+    }""",
+        texts,
+    )
+    assert wrong == []
+
+
+def test_the_page_is_small_and_holds_its_texts_in_one_place() -> None:
+    files = [path for path in GALLERY.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= MOST_BYTES
+    page = (GALLERY / "index.html").read_text(encoding="utf-8")
+    assert "<style" not in page and " style=" not in page and not re.search(r"<script(?![^>]* src=)|\son\w+=", page)
+    scripts = "".join(path.read_text(encoding="utf-8") for path in files if path.suffix == ".js")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|new Function|https?://", scripts)
+    said = set(re.findall(r'(?:data-(?:word|label|placeholder)=|\bsay\()"(\w+)"', page + scripts))
+    words = (GALLERY / "assets" / "words.js").read_text(encoding="utf-8")
+    known = set(re.findall(r"^  (\w+): \"", words, re.MULTILINE))
+    assert said <= known
