@@ -33,8 +33,24 @@ Examples:
     help="The token that programs send; made if it is not there.",
 )
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
+@click.option(
+    "--thumbnails",
+    type=click.IntRange(0, 1_000_000),
+    default=512,
+    show_default=True,
+    metavar="MB",
+    help="The most megabytes of thumbnails that are kept in your cache folder; 0 keeps none.",
+)
 @device_option
-def serve(index_folder: str | None, port: int, host: str, token_file: Path | None, opens: bool, device: Device) -> None:
+def serve(
+    index_folder: str | None,
+    port: int,
+    host: str,
+    token_file: Path | None,
+    opens: bool,
+    thumbnails: int,
+    device: Device,
+) -> None:
     """Serve a page to look through the pictures, and an API for other programs. Needs the extra web.
 
     It only reads. Only this machine is answered, and only those who have the printed link, which is good for one
@@ -43,10 +59,12 @@ def serve(index_folder: str | None, port: int, host: str, token_file: Path | Non
     from serve.extra import check_extra
 
     check_extra()
-    from retrieval import Searcher
+    from retrieval import Retriever
+    from serve.collection import Collection
     from serve.guard import is_loopback
     from serve.keys import Keys, read_token
     from serve.server import bind, origin_of, run
+    from serve.thumbnails import Thumbnails, usual_folder
 
     if not is_loopback(host) and token_file is None:
         raise click.UsageError(f"--host {host} is not this machine alone; that needs --token-file FILE")
@@ -69,9 +87,16 @@ def serve(index_folder: str | None, port: int, host: str, token_file: Path | Non
 
             threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
 
-    with bound, Searcher.open(index_folder, device=device) as searcher:
-        _ = searcher.model.image_size  # a damaged model is told before the first request
+    with bound, Retriever.open(index_folder, device=device) as retriever:
+        _ = retriever.model.image_size  # a damaged model is told before the first request
+        kept = Thumbnails(usual_folder(), thumbnails * 10**6)
+        collection = Collection(retriever, kept, _reveal if is_loopback(host) else None)
         try:
-            run(searcher, keys, host, bound, started)
+            run(collection, keys, host, bound, started)
         except KeyboardInterrupt:
             say("", "Ended.")
+
+
+def _reveal(path: str) -> bool:
+    """Open the folder of a file in the file manager. Whether there is one."""
+    return click.launch(path, locate=True) == 0

@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 import retrieval
 from retrieval.errors import LatentError
 from retrieval.pictures.workers import cores
-from retrieval.searcher import Searcher
 from serve.collection import Collection
 from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
@@ -24,9 +23,9 @@ from serve.work import Work
 LEAST_THREADS = 4
 
 
-def build_app(searcher: Searcher, keys: Keys, host: str, port: int) -> Guard:
+def build_app(collection: Collection, keys: Keys, host: str, port: int) -> Guard:
     """The application that answers at ``host`` and ``port``."""
-    served = Served(Collection(searcher), Work(max(LEAST_THREADS, cores())), read_page())
+    served = Served(collection, Work(max(LEAST_THREADS, cores())), read_page())
     app = FastAPI(title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.served = served
     app.include_router(api)

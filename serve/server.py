@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import uvicorn
 
-from retrieval.searcher import Searcher
 from serve.app import build_app
+from serve.collection import Collection
 from serve.keys import Keys
 
 CONNECTIONS_MOST = 256
@@ -54,9 +54,9 @@ class _Server(uvicorn.Server):
         self._started()
 
 
-def run(searcher: Searcher, keys: Keys, host: str, bound: socket.socket, started: Callable[[], object]) -> None:
+def run(collection: Collection, keys: Keys, host: str, bound: socket.socket, started: Callable[[], object]) -> None:
     """Serve until the process is interrupted. ``started`` is called when requests are answered."""
-    app = build_app(searcher, keys, host, bound.getsockname()[1])
+    app = build_app(collection, keys, host, bound.getsockname()[1])
     config = uvicorn.Config(
         app,
         http="h11",
