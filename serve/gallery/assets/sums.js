@@ -37,6 +37,7 @@ export class Sums {
     this.question = question;
     for (const side of SIDES) this.#showSide(side, question[side]);
     if (this.directions === null) await this.#load();
+    if (this.question !== question) return; // another one came meanwhile
     this.#showWays();
     this.#showActs();
     const key = JSON.stringify([question.plus, question.minus, question.along]);
