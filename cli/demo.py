@@ -56,7 +56,7 @@ def demo(ctx: click.Context, output: str, small: bool, serves: bool) -> None:
     ctx.invoke(build, photos=(str(library),), index_folder=str(index), model=MODEL)
     say(f"4. latent query {shown_path(str(altered))} -k 8")
     sheet, page = folder / "hits.png", folder / "hits.html"
-    ctx.invoke(query, images=(str(altered),), k=8, index_folder=str(index), sheet=str(sheet), html_file=str(page))
+    ctx.invoke(query, images=(str(altered),), k=8, index_folders=[str(index)], sheet=str(sheet), html_file=str(page))
     here = {name: shlex.quote(shown_path(str(path))) for name, path in (("library", library), ("index", index))}
     text = f"""
 The original was {original.name}. See {shown_path(str(sheet))} or {shown_path(str(page))}:
