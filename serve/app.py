@@ -12,24 +12,30 @@ import retrieval
 from retrieval.errors import LatentError
 from retrieval.pictures.workers import cores
 from retrieval.searcher import Searcher
-from serve.collection import Collection
+from serve.allowed import Allowed
 from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
 from serve.keys import Keys
 from serve.page import read_page
 from serve.routes import api, page
+from serve.routes_of_acts import acts
 from serve.served import Served
 from serve.work import Work
 
 LEAST_THREADS = 4
 
 
-def build_app(searcher: Searcher, keys: Keys, host: str, port: int) -> Guard:
+def serve(searcher: Searcher, allowed: Allowed) -> Served:
+    """What is served of an index. It is only written if it is a ``Retriever``, and that is allowed."""
+    return Served.of(searcher, Work(max(LEAST_THREADS, cores())), read_page(), allowed)
+
+
+def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:
     """The application that answers at ``host`` and ``port``."""
-    served = Served(Collection(searcher), Work(max(LEAST_THREADS, cores())), read_page())
     app = FastAPI(title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.served = served
     app.include_router(api)
+    app.include_router(acts)
     app.include_router(page)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LatentError, _refused)

@@ -24,6 +24,7 @@ from serve.errors import Refused
 from serve.files import Thumbnails, held, square_of_upload, thumbnail_of
 
 if TYPE_CHECKING:
+    from index.door import Index
     from index.facts import Facts
     from index.records import Found
     from retrieval.arrays import Floats, Pixels
@@ -46,8 +47,8 @@ TERMS_MOST = 64
 class Collection:
     """A searcher, asked in the words of the API. Any thread may ask."""
 
-    def __init__(self, searcher: Searcher) -> None:
-        self.searcher = searcher
+    def __init__(self, searcher: Searcher, *, read_only: bool = True) -> None:
+        self.searcher, self._read_only = searcher, read_only
         self._thumbnails = Thumbnails()
 
     def status(self) -> records.Status:
@@ -65,6 +66,7 @@ class Collection:
             skipped=told.skipped,
             missing_facts=len(self.searcher.index.rows.without_facts()),
             directions=list(self.searcher.directions()),
+            read_only=self._read_only,
             version=retrieval.__version__,
         )
 
@@ -220,15 +222,19 @@ class Collection:
         )
 
     def _roots(self) -> list[str]:
-        """The roots, innermost first."""
-        return sorted(self.searcher.index.rows.roots().values(), key=len, reverse=True)
+        return roots_of(self.searcher.index)
 
 
 def _ids(words: str | None) -> list[int]:
     return [int(word) for word in words.split(",")] if words else []
 
 
-def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
+def roots_of(index: Index) -> list[str]:
+    """The roots, innermost first."""
+    return sorted(index.rows.roots().values(), key=len, reverse=True)
+
+
+def place_of(path: str, roots: Sequence[str]) -> tuple[str, str]:
     """Name, and folder relative to the root."""
     folder, name = os.path.split(path)
     root = next((root for root in roots if path.startswith(os.path.join(root, ""))), folder)
@@ -237,7 +243,7 @@ def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    name, folder = _place(hit.path, roots)
+    name, folder = place_of(hit.path, roots)
     return records.Hit(
         id=hit.id,
         rank=hit.rank,
@@ -254,7 +260,7 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    name, folder = _place(found.path, roots)
+    name, folder = place_of(found.path, roots)
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {
         "id": found.id,

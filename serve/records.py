@@ -16,11 +16,11 @@ Words = Annotated[str, Field(max_length=TEXT_MOST)]
 CodeText = Annotated[str, Field(max_length=CODE_MOST, description="float32, little-endian, base64 or base64url")]
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Options(_Asked):
+class Options(Asked):
     """How a query is answered; as the options of ``latent query``."""
 
     k: int = Field(10, ge=1, le=K_MOST)
@@ -42,7 +42,7 @@ class OptionsOfKnown(Options):
     code: CodeText | None = None
 
 
-class Listing(_Asked):
+class Listing(Asked):
     where: Words | None = None
     text: Words | None = None
     order: Literal["path", "taken", "newest", "size", "pixels", "realism", "novelty"] = "path"
@@ -51,36 +51,36 @@ class Listing(_Asked):
     offset: int = Field(0, ge=0, le=2**31)
 
 
-class ThumbnailSize(_Asked):
+class ThumbnailSize(Asked):
     size: Literal["128", "256", "512", "1024"] = "256"
 
 
-class OtherCode(_Asked):
+class OtherCode(Asked):
     """The picture or the code to compare with."""
 
     id: Id | None = None
     code: CodeText | None = None
 
 
-class Painting(_Asked):
+class Painting(Asked):
     code: CodeText
     scale: float | None = Field(None, ge=-100, le=100, description="paint G(scale * code), without corrections")
 
 
-class Between(_Asked):
+class Between(Asked):
     a: Id
     b: Id
     t: float = Field(ge=0, le=1)
 
 
-class Sampling(_Asked):
+class Sampling(Asked):
     seed: int = Field(0, ge=0, lt=2**63)
     count: int = Field(1, ge=1, le=64)
     near: CodeText | None = None
     spread: float = Field(0.5, ge=0, le=2)
 
 
-class Sum(_Asked):
+class Sum(Asked):
     terms: str = Field(max_length=TEXT_MOST, description="1*ID,-0.5*ID,2*NAME")
 
 
@@ -151,7 +151,7 @@ class Status(BaseModel):
     skipped: int
     missing_facts: int
     directions: list[str]
-    read_only: Literal[True] = True
+    read_only: bool
     version: str
 
 
