@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from retrieval.copies.find import find_copies
 from retrieval.copies.kinds import KINDS, Kind
@@ -60,11 +60,12 @@ class Reviews:
     def groups(self, identifier: str, asked: records.GroupPage) -> records.CopyGroups:
         with self._lock:
             review = self._review(identifier)
-            numbers = list(range(len(review.plan.groups)))
-            if asked.decision is not None:
-                numbers = review.numbers(asked.decision)
-            page = numbers[asked.offset : asked.offset + asked.limit]
-            return records.CopyGroups(groups=groups_of(self._searcher, review, page), total=len(numbers))
+            every = get_args(records.Decision) if asked.decision is None else (asked.decision,)
+            numbers = review.numbers(*every)
+            rest = [number for number in numbers if number >= asked.start]
+            following = rest[asked.limit] if len(rest) > asked.limit else None
+            groups = groups_of(self._searcher, review, rest[: asked.limit])
+            return records.CopyGroups(groups=groups, total=len(numbers), next=following)
 
     def file(self, identifier: str) -> str:
         """The plan of what is to be kept so far, as ``latent dedup apply`` reads it. It holds paths."""

@@ -43,8 +43,11 @@ class Finding(Asked):
     folders: Literal["all", "within", "across"] = "all"
 
 
-class GroupPage(Page):
+class GroupPage(Asked):
+    """Groups from the number ``start`` on: decisions meanwhile shift no page."""
+
     limit: int = Field(20, ge=1, le=K_MOST)
+    start: int = Field(0, ge=0, lt=2**31)
     decision: Decision | None = None
 
 
@@ -173,8 +176,11 @@ class CopyGroup(BaseModel):
 
 
 class CopyGroups(BaseModel):
+    """``next`` is the number at which the next page starts, None after the last one."""
+
     groups: list[CopyGroup]
     total: int
+    next: int | None
 
 
 class KindFacts(BaseModel):
@@ -182,6 +188,7 @@ class KindFacts(BaseModel):
     title: str
     means: str
     count: int
+    only_listed: bool = Field(description="the plan removes none of them")
 
 
 class PlanFacts(BaseModel):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import get_args
 
+from retrieval.copies.kinds import Kind
 from retrieval.copies.plan import Evidence, Group, Plan
 from retrieval.pages.words import MEANS, WORDS, wrong_pairs
 from serve import records_of_acts as records
@@ -79,6 +80,7 @@ class Review:
         chosen, plan = self.chosen(), self.plan
         decided = Counter(self.decision(number) for number in range(len(plan.groups)))
         files, size_bytes = room(chosen)
+        going = {one.kind for group in plan.groups for one in group.evidence}
         return records.PlanFacts(
             id=self.id,
             made=self.made,
@@ -86,15 +88,16 @@ class Review:
             decided={word: decided[word] for word in get_args(Decision)},
             files=files,
             bytes=size_bytes,
-            kinds=[
-                records.KindFacts(kind=kind, title=WORDS[kind], means=MEANS[kind], count=count)
-                for kind, count in plan.counts().items()
-            ],
+            kinds=[_kind(kind, count, kind not in going) for kind, count in plan.counts().items()],
             wrong_pairs=wrong_pairs(plan),
             registered=plan.registered,
             hash=digest(chosen),
             can_undo=can_undo,
         )
+
+
+def _kind(kind: Kind, count: int, only_listed: bool) -> records.KindFacts:
+    return records.KindFacts(kind=kind, title=WORDS[kind], means=MEANS[kind], count=count, only_listed=only_listed)
 
 
 def room(plan: Plan) -> tuple[int, int]:

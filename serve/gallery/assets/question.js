@@ -2,6 +2,7 @@
 
 export const METRICS = ["euclidean", "cosine"];
 export const MOST_K = 200;
+export const VIEWS = ["search", "space", "copies", "index"];
 const PLAIN = { view: "search", k: 24, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
 const TEXTS = { text: 1000, where: 1500, folder: 300 };
 const NUMBERS = { k: [1, MOST_K, 1], t: [0, 1, 0.01], spread: [0.1, 2, 0.1], seed: [0, 2 ** 31 - 1, 1] };
@@ -15,7 +16,7 @@ const ORDER = [
 export function parse(search) {
   const given = new URLSearchParams(search);
   const question = { ...PLAIN, like: [], unlike: [] };
-  if (given.get("view") === "space") question.view = "space";
+  if (VIEWS.includes(given.get("view"))) question.view = given.get("view");
   if (METRICS.includes(given.get("metric"))) question.metric = given.get("metric");
   if (given.get("copies") === "show") question.copies = "show";
   for (const [name, most] of Object.entries(TEXTS)) question[name] = (given.get(name) ?? "").slice(0, most);
