@@ -43,6 +43,14 @@ Examples:
     help="With --allow-apply: copies may also be moved into this folder.",
 )
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
+@click.option(
+    "--thumbnails",
+    type=click.IntRange(0, 1_000_000),
+    default=512,
+    show_default=True,
+    metavar="MB",
+    help="The most megabytes of thumbnails that are kept in your cache folder; 0 keeps none.",
+)
 @device_option
 def serve(
     index_folder: str | None,
@@ -53,6 +61,7 @@ def serve(
     allow_apply: bool,
     move_to: Path | None,
     opens: bool,
+    thumbnails: int,
     device: Device,
 ) -> None:
     """Serve a page to look through the pictures, and an API for other programs. Needs the extra web.
@@ -64,12 +73,14 @@ def serve(
     from serve.extra import check_extra
 
     check_extra()
-    from retrieval import Retriever, Searcher
+    from retrieval import Retriever
     from serve.allowed import Allowed
     from serve.app import serve as served_of
+    from serve.collection import Collection
     from serve.guard import is_loopback
     from serve.keys import Keys, read_token
     from serve.server import bind, origin_of, run
+    from serve.thumbnails import Thumbnails, usual_folder
 
     if not is_loopback(host) and token_file is None:
         raise click.UsageError(f"--host {host} is not this machine alone; that needs --token-file FILE")
@@ -98,10 +109,16 @@ def serve(
 
             threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
 
-    opened = Searcher if read_only else Retriever
-    with bound, opened.open(index_folder, device=device) as searcher:
-        _ = searcher.model.image_size  # a damaged model is told before the first request
+    with bound, Retriever.open(index_folder, device=device) as retriever:
+        _ = retriever.model.image_size  # a damaged model is told before the first request
+        kept = Thumbnails(usual_folder(), thumbnails * 10**6)
+        collection = Collection(retriever, kept, _reveal if is_loopback(host) else None)
         try:
-            run(served_of(searcher, allowed), keys, host, bound, started)
+            run(served_of(collection, allowed), keys, host, bound, started)
         except KeyboardInterrupt:
             say("", "Ended.")
+
+
+def _reveal(path: str) -> bool:
+    """Open the folder of a file in the file manager. Whether there is one."""
+    return click.launch(path, locate=True) == 0

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from retrieval.pictures.files import find_images
     from retrieval.places import locate_index, trust_index
     from retrieval.questions import Answer, Question, Term, ask, ask_all
+    from retrieval.remote import Client, RemoteAnswer, RemoteHit, RemotePicture, ServerError, connect
     from retrieval.retriever import Retriever
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
@@ -60,6 +61,7 @@ __all__ = [
     "Answer",
     "AnyOf",
     "Budget",
+    "Client",
     "CodeTransformer",
     "Compare",
     "Compared",
@@ -92,9 +94,13 @@ __all__ = [
     "Plan",
     "PlanError",
     "Question",
+    "RemoteAnswer",
+    "RemoteHit",
+    "RemotePicture",
     "Retriever",
     "Searcher",
     "Seen",
+    "ServerError",
     "Status",
     "Summary",
     "Term",
@@ -103,6 +109,7 @@ __all__ = [
     "ask",
     "ask_all",
     "compare_pictures",
+    "connect",
     "find_copies",
     "find_images",
     "learn_direction",
@@ -137,6 +144,7 @@ _ROOMS = {
     "retrieval.explore.tables": ("write_features",),
     "retrieval.places": ("locate_index", "trust_index"),
     "retrieval.library": ("Library",),
+    "retrieval.remote": ("Client", "RemoteAnswer", "RemoteHit", "RemotePicture", "ServerError", "connect"),
     "retrieval.retriever": ("Retriever",),
     "retrieval.searcher": ("Hit", "Searcher"),
     "retrieval.seen": ("Seen",),

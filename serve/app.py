@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 import retrieval
 from retrieval.errors import LatentError
 from retrieval.pictures.workers import cores
-from retrieval.searcher import Searcher
 from serve.allowed import Allowed
+from serve.collection import Collection
 from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
 from serve.keys import Keys
@@ -25,9 +25,9 @@ from serve.work import Work
 LEAST_THREADS = 4
 
 
-def serve(searcher: Searcher, allowed: Allowed) -> Served:
-    """What is served of an index. It is only written if it is a ``Retriever``, and that is allowed."""
-    return Served.of(searcher, Work(max(LEAST_THREADS, cores())), read_page(), allowed)
+def serve(collection: Collection, allowed: Allowed) -> Served:
+    """What is served of an index, as far as it is allowed."""
+    return Served.of(collection, Work(max(LEAST_THREADS, cores())), read_page(), allowed)
 
 
 def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:

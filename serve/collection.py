@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from index.where import AllOf, Where
+from retrieval.explore.directions import direction_between
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import conditions, with_words
 from retrieval.known import Known
@@ -21,14 +22,16 @@ from retrieval.text import printable
 from serve import records
 from serve.codes import code_text, read_code
 from serve.errors import Refused
-from serve.files import Thumbnails, held, square_of_upload, thumbnail_of
+from serve.files import GONE, held, square_of_upload, thumbnail_of
 
 if TYPE_CHECKING:
     from index.door import Index
     from index.facts import Facts
-    from index.records import Found
+    from index.records import Direction, Found
     from retrieval.arrays import Floats, Pixels
-    from retrieval.searcher import Hit, Order, Searcher
+    from retrieval.retriever import Retriever
+    from retrieval.searcher import Hit, Order
+    from serve.thumbnails import Thumbnails
 
 ORDERS: dict[str, tuple[Order, bool]] = {  # word: (order of the library, whether the largest comes first)
     "path": ("path", False),
@@ -47,11 +50,13 @@ TERMS_MOST = 64
 class Collection:
     """A searcher, asked in the words of the API. Any thread may ask."""
 
-    def __init__(self, searcher: Searcher, *, read_only: bool = True) -> None:
-        self.searcher, self._read_only = searcher, read_only
-        self._thumbnails = Thumbnails()
+    def __init__(
+        self, retriever: Retriever, thumbnails: Thumbnails, reveal: Callable[[str], bool] | None = None
+    ) -> None:
+        """``reveal`` opens the folder of a file on the screen, if whoever asks sits there; only they are told paths."""
+        self.searcher, self._thumbnails, self._reveal = retriever, thumbnails, reveal
 
-    def status(self) -> records.Status:
+    def status(self, read_only: bool = True) -> records.Status:
         import retrieval
 
         told, model = status_of(self.searcher.index), self.searcher.model
@@ -66,7 +71,8 @@ class Collection:
             skipped=told.skipped,
             missing_facts=len(self.searcher.index.rows.without_facts()),
             directions=list(self.searcher.directions()),
-            read_only=self._read_only,
+            reveals=self._reveal is not None,
+            read_only=read_only,
             version=retrieval.__version__,
         )
 
@@ -114,6 +120,19 @@ class Collection:
         novelty = self.searcher.novelty(Seen(np.empty(0, np.float32), found.realism, found.spread))
         item = _item(found, self._roots(), known)
         return records.FullItem(**item, facts=facts, novelty=novelty, status=_status(found))
+
+    def place(self, identifier: int) -> records.Place:
+        path = self.found(identifier).path
+        self._revealer()
+        return records.Place(path=path.encode("utf-8", "replace").decode("utf-8"))
+
+    def reveal(self, identifier: int) -> None:
+        """Open the folder of a picture on the screen of this machine."""
+        path, reveal = self.found(identifier).path, self._revealer()
+        if not os.path.isdir(os.path.dirname(path)):
+            raise GONE
+        if not reveal(path):
+            raise Refused(409, "no_screen", "the server could not open the folder; is there a screen?")
 
     def thumbnail(self, identifier: int, side_px: int) -> tuple[bytes, bool]:
         """A picture as WebP, and whether it shows the content that was indexed."""
@@ -165,6 +184,19 @@ class Collection:
         pairs = [self._term(word.strip()) for word in terms]
         return self._summed([vector for _, vector in pairs], [weight for weight, _ in pairs])
 
+    def directions(self) -> records.Directions:
+        return records.Directions(directions=[_direction(one) for one in self.searcher.directions().values()])
+
+    def teach(self, taught: records.Teaching) -> records.DirectionFacts:
+        having, lacking = (np.stack([self.code(one) for one in ids]) for ids in (taught.having, taught.lacking))
+        learnt = direction_between(taught.name, having, lacking)
+        self.searcher.keep_direction(learnt)
+        return _direction(learnt)
+
+    def forget_direction(self, name: str) -> None:
+        self.searcher.direction(name)
+        self.searcher.forget_direction(name)
+
     def where(self, words: str | None, text: str | None) -> Where | None:
         """The filter that a request asks for, None if it asks for none."""
         terms = [one.where for one in conditions(self.searcher, words)] if words else []
@@ -192,6 +224,11 @@ class Collection:
             found, code = self.found(identifier), self.code(identifier)
             names = {row.id for row in rows_of_file(rows, found.path) if row.id is not None}
         return Seen(code, found.realism, found.spread, frozenset(names | {identifier}))
+
+    def _revealer(self) -> Callable[[str], bool]:
+        if self._reveal is None:
+            raise Refused(403, "not_here", "this server answers other machines; it tells no paths")
+        return self._reveal
 
     def _one_of(self, identifier: int | None, code: str | None) -> Seen:
         if (identifier is None) == (code is None):
@@ -223,6 +260,12 @@ class Collection:
 
     def _roots(self) -> list[str]:
         return roots_of(self.searcher.index)
+
+
+def _direction(one: Direction) -> records.DirectionFacts:
+    return records.DirectionFacts(
+        name=one.name, having=one.with_count, lacking=one.without_count, accuracy=one.accuracy
+    )
 
 
 def _ids(words: str | None) -> list[int]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from tempfile import NamedTemporaryFile
-from threading import Lock
 from typing import IO
 
 from PIL import Image
@@ -23,7 +21,6 @@ from serve.errors import Refused, without_paths
 MOST_UPLOAD_BYTES = 32 << 20
 MOST_UPLOAD_PIXELS = 50_000_000
 WEBP_QUALITY = 82
-CACHE_BYTES = 64 << 20  # of thumbnails, in memory
 GONE = Refused(404, "gone", "the file of this picture is not there any more")
 
 
@@ -102,25 +99,3 @@ def thumbnail_of(path: str, side_px: int) -> tuple[bytes, bytes | None]:
 def _unreadable(reason: str) -> Refused:
     said = without_paths(reason or "it cannot be read", "it cannot be read")
     return Refused(422, "picture_refused", f"this is not a readable picture: {said}")
-
-
-class Thumbnails:
-    """Thumbnails in memory by content and size; those that were used longest ago go first."""
-
-    def __init__(self, most_bytes: int = CACHE_BYTES) -> None:
-        self._most_bytes, self._bytes, self._lock = most_bytes, 0, Lock()
-        self._kept: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
-
-    def get(self, content_hash: bytes, side_px: int) -> bytes | None:
-        with self._lock:
-            if (kept := self._kept.get((content_hash, side_px))) is not None:
-                self._kept.move_to_end((content_hash, side_px))
-            return kept
-
-    def keep(self, content_hash: bytes, side_px: int, picture: bytes) -> None:
-        with self._lock:
-            before = self._kept.pop((content_hash, side_px), b"")
-            self._kept[content_hash, side_px] = picture
-            self._bytes += len(picture) - len(before)
-            while self._bytes > self._most_bytes:
-                self._bytes -= len(self._kept.popitem(last=False)[1])

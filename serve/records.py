@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.files import MOST_UPLOAD_BYTES
 
-K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST = 200, 100_000, 2000, 100_000
+K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 100_000, 1000
 IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
@@ -84,6 +84,14 @@ class Sum(Asked):
     terms: str = Field(max_length=TEXT_MOST, description="1*ID,-0.5*ID,2*NAME")
 
 
+class Teaching(Asked):
+    """Pictures with something and pictures without it; at least one of each."""
+
+    name: str = Field(min_length=1, max_length=100, description="letters, digits, - and _")
+    having: list[Id] = Field(min_length=1, max_length=TAUGHT_MOST)
+    lacking: list[Id] = Field(min_length=1, max_length=TAUGHT_MOST)
+
+
 class Hit(BaseModel):
     id: int
     rank: int
@@ -128,12 +136,27 @@ class FullItem(Item):
     status: Literal["found", "changed", "gone"]
 
 
+class Place(BaseModel):
+    path: str
+
+
 class Code(BaseModel):
     code: str
 
 
 class Codes(BaseModel):
     codes: list[str]
+
+
+class DirectionFacts(BaseModel):
+    name: str
+    having: int = Field(description="how many pictures it was learnt from")
+    lacking: int
+    accuracy: float | None = Field(description="on pictures that it was not learnt from; null if there were too few")
+
+
+class Directions(BaseModel):
+    directions: list[DirectionFacts]
 
 
 class Health(BaseModel):
@@ -151,6 +174,7 @@ class Status(BaseModel):
     skipped: int
     missing_facts: int
     directions: list[str]
+    reveals: bool = Field(description="whether folders can be opened on the server's screen")
     read_only: bool
     version: str
 

@@ -31,6 +31,7 @@ api = APIRouter(prefix="/api/v1", responses=ERRORS)
 page = APIRouter(include_in_schema=False)
 
 Identifier = Annotated[int, InPath(ge=0, lt=2**63)]
+DirectionName = Annotated[str, InPath(max_length=100)]
 Other = Annotated[records.OtherCode, Query()]
 
 
@@ -48,7 +49,7 @@ async def healthz() -> records.Health:
 @api.get("/status")
 async def status(request: Request) -> records.Status:
     served = served_of(request)
-    return await served.work.run(served.collection.status)
+    return await served.work.run(served.collection.status, read_only=served.library is None)
 
 
 @api.get("/query")
@@ -96,6 +97,21 @@ async def thumbnail(
     return Response(content, media_type="image/webp", headers=headers if is_same else None)
 
 
+@api.get("/items/{identifier}/path")
+async def place(request: Request, identifier: Identifier) -> records.Place:
+    """Where the file of a picture lies; told on this machine alone. No other answer names a path."""
+    served = served_of(request)
+    return await served.work.run(served.collection.place, identifier)
+
+
+@api.post("/items/{identifier}/reveal", status_code=204, response_class=Response)
+async def reveal(request: Request, identifier: Identifier) -> Response:
+    """Open the folder of a picture on the screen of this machine."""
+    served = served_of(request)
+    await served.work.run(served.collection.reveal, identifier)
+    return Response(status_code=204)
+
+
 @api.get("/items/{identifier}/painting", response_class=Response, responses=PNG)
 async def painting(request: Request, identifier: Identifier) -> Response:
     """What the index sees of a picture: its decoded code."""
@@ -136,6 +152,28 @@ async def weighted(request: Request, asked: Annotated[records.Sum, Query()]) -> 
     """A weighted sum of pictures, by number, and of directions, by name."""
     served = served_of(request)
     return await served.work.run(served.collection.sum, asked)
+
+
+@api.get("/directions")
+async def directions(request: Request) -> records.Directions:
+    served = served_of(request)
+    return await served.work.run(served.collection.directions)
+
+
+@api.post("/directions")
+async def teach(request: Request, taught: records.Teaching) -> records.DirectionFacts:
+    """Learn a direction from pictures of the index, and store it. It replaces one of the same name."""
+    served = served_of(request)
+    served.writable()
+    return await served.work.run(served.collection.teach, taught)
+
+
+@api.delete("/directions/{name}", status_code=204, response_class=Response)
+async def forget_direction(request: Request, name: DirectionName) -> Response:
+    served = served_of(request)
+    served.writable()
+    await served.work.run(served.collection.forget_direction, name)
+    return Response(status_code=204)
 
 
 @api.get("/metrics", response_class=Response, responses=TEXT)

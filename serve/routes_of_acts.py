@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from serve import records_of_acts as records
-from serve.allowed import READ_ONLY
 from serve.events import EventStream
 from serve.routes import ERRORS, served_of
 from serve.updating import facts_of_index, skipped_files, update_of
@@ -38,9 +37,7 @@ async def skipped(request: Request, page: Annotated[records.Page, Query()]) -> r
 async def update(request: Request, asked: Annotated[records.Updating, Query()]) -> records.JobFacts:
     """Begin to bring the index up to date with its folders."""
     served = served_of(request)
-    if served.library is None:
-        raise READ_ONLY
-    return records.JobFacts.of(served.jobs.start("update", update_of(served.library, asked.retry)))
+    return records.JobFacts.of(served.jobs.start("update", update_of(served.writable(), asked.retry)))
 
 
 @acts.get("/job")

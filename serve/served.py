@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from retrieval.library import Library
-from retrieval.searcher import Searcher
-from serve.allowed import Allowed
+from serve.allowed import READ_ONLY, Allowed
 from serve.collection import Collection
 from serve.copies import Reviews
 from serve.errors import Refused
@@ -80,7 +79,12 @@ class Served:
     streams: Slots = field(default_factory=_streams)
 
     @classmethod
-    def of(cls, searcher: Searcher, work: Work, page: Mapping[str, Part], allowed: Allowed) -> Served:
-        library = searcher if isinstance(searcher, Library) and allowed.writes else None
-        reviews = Reviews(searcher, library, allowed)
-        return cls(Collection(searcher, read_only=library is None), work, page, reviews, library)
+    def of(cls, collection: Collection, work: Work, page: Mapping[str, Part], allowed: Allowed) -> Served:
+        library = collection.searcher if allowed.writes else None
+        return cls(collection, work, page, Reviews(collection.searcher, library, allowed), library)
+
+    def writable(self) -> Library:
+        """The index, to be written. Raises Refused: this server only reads."""
+        if self.library is None:
+            raise READ_ONLY
+        return self.library

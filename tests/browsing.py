@@ -111,6 +111,7 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
 
     program = str(Path(sys.executable).with_name("latent"))
     environment = {key: value for key, value in os.environ.items() if key != "LATENT_INDEX"}
+    environment |= {"XDG_CACHE_HOME": str(folder / "cache"), "BROWSER": "true", "DISPLAY": ""}
     usual: dict[str, Any] = {"cwd": folder, "env": environment, "text": True, "stdin": subprocess.DEVNULL}
     subprocess.run([program, "index", "build", "photos"], check=True, capture_output=True, timeout=300, **usual)
     command = [program, "serve", "--no-open", "--port", "0", *options]

@@ -49,6 +49,7 @@ def started(folder: Path, *words: str, token: Path | None, scratch: Path) -> Sit
     command = [str(Path(sys.executable).with_name("latent")), "serve", "--index", str(folder / ".latent")]
     command += ["--port", "0", "--no-open", *(["--token-file", str(token)] if token else []), *words]
     (scratch / "tmp").mkdir()
+    own = {"TMPDIR": str(scratch / "tmp"), "XDG_CACHE_HOME": str(scratch / "cache"), "BROWSER": "true", "DISPLAY": ""}
     with log.open("w") as errors:
         process = subprocess.Popen(
             command,
@@ -56,7 +57,7 @@ def started(folder: Path, *words: str, token: Path | None, scratch: Path) -> Sit
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            env=os.environ | {"TMPDIR": str(scratch / "tmp")},
+            env=os.environ | own,
         )
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], 60)

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tests.browsing import NEEDED, WAIT_S, Served, ids_of, quiet, serving
 from tests.conftest import write_shapes
 
 GALLERY = Path(__file__).parent.parent / "serve" / "gallery"
-MOST_BYTES = 100_000
+MOST_BYTES = 300_000
 WIDTHS_PX = (360, 1024, 1920)
 
 pytestmark = NEEDED
@@ -271,6 +271,87 @@ def test_the_slider_paints_while_it_moves_and_the_wall_samples_round_a_click(gal
     assert "near" not in opened.question
 
 
+def test_pictures_are_summed_moved_along_directions_and_teach_one(gallery: Served) -> None:
+    opened = gallery.open("/?view=space")
+    page = opened.page
+    known = ids_of(opened)
+    page.click("#shelf summary")
+    page.fill("#shelf-text", "shape-0-00")
+    page.press("#shelf-text", "Enter")
+    opened.until("document.querySelectorAll('#shelf-grid .tile').length === 10")
+    page.drag_and_drop("#shelf-grid li:nth-child(1) .tile", "#zone-plus")
+    page.wait_for_selector("#sum-painting[src^=blob]")
+    page.drag_and_drop("#shelf-grid li:nth-child(2) .tile", "#zone-minus")
+    page.focus("#shelf-grid li:nth-child(3) .tile")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("-")
+    opened.until("document.querySelectorAll('#minus li').length === 2")
+    names = page.locator("#shelf-grid .tile-name").all_inner_texts()
+    number = {name: known[f"/{name}"] for name in names[:4]}
+    plus, minus = ([number[names[i]] for i in places] for places in ((0, 2), (1, 3)))
+    assert opened.question["plus"] == ",".join(map(str, plus))
+    assert opened.question["minus"] == ",".join(map(str, minus))
+    opened.until("document.querySelector('#ways').childElementCount === 0")
+    page.fill("#teach-name", "taught by hand")
+    page.click("#teach-go")
+    opened.until("document.querySelector('#taught').textContent.includes('letters, digits')")
+    opened.said.clear()  # the server's 400
+    page.fill("#teach-name", "taught")
+    page.press("#teach-name", "Enter")
+    opened.until("document.querySelectorAll('#ways input').length === 1")
+    assert "too few" in page.inner_text("#taught")
+    before = page.get_attribute("#sum-painting", "src")
+    page.focus("#ways input")
+    for _ in range(15):
+        page.keyboard.press("ArrowRight")
+    opened.until("new URLSearchParams(location.search).get('along') === 'taught:1.5'")
+    opened.until(f"document.querySelector('#sum-painting').getAttribute('src') !== {before!r}")
+    terms = ",".join([*(f"1*{one}" for one in plus), *(f"-1*{one}" for one in minus), "1.5*taught"])
+    sums = [parse_qs(urlsplit(url).query)["terms"] for url in opened.asked if "/sum?" in url]
+    assert sums[-1] == [terms]
+    page.reload()
+    opened.until("document.querySelector('#ways input')?.value === '1.5'")
+    page.wait_for_selector("#sum-painting[src^=blob]")
+    page.click("#plus button >> nth=0")
+    opened.until("document.querySelectorAll('#plus li').length === 1")
+    page.click("#sum-search")
+    opened.wait_for_hits()
+    assert opened.question["code"] and opened.question["plus"] == str(plus[1])
+    page.click("#to-space")
+    page.click("#ways button")
+    opened.until("document.querySelector('#ways').childElementCount === 0")
+    assert "along" not in opened.question
+
+
+def test_the_path_is_copied_and_the_place_is_a_filter(gallery: Served) -> None:
+    opened = gallery.open()
+    page = opened.page
+    some = ids_of(opened)["/shape-0-003.png"]
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{gallery.address}/?show={some}")
+    page.wait_for_selector("#facts div")
+    page.keyboard.press("c")
+    opened.until("document.querySelector('#said').textContent.includes('Copied')")
+    assert page.evaluate("navigator.clipboard.readText()") == str(gallery.folder / "photos" / "shape-0-003.png")
+    page.keyboard.press("Escape")
+    page.click("#filters summary")
+    page.fill("#place", "Vienna")
+    page.press("#place", "Tab")
+    page.wait_for_selector("#place-wrong:not([hidden])")
+    assert opened.question == {}
+    page.fill("#place", "48.2, 16.4, 5km")
+    page.press("#place", "Tab")
+    opened.until("document.querySelector('#summary').textContent.includes('Nothing passes')")
+    page.fill("#place", "")
+    page.press("#place", "Tab")
+    opened.until("document.querySelectorAll('#grid .tile').length >= 24")
+    page.fill("#least", "0.1")
+    page.press("#least", "Tab")
+    opened.until("document.querySelector('#summary').textContent.includes('Nothing passes')")
+    assert opened.question == {"least": "0.1"} and page.locator("#place-wrong").is_hidden()
+
+
 def test_a_server_that_locks_or_is_gone_is_told(gallery: Served) -> None:
     opened = gallery.open()
     page = opened.page
@@ -337,7 +418,9 @@ def test_the_question_of_an_address_is_the_same_after_a_round_trip(gallery: Serv
         texts.forEach((text, number) => {
             const metric = number % 2 ? "cosine" : "euclidean";
             const given = { ...parse(""), id: number, like: [number, 7 * number + 1], text, where: text, folder: text,
-                metric, k: 1 + number % 200, t: (number % 101) / 100, to: "2024-02-29" };
+                metric, k: 1 + number % 200, t: (number % 101) / 100, to: "2024-02-29", least: (number % 7) / 2,
+                place: number % 3 ? "" : `${number % 90},-${number % 180}.5,5km`, plus: [number], minus: [number + 1],
+                along: number % 2 ? [`é_${number}:1.5`, "b:-0.1"] : [] };
             const address = format(given);
             if (JSON.stringify(parse(address.slice(1))) !== JSON.stringify(given)) wrong.push([text, address]);
             const once = format(parse("?" + text));

@@ -7,6 +7,7 @@ import base64
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -41,10 +42,12 @@ try:
     import httpx
     import uvicorn  # noqa: F401
 
-    from serve.client import ServerError, connect
+    from retrieval import ServerError, connect
+    from serve.collection import Collection
     from serve.errors import Refused, bad_words, refusal_of
     from serve.files import MOST_UPLOAD_BYTES
     from serve.served import UPLOADS_MOST
+    from serve.thumbnails import Thumbnails
     from serve.work import Work
     from tests.serving import Site, ended, raw, refused, started, told
 except ImportError:
@@ -85,6 +88,11 @@ def site(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sit
 def searcher(folder: Path) -> Iterator[Searcher]:
     with Searcher.open(folder / ".latent") as searcher:
         yield searcher
+
+
+def webp(rng: np.random.Generator, length: int) -> bytes:
+    """What has the head of a WebP file."""
+    return b"RIFF" + (length - 8).to_bytes(4, "little") + b"WEBP" + rng.bytes(length - 12)
 
 
 def code_of(text: str) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -157,7 +165,7 @@ def test_collapsed_copies_are_counted(site: Site, searcher: Searcher) -> None:
 
 def test_feedback_moves_a_query_as_a_searcher_does(site: Site, searcher: Searcher) -> None:
     path, like, unlike = (path_of(searcher, f"shape-0-00{n}.png") for n in (1, 2, 4))
-    expected = searcher.refine(ask(searcher, Question((Term(1.0, path),), k=12)), [like], [unlike])
+    expected = searcher.refine(ask(searcher, Question((Term(1.0, path),), k=12)), like=[like], unlike=[unlike])
     numbers = [id_of(searcher, f"shape-0-00{n}.png") for n in (1, 2, 4)]
     answer = told(site.get("query", id=numbers[0], k=12, like=numbers[1], unlike=numbers[2]))
     assert ids(answer) == [hit.id for hit in expected.hits]
@@ -249,7 +257,7 @@ def test_paintings_are_those_of_the_model(site: Site, searcher: Searcher) -> Non
 
 def test_status_and_metrics(site: Site, searcher: Searcher) -> None:
     status = told(site.get("status"))
-    assert status["pictures"] == len(searcher) and status["directions"] == ["bright"] and status["read_only"] is True
+    assert status["pictures"] == len(searcher) and status["directions"] == ["bright"] and status["read_only"] is False
     assert (status["image_size"], status["latent_dim"], status["has_generator"]) == (32, 16, True)
     site.get("items", text="whatisaskedfor")
     metrics = site.get("metrics").text
@@ -262,12 +270,26 @@ def test_openapi_says_what_is_served(site: Site) -> None:
     assert schema["openapi"].startswith("3.1")
     served = {path.removeprefix("/api/v1/"): set(verbs) for path, verbs in schema["paths"].items()}
     reads = ["healthz", "status", "items", "items/{identifier}", "paint", "interpolate", "sample", "sum", "metrics"]
-    reads += [f"items/{{identifier}}/{what}" for what in ("thumbnail", "painting", "difference")]
-    assert served == {**{name: {"get"} for name in reads}, "query": {"get", "post"}}
+    reads += [f"items/{{identifier}}/{what}" for what in ("thumbnail", "painting", "difference", "path")]
+    reads += [
+        "index",
+        "skipped",
+        "job",
+        "events",
+        "copies",
+        "copies/{plan}",
+        "copies/{plan}/groups",
+        "copies/{plan}/file",
+    ]
+    others = {"query": {"get", "post"}, "directions": {"get", "post"}, "directions/{name}": {"delete"}}
+    acts = ["items/{identifier}/reveal", "update", "job/cancel", "copies/find"]
+    acts += [f"copies/{{plan}}/{what}" for what in ("decide", "part", "offer", "apply", "undo")]
+    assert served == {**{name: {"get"} for name in reads}, **others, **{name: {"post"} for name in acts}}
     for verbs in schema["paths"].values():
         for about in verbs.values():
             assert about["responses"]["422"]["content"]["application/json"]["schema"]["$ref"].endswith("/Error")
-            assert {"200", "400", "403", "404", "413", "415", "429", "503"} <= set(about["responses"])
+            assert {"400", "403", "404", "413", "415", "429", "503"} <= set(about["responses"])
+            assert {"200", "202", "204"} & set(about["responses"])
 
 
 def test_the_client_answers_as_a_searcher_does(site: Site, searcher: Searcher, tmp_path: Path) -> None:
@@ -312,6 +334,104 @@ def test_thumbnails(site: Site, searcher: Searcher) -> None:
     assert again.status_code == 304 and again.headers["etag"] == tag and not again.content
     assert site.get(f"items/{number}/thumbnail", size=256).headers["etag"] != tag
     refused(site.get(f"items/{number}/thumbnail", size=100), 422, "invalid")
+
+
+def test_thumbnails_are_kept_in_a_private_folder_within_a_budget(tmp_path: Path) -> None:
+    rng = np.random.default_rng(17)
+    pictures = {rng.bytes(16): webp(rng, 4000 + int(rng.integers(2000))) for _ in range(40)}
+    most = sum(map(len, pictures.values())) // 2
+    folder = tmp_path / "cache" / "thumbnails"
+    kept = Thumbnails(folder, most)
+    (first, *_), now = pictures, time.time_ns()
+    for number, (content_hash, picture) in enumerate(pictures.items()):
+        kept.keep(content_hash, 256, picture)
+        for path in folder.glob(f"{content_hash.hex()}-256.webp"):
+            os.utime(path, ns=(0, now - 10**12 + 10**9 * number))
+        assert kept.get(first, 256) == pictures[first]  # used again and again, so it stays
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= most
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    last = list(pictures)[-1]
+    assert Thumbnails(folder, most).get(last, 256) == pictures[last] and kept.get(last, 128) is None
+    (folder / f"{last.hex()}-256.webp").write_bytes(pictures[last][:-7])  # as a power cut leaves it
+    assert kept.get(last, 256) is None
+    assert (
+        Thumbnails(folder, most // 4).get(first, 256) and len(list(folder.iterdir())) < 12
+    )  # the budget became smaller
+
+
+@pytest.mark.parametrize("fault", ["open", "link", "file", "full", "none"])
+def test_thumbnails_that_cannot_be_kept_are_made_again(tmp_path: Path, fault: str) -> None:
+    rng, folder = np.random.default_rng(18), tmp_path / "thumbnails"
+    if fault == "open":
+        folder.mkdir()
+        folder.chmod(0o755)
+    elif fault == "link":
+        (tmp_path / "other").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "other")
+    elif fault == "file":
+        folder.write_bytes(b"")
+    kept = Thumbnails(folder, 0 if fault == "none" else 10**6)
+    if fault == "full":
+        folder.rmdir()
+    kept.keep(b"12", 128, webp(rng, 100))
+    assert kept.get(b"12", 128) is None and not list(tmp_path.rglob("*.webp"))
+
+
+def test_a_thumbnail_comes_from_the_cache_only_while_its_file_is_the_same(site: Site, searcher: Searcher) -> None:
+    number, path = id_of(searcher, "spare-4.png"), site.folder / "photos" / "spare-4.png"
+    before = site.get(f"items/{number}/thumbnail", size=512)
+    (kept,) = (site.log.parent / "cache" / "latent" / "thumbnails").glob(f"{before.headers['etag'][1:-1]}.webp")
+    assert kept.read_bytes() == before.content
+    kept.write_bytes(webp(np.random.default_rng(3), 999))
+    assert site.get(f"items/{number}/thumbnail", size=512).content == kept.read_bytes()
+    draw_shape("square", np.random.default_rng(45), 80).save(path)
+    assert site.get(f"items/{number}/thumbnail", size=512).content not in (kept.read_bytes(), before.content)
+
+
+def test_directions_are_taught_by_marked_pictures(site: Site, searcher: Searcher) -> None:
+    rng, known = np.random.default_rng(19), [found.id for found in searcher.pictures()]
+    chosen = [int(one) for one in rng.permutation(known)[:17]]
+    having, lacking = chosen[:9], chosen[9:]
+    body = {"name": "round", "having": having, "lacking": lacking}
+    learnt = told(httpx.post(f"{site.origin}/api/v1/directions", json=body, headers=site.key))
+    assert (learnt["having"], learnt["lacking"]) == (9, 8) and 0 <= learnt["accuracy"] <= 1
+    codes = searcher.index.rows.codes(known)
+    mean = np.mean([codes[one] for one in having], 0) - np.mean([codes[one] for one in lacking], 0)
+    assert np.allclose(searcher.direction("round").vector, mean, atol=1e-6)
+    assert [one["name"] for one in told(site.get("directions"))["directions"]] == ["bright", "round"]
+    moved = told(site.get("sum", terms=f"1*{chosen[0]},2*round"))["code"]
+    assert np.allclose(code_of(moved), weighted_sum(np.stack([codes[chosen[0]], mean]), [1, 2], True), atol=1e-5)
+    for wrong, status in (
+        ({"name": "1,2"}, 400),
+        ({"having": []}, 422),
+        ({"lacking": [2**40]}, 404),
+        ({"name": ""}, 422),
+        ({"more": 1}, 422),
+    ):
+        answer = httpx.post(f"{site.origin}/api/v1/directions", json=body | wrong, headers=site.key)
+        assert answer.status_code == status, (wrong, answer.text)
+    gone = httpx.delete(f"{site.origin}/api/v1/directions/round", headers=site.key)
+    assert gone.status_code == 204 and not gone.content
+    refused(httpx.delete(f"{site.origin}/api/v1/directions/round", headers=site.key), 404, "no_direction")
+
+
+def test_paths_are_told_and_folders_opened_on_this_machine_alone(
+    site: Site, searcher: Searcher, folder: Path, tmp_path: Path
+) -> None:
+    number = id_of(searcher, "told.jpg")
+    assert told(site.get(f"items/{number}/path"))["path"] == path_of(searcher, "told.jpg")
+    opened = httpx.post(f"{site.origin}/api/v1/items/{number}/reveal", headers=site.key)
+    assert opened.status_code == 204 or refused(opened, 409, "no_screen")
+    seen: list[str] = []
+    with Retriever.open(folder / ".latent") as retriever:
+        kept = Thumbnails(tmp_path / "cache", 0)
+        Collection(retriever, kept, lambda path: not seen.append(path)).reveal(number)
+        assert seen == [path_of(searcher, "told.jpg")]
+        for ask in (Collection(retriever, kept).place, Collection(retriever, kept).reveal):
+            with pytest.raises(Refused, match="tells no paths") as told_no:
+                ask(number)
+            assert told_no.value.status == 403
 
 
 def test_the_page_is_served_to_whoever_has_the_cookie(site: Site) -> None:

@@ -41,12 +41,26 @@ def learn_direction(
         ValueError: the name has characters other than letters, digits, - and _, or does not start with a letter or _.
         PathError: a folder holds no picture.
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"a direction's name is made of letters, digits, - and _, not {name!r}")
-    having = _codes_below(model, with_folder, workers)
-    lacking = _codes_below(model, without_folder, workers)
+    _check_name(name)
+    return direction_between(
+        name, _codes_below(model, with_folder, workers), _codes_below(model, without_folder, workers)
+    )
+
+
+def direction_between(name: str, having: Floats, lacking: Floats) -> Direction:
+    """The direction from the codes ``lacking`` (m, d) to the codes ``having`` (n, d), none of them empty.
+
+    Raises:
+        ValueError: as ``learn_direction``.
+    """
+    _check_name(name)
     vector = np.asarray(having.mean(0) - lacking.mean(0), np.float32)
     return Direction(name, vector, len(having), len(lacking), _accuracy(having, lacking))
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"a direction's name is made of letters, digits, - and _, not {name!r}")
 
 
 def along(direction: Direction, code: Floats, steps: Sequence[float], standardized: bool) -> Floats:

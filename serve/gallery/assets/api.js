@@ -21,6 +21,12 @@ export const item = (id, signal) => json(`/items/${id}`, {}, { signal });
 export const items = (options, signal) => json("/items", options, { signal });
 export const nearest = (options, signal) => json("/query", options, { signal });
 export const between = (a, b, t, signal) => json("/interpolate", { a, b, t }, { signal });
+export const sum = (terms, signal) => json("/sum", { terms }, { signal });
+export const directions = (signal) => json("/directions", {}, { signal });
+export const teach = (taught) => json("/directions", {}, asJson(taught));
+export const forgetDirection = (name) => answer(address(`/directions/${encodeURIComponent(name)}`), { method: "DELETE" });
+export const place = (id) => json(`/items/${id}/path`, {}, {});
+export const reveal = (id) => answer(address(`/items/${id}/reveal`), { method: "POST" });
 export const sample = (options, signal) => json("/sample", options, { signal });
 
 export function nearestTo(picture, options, signal) {
@@ -37,6 +43,10 @@ export const paintedAt = (code, scale = null) => address("/paint", { code, scale
 // The bytes of a painted code, so that a request that is outdated can be cancelled.
 export async function painted(code, signal) {
   return (await answer(paintedAt(code), { signal })).blob();
+}
+
+function asJson(body) {
+  return { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
 }
 
 export async function json(path, options, how) {

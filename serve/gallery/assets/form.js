@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, make, showPicture } from "./dom.js";
-import { METRICS, MOST_K, UNFILTERED, asks, filtersSet } from "./question.js";
+import { METRICS, MOST_K, PLACE, UNFILTERED, asks, filtersSet } from "./question.js";
 import { percent, say } from "./words.js";
 
 const NOVEL = 0.99;
@@ -16,17 +16,20 @@ export class Form {
       event.preventDefault();
       go(this.read(), { again: true });
     });
-    for (const id of ["from", "to", "folder", "where", "metric", "k", "copies"]) {
+    for (const id of ["from", "to", "folder", "least", "where", "metric", "k", "copies"]) {
       byId(id).addEventListener("change", () => go(this.read()));
     }
+    byId("place").addEventListener("change", () => this.#readPlace() && go(this.read()));
     byId("text").addEventListener("search", (event) => event.target.value === "" && go(this.read())); // its cross
     byId("clear").addEventListener("click", () => go({ ...UNFILTERED }));
     byId("forget").addEventListener("click", () => go({ id: null, code: null, like: [], unlike: [] }));
-    byId("file").addEventListener("change", (event) => {
-      const [file] = event.target.files;
-      if (file) upload(file);
-      event.target.value = "";
-    });
+    for (const id of ["file", "camera"]) {
+      byId(id).addEventListener("change", (event) => {
+        const [file] = event.target.files;
+        if (file) upload(file);
+        event.target.value = "";
+      });
+    }
   }
 
   read() {
@@ -36,6 +39,8 @@ export class Form {
       from: byId("from").value,
       to: byId("to").value,
       folder: byId("folder").value,
+      place: byId("place").value.replaceAll(" ", ""),
+      least: Number(byId("least").value) || 0,
       where: byId("where").value,
       metric: byId("metric").value,
       k: k >= 1 ? Math.min(k, MOST_K) : UNFILTERED.k,
@@ -45,7 +50,9 @@ export class Form {
 
   show(question) {
     this.question = question;
-    for (const name of ["text", "from", "to", "folder", "where", "metric", "k"]) byId(name).value = question[name];
+    for (const name of ["text", "from", "to", "folder", "place", "where", "metric", "k"]) byId(name).value = question[name];
+    byId("least").value = question.least > 0 ? question.least : "";
+    this.#readPlace();
     byId("copies").checked = question.copies === "collapse";
     const set = filtersSet(question);
     byId("filters-on").textContent = set > 0 ? say("filters_on", { count: set }) : "";
@@ -80,6 +87,15 @@ export class Form {
     const start = Math.max(0, at - AROUND);
     byId("where-place").textContent = `${wrong.text.slice(start, at + AROUND)}\n${" ".repeat(at - start)}^`;
     byId("where-text").textContent = say("where_column", wrong);
+  }
+
+  // Whether the place can be read; if not, the field says so.
+  #readPlace() {
+    const { place } = this.read();
+    const isRight = place === "" || PLACE.test(place);
+    byId("place").setAttribute("aria-invalid", String(!isRight));
+    byId("place-wrong").hidden = isRight;
+    return isRight;
   }
 
   #showAsked(question) {

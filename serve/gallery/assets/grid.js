@@ -7,9 +7,10 @@ import { thumbnailAt } from "./api.js";
 const DENSE = globalThis.devicePixelRatio > 1.5;
 
 export class Grid {
-  // `tile(item, index)` makes a button's content; `open(item, index)` follows a click, Enter or Space.
-  constructor(list, { tile, open, ask = null }) {
-    Object.assign(this, { list, tile, open, ask, items: [], current: 0 });
+  // `tile(item, index)` makes a button's content; `open(item, index)` follows a click, Enter or Space, and `ask(item)` a
+  // click on the corner or its key.
+  constructor(list, { tile, open, ask = null, corner = { word: "ask_tile", sign: "≈", key: "s" } }) {
+    Object.assign(this, { list, tile, open, ask, corner, items: [], current: 0 });
     list.addEventListener("click", (event) => this.#clicked(event));
     list.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("focusin", (event) => this.#makeCurrent(this.#indexOf(event.target)));
@@ -41,8 +42,9 @@ export class Grid {
     const entry = make("li", {}, button);
     entry.dataset.index = String(index);
     if (this.ask !== null && !item.gone) {
-      const words = say("ask_tile", { name: item.name });
-      entry.append(make("button", { type: "button", className: "tile-ask", tabIndex: -1, title: words, ariaLabel: words }, "≈"));
+      const words = say(this.corner.word, { name: item.name });
+      const facts = { type: "button", className: "tile-ask", tabIndex: -1, title: words, ariaLabel: words };
+      entry.append(make("button", facts, this.corner.sign));
     }
     return entry;
   }
@@ -58,7 +60,7 @@ export class Grid {
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const index = this.#indexOf(event.target);
-    if (event.key === "s" && this.ask !== null && index >= 0) {
+    if (event.key === this.corner.key && this.ask !== null && index >= 0) {
       event.preventDefault();
       this.ask(this.items[index]);
       return;

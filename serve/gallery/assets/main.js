@@ -204,9 +204,14 @@ function takeKeys() {
   });
 }
 
+// What was put into the space stays there.
+function kept({ a, b, plus, minus, along }) {
+  return { a, b, plus, minus, along };
+}
+
 function takeLinks() {
   const changes = {
-    home: () => ({ ...parse(""), a: question.a, b: question.b }),
+    home: () => ({ ...parse(""), ...kept(question) }),
     "to-search": () => ({ view: "search" }),
     "to-space": () => ({ view: "space" }),
     "to-copies": () => ({ view: "copies" }),
@@ -226,7 +231,8 @@ function takeLinks() {
 
 async function showStatus() {
   try {
-    const { pictures, model, has_generator: canPaint } = await api.status();
+    const { pictures, model, has_generator: canPaint, reveals } = await api.status();
+    viewer.canReveal = reveals;
     byId("about-index").textContent = say("about_index", { pictures: count(pictures), model });
     form.canPaint = viewer.canPaint = canPaint;
     byId("to-space").hidden = !canPaint;

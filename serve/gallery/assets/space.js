@@ -1,15 +1,16 @@
-// Walks through the space: between two pictures, and round sampled codes.
+// Walks through the space: between two pictures, along sums, and round sampled codes.
 
 import * as api from "./api.js";
 import { byId, make, modal, showPicture } from "./dom.js";
 import { Grid, pictureTile } from "./grid.js";
+import { Live } from "./live.js";
 import { Pages } from "./pages.js";
+import { anySeed, searchBy } from "./question.js";
+import { Sums } from "./sums.js";
 import * as trouble from "./trouble.js";
 import { count, percent, say } from "./words.js";
 
 const WALL = 24;
-const LEAST_WAIT_MS = 40;
-const MOST_WAIT_MS = 300;
 const PICKED = 48;
 
 export class Space {
@@ -19,6 +20,7 @@ export class Space {
     this.between = new Between(go);
     this.wall = new Wall(go);
     this.picker = new Picker();
+    this.sums = new Sums({ go, names: this.names, choose: (picked) => this.picker.open(picked) });
     for (const slot of ["a", "b"]) byId(`slot-${slot}`).addEventListener("click", () => this.#choose(slot));
     byId("swap").addEventListener("click", () => {
       const { a, b, t } = this.question;
@@ -31,11 +33,13 @@ export class Space {
     for (const slot of ["a", "b"]) this.#showSlot(slot, question[slot]);
     byId("swap").disabled = question.a === null && question.b === null;
     this.between.show(question);
+    this.sums.show(question);
     this.wall.show(question);
   }
 
   leave() {
     this.between.stop();
+    this.sums.leave();
     this.wall.stop();
   }
 
@@ -73,82 +77,49 @@ export class Space {
   }
 }
 
-// The slider. It paints while it moves: the newest place at most as often as the server can, and drops what is outdated.
 class Between {
   constructor(go) {
-    Object.assign(this, { pair: undefined, code: null, painted: null, timer: null, took_ms: LEAST_WAIT_MS });
+    Object.assign(this, { pair: undefined, at: null });
     this.slider = byId("t");
+    this.live = new Live({
+      image: byId("between-painting"),
+      state: byId("between-state"),
+      wanted: () => this.#wanted(),
+      told: () => (byId("between-search").disabled = byId("between-round").disabled = this.live.code === null),
+    });
     this.slider.addEventListener("input", () => {
       this.#showShare();
-      this.timer ??= setTimeout(() => this.#paint(), Math.min(MOST_WAIT_MS, Math.max(LEAST_WAIT_MS, this.took_ms)));
+      this.live.soon();
     });
     this.slider.addEventListener("change", () => go({ t: Number(this.slider.value) }, { replace: true }));
-    byId("between-search").addEventListener("click", () => go(searchBy(this.code)));
-    byId("between-round").addEventListener("click", () => go({ near: this.code, seed: anySeed(), scale: null }));
+    byId("between-search").addEventListener("click", () => go(searchBy(this.live.code)));
+    byId("between-round").addEventListener("click", () => go({ near: this.live.code, seed: anySeed(), scale: null }));
   }
 
-  show({ a, b, t }) {
+  async show({ a, b, t }) {
     const pair = a === null || b === null ? null : `${a} ${b}`;
     if (pair === this.pair && pair !== null && this.at === t) return;
     this.slider.value = String(t);
     this.slider.disabled = pair === null;
     this.#showShare();
-    if (pair !== this.pair) this.#lose();
+    if (pair !== this.pair) this.live.lose(say("between_need"));
     Object.assign(this, { pair, a, b });
-    if (pair === null) byId("between-state").textContent = say("between_need");
-    else this.#paint();
+    if (pair !== null && !(await this.live.now())) this.at = null;
   }
 
   stop() {
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.running?.abort();
+    this.live.stop();
     this.at = null;
   }
 
-  #lose() {
-    this.stop();
-    this.code = null;
-    byId("between-painting").hidden = true;
-    byId("between-search").disabled = byId("between-round").disabled = true;
+  #wanted() {
+    const share = (this.at = Number(this.slider.value));
+    const find = (signal) => api.between(this.a, this.b, share, signal);
+    return { find, words: say("between_at", { share: percent(share) }) };
   }
 
   #showShare() {
     byId("t-value").textContent = percent(Number(this.slider.value));
-  }
-
-  async #paint() {
-    clearTimeout(this.timer);
-    this.timer = null;
-    this.running?.abort();
-    const running = (this.running = new AbortController());
-    const share = (this.at = Number(this.slider.value));
-    const started = performance.now();
-    if (this.code === null) byId("between-state").textContent = say("painting_now");
-    try {
-      const { code } = await api.between(this.a, this.b, share, running.signal);
-      const blob = await api.painted(api.forAddress(code), running.signal);
-      if (running.signal.aborted) return;
-      this.took_ms = performance.now() - started;
-      this.#showPainted(api.forAddress(code), blob, share);
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      byId("between-state").textContent = trouble.wordsOf(error);
-      this.at = null;
-    }
-  }
-
-  #showPainted(code, blob, share) {
-    const before = this.painted;
-    this.painted = URL.createObjectURL(blob);
-    this.code = code;
-    const words = say("between_at", { share: percent(share) });
-    const image = byId("between-painting");
-    image.hidden = false;
-    showPicture(image, this.painted, words);
-    image.decode().catch(() => {}).then(() => before !== null && URL.revokeObjectURL(before));
-    byId("between-state").textContent = words;
-    byId("between-search").disabled = byId("between-round").disabled = false;
   }
 }
 
@@ -251,12 +222,4 @@ function paintedTile(button, { code, scale }, index) {
   const image = make("img", { loading: "lazy", decoding: "async", draggable: false });
   showPicture(image, api.paintedAt(code, scale), say("tile_painted", { number: index + 1 }));
   button.append(image);
-}
-
-function searchBy(code, scale = null) {
-  return { view: "search", id: null, code, scale, like: [], unlike: [], show: null };
-}
-
-function anySeed() {
-  return crypto.getRandomValues(new Uint32Array(1))[0] % 2 ** 31;
 }

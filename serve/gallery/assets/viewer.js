@@ -9,7 +9,7 @@ import { bytes, count, exposure, percent, say } from "./words.js";
 
 export class Viewer {
   constructor({ go, step, closed, mark }) {
-    Object.assign(this, { go, step, mark, shown: null, canPaint: true });
+    Object.assign(this, { go, step, mark, shown: null, canPaint: true, canReveal: false });
     this.dialog = byId("viewer");
     this.modal = modal(this.dialog, () => {
       const { id } = this.shown;
@@ -22,13 +22,14 @@ export class Viewer {
       Enter: () => this.#ask(), " ": () => this.modal.close(), s: () => this.#ask(),
       "+": () => mark("like", this.shown.id), "=": () => mark("like", this.shown.id),
       "-": () => mark("unlike", this.shown.id), "−": () => mark("unlike", this.shown.id),
-      c: () => this.#copy(), a: () => this.#use("a"), b: () => this.#use("b"),
+      c: () => this.#copy(), o: () => this.#reveal(), a: () => this.#use("a"), b: () => this.#use("b"),
     };
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
     const clicks = {
-      close: " ", previous: "ArrowLeft", next: "ArrowRight", "ask-this": "Enter", like: "+", unlike: "-", copy: "c", "to-a": "a", "to-b": "b",
+      close: " ", previous: "ArrowLeft", next: "ArrowRight", "ask-this": "Enter", like: "+", unlike: "-", copy: "c", reveal: "o", "to-a": "a", "to-b": "b",
     };
     for (const [id, key] of Object.entries(clicks)) byId(id).addEventListener("click", this.acts[key]);
+    for (const side of ["plus", "minus"]) byId(`to-${side}`).addEventListener("click", () => this.#addTo(side));
   }
 
   // `hit` is what the list knows of the picture, if it is in the list; `code` is that of the query.
@@ -62,6 +63,8 @@ export class Viewer {
     else showPicture(byId("large"), api.thumbnailAt(id, 1024), this.shown.name, () => this.#showGone());
     byId("large").hidden = hit?.gone ?? false;
     byId("painting").parentElement.hidden = !this.canPaint;
+    for (const one of ["to-a", "to-b", "to-plus", "to-minus"]) byId(one).hidden = !this.canPaint;
+    byId("reveal").hidden = !this.canReveal;
     if (this.canPaint) showPicture(byId("painting"), api.paintingAt(id), say("seen_of", this.shown));
     byId("facts").replaceChildren(...entries(factsOf(hit ?? {})));
     this.#load(id, hit);
@@ -79,6 +82,7 @@ export class Viewer {
     try {
       const item = await api.item(id, loading.signal);
       this.shown.name = item.name;
+      this.shown.place = item.folder === "" ? item.name : `${item.folder}/${item.name}`;
       this.#showName();
       byId("large").alt = item.name;
       byId("facts").replaceChildren(...entries(factsOf({ ...hit, ...item })));
@@ -127,13 +131,34 @@ export class Viewer {
     if (this.canPaint) this.go({ view: "space", [slot]: this.shown.id, show: null });
   }
 
+  #addTo(side) {
+    const { id } = this.shown;
+    const other = side === "plus" ? "minus" : "plus";
+    const others = (which) => this.question[which].filter((one) => one !== id);
+    this.go({ view: "space", [side]: [...others(side), id], [other]: others(other), show: null });
+  }
+
+  // The path of the file, if this machine holds it; else its folder and name.
   async #copy() {
-    const { name } = this.shown;
+    const { id } = this.shown;
     try {
-      await navigator.clipboard.writeText(name);
-      mention(say("copied", { name }));
-    } catch {
-      mention(say("copy_failed", { name }));
+      const { path } = this.canReveal ? await api.place(id) : { path: this.shown.place };
+      await navigator.clipboard.writeText(path).then(
+        () => mention(say("copied", { path })),
+        () => mention(say("copy_failed", { path })),
+      );
+    } catch (error) {
+      mention(wordsOf(error));
+    }
+  }
+
+  async #reveal() {
+    if (!this.canReveal) return;
+    try {
+      await api.reveal(this.shown.id);
+      mention(say("revealed"));
+    } catch (error) {
+      mention(error.code === "no_screen" ? say("no_screen") : wordsOf(error));
     }
   }
 }
