@@ -138,6 +138,7 @@ class Reviews:
     def apply(self, identifier: str, asked: records.Applying) -> Work:
         """The work of doing what was offered. Raises Refused: it was not offered, or the plan is another one now."""
         library, journal = self._writable(), self._journal(identifier)
+        self._allowed.check()
         with self._changing(identifier) as review:
             numbers, chosen = review.numbers("keep"), review.chosen()
             action = self._offers.use(asked.nonce, identifier, digest(chosen))
