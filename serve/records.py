@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.files import MOST_UPLOAD_BYTES
 
-K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 100_000, 1000
+K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 30_000, 1000
 IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]

@@ -14,6 +14,7 @@ from serve.served import Served
 
 CONNECTIONS_MOST = 256
 KEEP_ALIVE_S = 10
+HEAD_BYTES = 256 << 10  # of a request: the longest code, each character of it escaped, and the longest filters fit
 SHUTDOWN_S = 3  # requests that are under way may end
 JOB_ENDS_S = 30  # a job ends with its batch; a second Ctrl-C ends it at once, and loses that batch
 
@@ -68,6 +69,7 @@ def run(served: Served, keys: Keys, host: str, bound: socket.socket, started: Ca
     config = uvicorn.Config(
         app,
         http="h11",
+        h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
         lifespan="off",
         log_level="warning",
