@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -19,6 +20,7 @@ Examples:
   latent serve                                  a page for the index here
   latent serve --no-open --token-file token     for programs, which send that token
   latent serve --host 192.168.1.7 --token-file token
+  latent serve --allow-apply                    copies may be put into the trash
 """
 )
 @index_option
@@ -31,6 +33,14 @@ Examples:
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
     help="The token that programs send; made if it is not there.",
+)
+@click.option("--read-only", is_flag=True, help="Write nothing: no updates, no notes on copies.")
+@click.option("--allow-apply", is_flag=True, help="Plans for copies may be carried out, by the trash.")
+@click.option(
+    "--move-to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="With --allow-apply: copies may also be moved into this folder.",
 )
 @click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open the page in a browser.")
 @click.option(
@@ -47,19 +57,25 @@ def serve(
     port: int,
     host: str,
     token_file: Path | None,
+    read_only: bool,
+    allow_apply: bool,
+    move_to: Path | None,
     opens: bool,
     thumbnails: int,
     device: Device,
 ) -> None:
     """Serve a page to look through the pictures, and an API for other programs. Needs the extra web.
 
-    It only reads. Only this machine is answered, and only those who have the printed link, which is good for one
-    browser, or the token. docs/serve.md describes the API. Ctrl-C ends it.
+    The page updates the index and reviews copies, and touches no picture without --allow-apply. Only this machine is
+    answered, and only those who have the printed link, which is good for one browser, or the token. docs/serve.md
+    describes the API. Ctrl-C ends it; an update that runs goes on where it was with the next one.
     """
     from serve.extra import check_extra
 
     check_extra()
     from retrieval import Retriever
+    from serve.allowed import Allowed
+    from serve.app import serve as served_of
     from serve.collection import Collection
     from serve.guard import is_loopback
     from serve.keys import Keys, read_token
@@ -68,6 +84,12 @@ def serve(
 
     if not is_loopback(host) and token_file is None:
         raise click.UsageError(f"--host {host} is not this machine alone; that needs --token-file FILE")
+    if read_only and allow_apply:
+        raise click.UsageError("--read-only and --allow-apply exclude each other")
+    if move_to is not None and not allow_apply:
+        raise click.UsageError("--move-to needs --allow-apply")
+    target = None if move_to is None else os.path.abspath(move_to)
+    allowed = Allowed(not read_only, allow_apply, target, tells_paths=is_loopback(host))
     keys = Keys(read_token(token_file) if token_file else None)
     try:
         bound = bind(host, port)
@@ -92,7 +114,7 @@ def serve(
         kept = Thumbnails(usual_folder(), thumbnails * 10**6)
         collection = Collection(retriever, kept, _reveal if is_loopback(host) else None)
         try:
-            run(collection, keys, host, bound, started)
+            run(served_of(collection, allowed), keys, host, bound, started)
         except KeyboardInterrupt:
             say("", "Ended.")
 

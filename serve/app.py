@@ -11,24 +11,31 @@ from starlette.exceptions import HTTPException
 import retrieval
 from retrieval.errors import LatentError
 from retrieval.pictures.workers import cores
+from serve.allowed import Allowed
 from serve.collection import Collection
 from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
 from serve.keys import Keys
 from serve.page import read_page
 from serve.routes import api, page
+from serve.routes_of_acts import acts
 from serve.served import Served
 from serve.work import Work
 
 LEAST_THREADS = 4
 
 
-def build_app(collection: Collection, keys: Keys, host: str, port: int) -> Guard:
+def serve(collection: Collection, allowed: Allowed) -> Served:
+    """What is served of an index, as far as it is allowed."""
+    return Served.of(collection, Work(max(LEAST_THREADS, cores())), read_page(), allowed)
+
+
+def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:
     """The application that answers at ``host`` and ``port``."""
-    served = Served(collection, Work(max(LEAST_THREADS, cores())), read_page())
     app = FastAPI(title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.served = served
     app.include_router(api)
+    app.include_router(acts)
     app.include_router(page)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LatentError, _refused)

@@ -25,6 +25,7 @@ from serve.errors import Refused
 from serve.files import GONE, held, square_of_upload, thumbnail_of
 
 if TYPE_CHECKING:
+    from index.door import Index
     from index.facts import Facts
     from index.records import Direction, Found
     from retrieval.arrays import Floats, Pixels
@@ -55,7 +56,7 @@ class Collection:
         """``reveal`` opens the folder of a file on the screen, if whoever asks sits there; only they are told paths."""
         self.searcher, self._thumbnails, self._reveal = retriever, thumbnails, reveal
 
-    def status(self) -> records.Status:
+    def status(self, read_only: bool = True) -> records.Status:
         import retrieval
 
         told, model = status_of(self.searcher.index), self.searcher.model
@@ -71,6 +72,7 @@ class Collection:
             missing_facts=len(self.searcher.index.rows.without_facts()),
             directions=list(self.searcher.directions()),
             reveals=self._reveal is not None,
+            read_only=read_only,
             version=retrieval.__version__,
         )
 
@@ -257,8 +259,7 @@ class Collection:
         )
 
     def _roots(self) -> list[str]:
-        """The roots, innermost first."""
-        return sorted(self.searcher.index.rows.roots().values(), key=len, reverse=True)
+        return roots_of(self.searcher.index)
 
 
 def _direction(one: Direction) -> records.DirectionFacts:
@@ -271,7 +272,12 @@ def _ids(words: str | None) -> list[int]:
     return [int(word) for word in words.split(",")] if words else []
 
 
-def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
+def roots_of(index: Index) -> list[str]:
+    """The roots, innermost first."""
+    return sorted(index.rows.roots().values(), key=len, reverse=True)
+
+
+def place_of(path: str, roots: Sequence[str]) -> tuple[str, str]:
     """Name, and folder relative to the root."""
     folder, name = os.path.split(path)
     root = next((root for root in roots if path.startswith(os.path.join(root, ""))), folder)
@@ -280,7 +286,7 @@ def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    name, folder = _place(hit.path, roots)
+    name, folder = place_of(hit.path, roots)
     return records.Hit(
         id=hit.id,
         rank=hit.rank,
@@ -297,7 +303,7 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    name, folder = _place(found.path, roots)
+    name, folder = place_of(found.path, roots)
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {
         "id": found.id,

@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 
 from index.grammar import FilterError
-from retrieval.errors import ForkUnsafe, IndexBusy, LatentError, ModelError, NoDirection, PathError, PictureRefused
+from retrieval.errors import (
+    ForkUnsafe,
+    IndexBusy,
+    IndexUnwritable,
+    LatentError,
+    ModelError,
+    NoDirection,
+    PathError,
+    PictureRefused,
+    PlanError,
+)
 from retrieval.text import printable
 
 MOST_TEXT = 500  # characters
@@ -27,6 +37,8 @@ KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (PathError, 409, "the picture is no longer in this index; ask again"),
     (ModelError, 409, "the model of this index cannot do that"),
     (IndexBusy, 503, "the index is being written; ask again"),
+    (IndexUnwritable, 409, "the index cannot be written"),
+    (PlanError, 409, "the plan cannot be carried out, or brought back, now"),
     (ForkUnsafe, 503, "the server cannot answer now"),
     (LatentError, 503, "the index cannot be read now"),
 )
@@ -47,8 +59,12 @@ def refusal_of(error: Exception) -> Refused | None:
 
 def bad_words(error: ValueError) -> Refused:
     """A ``ValueError`` of what was asked, in the library's words unless they may hold a path."""
-    text = str(error)
-    return Refused(400, "bad_words", "this cannot be asked" if os.sep in text else _short(text))
+    return Refused(400, "bad_words", without_paths(str(error), "this cannot be asked"))
+
+
+def without_paths(text: str, instead: str) -> str:
+    """``text`` on one line, or ``instead`` of it if it may hold a path."""
+    return instead if os.sep in text else _short(text)
 
 
 def _short(text: str) -> str:

@@ -16,7 +16,7 @@ from retrieval.arrays import Pixels
 from retrieval.pictures.opening import OPENING
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
-from serve.errors import Refused
+from serve.errors import Refused, without_paths
 
 MOST_UPLOAD_BYTES = 32 << 20
 MOST_UPLOAD_PIXELS = 50_000_000
@@ -97,5 +97,5 @@ def thumbnail_of(path: str, side_px: int) -> tuple[bytes, bytes | None]:
 
 
 def _unreadable(reason: str) -> Refused:
-    said = reason if reason and os.sep not in reason else "it cannot be read"
+    said = without_paths(reason or "it cannot be read", "it cannot be read")
     return Refused(422, "picture_refused", f"this is not a readable picture: {said}")

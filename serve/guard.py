@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import logging
@@ -10,6 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
+
+from starlette.exceptions import HTTPException
 
 from serve.errors import FAILED, Refused
 from serve.keys import Keys
@@ -23,7 +26,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 HTTP_PORT = 80
-API, OPEN = "/api/", "/api/v1/healthz"
+API, OPEN, UPLOAD = "/api/", "/api/v1/healthz", "/api/v1/query"
+MOST_BODY_BYTES = 1 << 20  # of words; uploads have limits of their own
+BODY_S = 30.0
 READS = ("GET", "HEAD")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OWN_SITE = ("same-origin", "none")  # "none": typed, or a bookmark
@@ -89,7 +94,7 @@ class Guard:
             if (answer := self._own_answer(scope)) is not None:
                 await _send(guarded, *answer)
             else:
-                await self.app(scope, receive, guarded)
+                await self.app(scope, _bounded(scope, receive), guarded)
         except Exception:
             LOG.exception("a request failed")
             if not status:
@@ -153,6 +158,28 @@ class Guard:
     def _has_cookie(self, scope: Scope) -> bool:
         pairs = (pair.strip().partition("=") for line in _all(scope, b"cookie") for pair in line.split(";"))
         return any(self.keys.is_cookie(value) for name, _, value in pairs if name == self.cookie_name)
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """A body that is small, and comes in time. What follows it, as that the client left, may take any time."""
+    if scope["path"] == UPLOAD:
+        return receive
+    received, is_whole = 0, False
+
+    async def bounded() -> Message:
+        nonlocal received, is_whole
+        if is_whole:
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), BODY_S)
+        except TimeoutError:
+            raise HTTPException(503, "the request did not come as a whole") from None
+        received, is_whole = received + len(message.get("body", b"")), not message.get("more_body", False)
+        if received > MOST_BODY_BYTES:
+            raise HTTPException(413, f"a request may have {MOST_BODY_BYTES >> 20} MiB")
+        return message
+
+    return bounded
 
 
 def _all(scope: Scope, name: bytes) -> list[str]:

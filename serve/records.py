@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.files import MOST_UPLOAD_BYTES
 
-K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 100_000, 1000
+K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 30_000, 1000
 IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
@@ -16,11 +16,11 @@ Words = Annotated[str, Field(max_length=TEXT_MOST)]
 CodeText = Annotated[str, Field(max_length=CODE_MOST, description="float32, little-endian, base64 or base64url")]
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Options(_Asked):
+class Options(Asked):
     """How a query is answered; as the options of ``latent query``."""
 
     k: int = Field(10, ge=1, le=K_MOST)
@@ -42,7 +42,7 @@ class OptionsOfKnown(Options):
     code: CodeText | None = None
 
 
-class Listing(_Asked):
+class Listing(Asked):
     where: Words | None = None
     text: Words | None = None
     order: Literal["path", "taken", "newest", "size", "pixels", "realism", "novelty"] = "path"
@@ -51,40 +51,40 @@ class Listing(_Asked):
     offset: int = Field(0, ge=0, le=2**31)
 
 
-class ThumbnailSize(_Asked):
+class ThumbnailSize(Asked):
     size: Literal["128", "256", "512", "1024"] = "256"
 
 
-class OtherCode(_Asked):
+class OtherCode(Asked):
     """The picture or the code to compare with."""
 
     id: Id | None = None
     code: CodeText | None = None
 
 
-class Painting(_Asked):
+class Painting(Asked):
     code: CodeText
     scale: float | None = Field(None, ge=-100, le=100, description="paint G(scale * code), without corrections")
 
 
-class Between(_Asked):
+class Between(Asked):
     a: Id
     b: Id
     t: float = Field(ge=0, le=1)
 
 
-class Sampling(_Asked):
+class Sampling(Asked):
     seed: int = Field(0, ge=0, lt=2**63)
     count: int = Field(1, ge=1, le=64)
     near: CodeText | None = None
     spread: float = Field(0.5, ge=0, le=2)
 
 
-class Sum(_Asked):
+class Sum(Asked):
     terms: str = Field(max_length=TEXT_MOST, description="1*ID,-0.5*ID,2*NAME")
 
 
-class Teaching(_Asked):
+class Teaching(Asked):
     """Pictures with something and pictures without it; at least one of each."""
 
     name: str = Field(min_length=1, max_length=100, description="letters, digits, - and _")
@@ -175,7 +175,7 @@ class Status(BaseModel):
     missing_facts: int
     directions: list[str]
     reveals: bool = Field(description="whether folders can be opened on the server's screen")
-    read_only: Literal[True] = True
+    read_only: bool
     version: str
 
 

@@ -35,7 +35,7 @@ DirectionName = Annotated[str, InPath(max_length=100)]
 Other = Annotated[records.OtherCode, Query()]
 
 
-def _served(request: Request) -> Served:
+def served_of(request: Request) -> Served:
     served: Served = request.app.state.served
     return served
 
@@ -48,21 +48,21 @@ async def healthz() -> records.Health:
 
 @api.get("/status")
 async def status(request: Request) -> records.Status:
-    served = _served(request)
-    return await served.work.run(served.collection.status)
+    served = served_of(request)
+    return await served.work.run(served.collection.status, read_only=served.library is None)
 
 
 @api.get("/query")
 async def query_known(request: Request, options: Annotated[records.OptionsOfKnown, Query()]) -> records.Hits:
     """The pictures nearest to one of the index, or to a code."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.query_known, options)
 
 
 @api.post("/query", openapi_extra=records.UPLOAD)
 async def query_upload(request: Request, options: Annotated[records.Options, Query()]) -> records.Hits:
     """The pictures nearest to the picture in the body, which is not kept."""
-    served = _served(request)
+    served = served_of(request)
     _check_kind(request.headers.get("content-type", ""))
     with served.uploads.one(), spooled() as (file, path):
         await _receive(request, file)
@@ -72,14 +72,14 @@ async def query_upload(request: Request, options: Annotated[records.Options, Que
 @api.get("/items")
 async def items(request: Request, asked: Annotated[records.Listing, Query()]) -> records.Items:
     """Pictures by filter and order."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.items, asked)
 
 
 @api.get("/items/{identifier}")
 async def item(request: Request, identifier: Identifier) -> records.FullItem:
     """All that is known of a picture."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.item, identifier)
 
 
@@ -88,7 +88,7 @@ async def thumbnail(
     request: Request, identifier: Identifier, asked: Annotated[records.ThumbnailSize, Query()]
 ) -> Response:
     """The whole picture, decoded and encoded again: upright, without metadata."""
-    served = _served(request)
+    served = served_of(request)
     found = await served.work.run(served.collection.found, identifier)
     headers = {"ETag": f'"{found.content_hash.hex()}-{asked.size}"', "Cache-Control": "private, no-cache"}
     if _has(request, headers["ETag"]):
@@ -100,14 +100,14 @@ async def thumbnail(
 @api.get("/items/{identifier}/path")
 async def place(request: Request, identifier: Identifier) -> records.Place:
     """Where the file of a picture lies; told on this machine alone. No other answer names a path."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.place, identifier)
 
 
 @api.post("/items/{identifier}/reveal", status_code=204, response_class=Response)
 async def reveal(request: Request, identifier: Identifier) -> Response:
     """Open the folder of a picture on the screen of this machine."""
-    served = _served(request)
+    served = served_of(request)
     await served.work.run(served.collection.reveal, identifier)
     return Response(status_code=204)
 
@@ -115,61 +115,63 @@ async def reveal(request: Request, identifier: Identifier) -> Response:
 @api.get("/items/{identifier}/painting", response_class=Response, responses=PNG)
 async def painting(request: Request, identifier: Identifier) -> Response:
     """What the index sees of a picture: its decoded code."""
-    served = _served(request)
+    served = served_of(request)
     return _png(await served.work.run(served.collection.painting, identifier))
 
 
 @api.get("/items/{identifier}/difference", response_class=Response, responses=PNG)
 async def difference(request: Request, identifier: Identifier, other: Other) -> Response:
     """Where the painting of a picture differs from that of another picture or code."""
-    served = _served(request)
+    served = served_of(request)
     return _png(await served.work.run(served.collection.difference, identifier, other))
 
 
 @api.get("/paint", response_class=Response, responses=PNG)
 async def paint(request: Request, asked: Annotated[records.Painting, Query()]) -> Response:
     """A decoded code."""
-    served = _served(request)
+    served = served_of(request)
     return _png(await served.work.run(served.collection.paint_code, asked))
 
 
 @api.get("/interpolate")
 async def interpolate(request: Request, asked: Annotated[records.Between, Query()]) -> records.Code:
     """A code between those of two pictures."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.interpolate, asked)
 
 
 @api.get("/sample")
 async def sample(request: Request, asked: Annotated[records.Sampling, Query()]) -> records.Codes:
     """Random codes, to be painted with scale=1; or codes round another one."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.sample, asked)
 
 
 @api.get("/sum")
 async def weighted(request: Request, asked: Annotated[records.Sum, Query()]) -> records.Code:
     """A weighted sum of pictures, by number, and of directions, by name."""
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.sum, asked)
 
 
 @api.get("/directions")
 async def directions(request: Request) -> records.Directions:
-    served = _served(request)
+    served = served_of(request)
     return await served.work.run(served.collection.directions)
 
 
 @api.post("/directions")
 async def teach(request: Request, taught: records.Teaching) -> records.DirectionFacts:
     """Learn a direction from pictures of the index, and store it. It replaces one of the same name."""
-    served = _served(request)
+    served = served_of(request)
+    served.writable()
     return await served.work.run(served.collection.teach, taught)
 
 
 @api.delete("/directions/{name}", status_code=204, response_class=Response)
 async def forget_direction(request: Request, name: DirectionName) -> Response:
-    served = _served(request)
+    served = served_of(request)
+    served.writable()
     await served.work.run(served.collection.forget_direction, name)
     return Response(status_code=204)
 
@@ -177,7 +179,7 @@ async def forget_direction(request: Request, name: DirectionName) -> Response:
 @api.get("/metrics", response_class=Response, responses=TEXT)
 async def metrics(request: Request) -> Response:
     """Counts and times of requests, in Prometheus's format."""
-    return Response(generate_latest(_served(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(served_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @api.get("/openapi.json", include_in_schema=False)
@@ -196,7 +198,7 @@ async def asset(request: Request, name: str) -> Response:
 
 
 def _part(request: Request, name: str) -> Response:
-    part = _served(request).page.get(name)
+    part = served_of(request).page.get(name)
     if part is None:
         raise Refused(404, "not_found", "there is nothing of that name")
     headers = {"ETag": part.tag, "Cache-Control": "private, no-cache"}

@@ -8,25 +8,30 @@ from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from retrieval.library import Library
+from serve.allowed import READ_ONLY, Allowed
 from serve.collection import Collection
+from serve.copies import Reviews
 from serve.errors import Refused
+from serve.jobs import Jobs
 from serve.page import Part
 from serve.work import Work
 
 UPLOADS_MOST = 8  # at once; each is in memory
+STREAMS_MOST = 32  # of events, at once
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30)
 
 
-class Uploads:
-    """Counts the uploads that are under way. Used from the thread of the event loop alone."""
+class Slots:
+    """Counts what is under way, such as uploads. Used from the thread of the event loop alone."""
 
-    def __init__(self, most: int = UPLOADS_MOST) -> None:
-        self._left = most
+    def __init__(self, most: int, full: str) -> None:
+        self._left, self._full = most, full
 
     @contextmanager
     def one(self) -> Iterator[None]:
         if self._left <= 0:
-            raise Refused(429, "busy", "too many pictures are being uploaded; ask again later")
+            raise Refused(429, "busy", self._full)
         self._left -= 1
         try:
             yield
@@ -51,10 +56,35 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
 
+def _uploads() -> Slots:
+    return Slots(UPLOADS_MOST, "too many pictures are being uploaded; ask again later")
+
+
+def _streams() -> Slots:
+    return Slots(STREAMS_MOST, "too many watch; ask for the job itself")
+
+
 @dataclass
 class Served:
+    """What one server has. ``library`` is None if it only reads."""
+
     collection: Collection
     work: Work
     page: Mapping[str, Part]
+    reviews: Reviews
+    library: Library | None = None
+    jobs: Jobs = field(default_factory=Jobs)
     metrics: Metrics = field(default_factory=Metrics)
-    uploads: Uploads = field(default_factory=Uploads)
+    uploads: Slots = field(default_factory=_uploads)
+    streams: Slots = field(default_factory=_streams)
+
+    @classmethod
+    def of(cls, collection: Collection, work: Work, page: Mapping[str, Part], allowed: Allowed) -> Served:
+        library = collection.searcher if allowed.writes else None
+        return cls(collection, work, page, Reviews(collection.searcher, library, allowed), library)
+
+    def writable(self) -> Library:
+        """The index, to be written. Raises Refused: this server only reads."""
+        if self.library is None:
+            raise READ_ONLY
+        return self.library

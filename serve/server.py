@@ -9,12 +9,14 @@ from collections.abc import Callable
 import uvicorn
 
 from serve.app import build_app
-from serve.collection import Collection
 from serve.keys import Keys
+from serve.served import Served
 
 CONNECTIONS_MOST = 256
 KEEP_ALIVE_S = 10
+HEAD_BYTES = 256 << 10  # of a request: the longest code, each character of it escaped, and the longest filters fit
 SHUTDOWN_S = 3  # requests that are under way may end
+JOB_ENDS_S = 30  # a job ends with its batch; a second Ctrl-C ends it at once, and loses that batch
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -43,23 +45,31 @@ def origin_of(host: str, port: int) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers."""
+    """Says when it answers, and when it ends."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object], ending: Callable[[], object]) -> None:
         super().__init__(config)
-        self._started = started
+        self._started, self._ending = started, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._started()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
-def run(collection: Collection, keys: Keys, host: str, bound: socket.socket, started: Callable[[], object]) -> None:
-    """Serve until the process is interrupted. ``started`` is called when requests are answered."""
-    app = build_app(collection, keys, host, bound.getsockname()[1])
+
+def run(served: Served, keys: Keys, host: str, bound: socket.socket, started: Callable[[], object]) -> None:
+    """Serve until the process is interrupted. ``started`` is called when requests are answered.
+
+    A job that runs is told to end, and waited for: what it committed stays, and the same job goes on from there.
+    """
+    app = build_app(served, keys, host, bound.getsockname()[1])
     config = uvicorn.Config(
         app,
         http="h11",
+        h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -70,4 +80,8 @@ def run(collection: Collection, keys: Keys, host: str, bound: socket.socket, sta
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    _Server(config, started).run(sockets=[bound])
+    try:
+        _Server(config, started, served.jobs.stop).run(sockets=[bound])
+    finally:
+        served.jobs.stop()
+        served.jobs.join(JOB_ENDS_S)

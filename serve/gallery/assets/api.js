@@ -49,7 +49,7 @@ function asJson(body) {
   return { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
 }
 
-async function json(path, options, how) {
+export async function json(path, options, how) {
   const response = await answer(address(path, options), how);
   try {
     return await response.json();
@@ -72,7 +72,7 @@ async function answer(where, how) {
   throw new ApiError(response.status, said.error?.code ?? "", said.error?.message ?? response.statusText);
 }
 
-function address(path, options = {}) {
+export function address(path, options = {}) {
   const given = Object.entries(options).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
   return ROOT + path + (text === "" ? "" : `?${text}`);

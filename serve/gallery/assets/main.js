@@ -1,9 +1,12 @@
 // Ties the views to the address: `go` changes the question, `show` draws it.
 
 import * as api from "./api.js";
+import { Copies } from "./copies.js";
 import { byId, isTyping, make, modal } from "./dom.js";
 import { Form } from "./form.js";
-import { asks, format, parse } from "./question.js";
+import { Indexing } from "./indexing.js";
+import { JobBox } from "./job.js";
+import { VIEWS, asks, format, parse } from "./question.js";
 import { Search } from "./search.js";
 import { Space } from "./space.js";
 import * as trouble from "./trouble.js";
@@ -23,6 +26,8 @@ const search = new Search({
   refused: (wrong) => form.refuse(wrong),
 });
 const space = new Space({ go });
+const job = new JobBox({ ended: jobEnded });
+const others = { space, copies: new Copies({ job }), index: new Indexing({ job }) }; // views beside the search
 const viewer = new Viewer({ go, step, mark, closed: viewerClosed });
 const help = modal(byId("help"));
 let searchScroll = 0;
@@ -43,29 +48,41 @@ function go(changes, { replace = false, state = null, again = false } = {}) {
 
 function show(next, { restore = false, again = false } = {}) {
   question = next;
-  const inSpace = question.view === "space";
-  const changesView = byId("search-view").hidden !== inSpace;
-  if (changesView && inSpace) searchScroll = scrollY;
-  byId("search-view").hidden = inSpace;
-  byId("space-view").hidden = !inSpace;
-  for (const [id, isHere] of [["to-search", !inSpace], ["to-space", inSpace]]) {
-    if (isHere) byId(id).setAttribute("aria-current", "page");
-    else byId(id).removeAttribute("aria-current");
+  const { view } = question;
+  const inSearch = view === "search";
+  const before = VIEWS.find((one) => !byId(`${one}-view`).hidden);
+  const changesView = before !== view;
+  if (changesView && before === "search") searchScroll = scrollY;
+  for (const one of VIEWS) {
+    byId(`${one}-view`).hidden = one !== view;
+    if (one === view) byId(`to-${one}`).setAttribute("aria-current", "page");
+    else byId(`to-${one}`).removeAttribute("aria-current");
+    if (one !== view) others[one]?.leave();
   }
-  byId("heading").textContent = say(inSpace ? "space" : "search");
-  document.title = say(inSpace ? "title_space" : asks(question) ? "title_search" : "title");
+  job.want(view === "copies" || view === "index");
+  byId("heading").textContent = byId(`to-${view}`).textContent;
+  document.title = say(inSearch ? (asks(question) ? "title_search" : "title") : `title_${view}`);
   if (question.show === null) viewer.close();
-  if (inSpace) {
-    space.show(question);
+  if (!inSearch) {
+    others[view].show(question);
     if (changesView) scrollTo(0, 0);
   } else {
-    space.leave();
     nameAsked(question.id);
     form.show(question);
     if (changesView) scrollTo(0, searchScroll);
     search.show(question, { restore, again });
   }
-  if (question.show !== null && !inSpace) showViewer();
+  if (question.show !== null && inSearch) showViewer();
+}
+
+// The index is another one now, or there is a plan: what is shown follows.
+function jobEnded({ kind, state, result }) {
+  if (kind === "find" && state === "done") others.copies.made(result.plan);
+  if (kind !== "find") {
+    showStatus();
+    search.forget(question.view === "search");
+  }
+  if (question.view === "copies" || question.view === "index") others[question.view].show(question);
 }
 
 // A bookmark knows the asked picture by its id alone.
@@ -177,7 +194,7 @@ function takeKeys() {
       help.open(byId("help-close"));
     } else if (event.key === "/" && document.querySelector("dialog:modal") === null) {
       event.preventDefault();
-      if (question.view === "space") go({ view: "search" });
+      if (question.view !== "search") go({ view: "search" });
       byId("text").focus();
       byId("text").select();
     } else if (event.key.startsWith("Arrow") && event.target === document.body && question.view === "search") {
@@ -197,6 +214,8 @@ function takeLinks() {
     home: () => ({ ...parse(""), ...kept(question) }),
     "to-search": () => ({ view: "search" }),
     "to-space": () => ({ view: "space" }),
+    "to-copies": () => ({ view: "copies" }),
+    "to-index": () => ({ view: "index" }),
   };
   for (const [id, change] of Object.entries(changes)) {
     byId(id).addEventListener("click", (event) => {

@@ -2,6 +2,7 @@
 
 export const METRICS = ["euclidean", "cosine"];
 export const MOST_K = 200;
+export const VIEWS = ["search", "space", "copies", "index"];
 const PLAIN = { view: "search", k: 24, least: 0, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
 const TEXTS = { text: 1000, where: 1500, folder: 300 };
 export const PLACE = /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?,\d+(\.\d+)?(m|km|mi)$/;
@@ -17,7 +18,7 @@ const ORDER = [
 export function parse(search) {
   const given = new URLSearchParams(search);
   const question = { ...PLAIN, like: [], unlike: [] };
-  if (given.get("view") === "space") question.view = "space";
+  if (VIEWS.includes(given.get("view"))) question.view = given.get("view");
   if (METRICS.includes(given.get("metric"))) question.metric = given.get("metric");
   if (given.get("copies") === "show") question.copies = "show";
   for (const [name, most] of Object.entries(TEXTS)) question[name] = (given.get(name) ?? "").slice(0, most);

@@ -60,6 +60,15 @@ export class Search {
     return this.pages.next();
   }
 
+  // The index has changed: no list is as it was. One that is shown stays until something is asked.
+  forget(isShown) {
+    this.known.clear();
+    if (isShown) return;
+    this.pages.stop();
+    this.grid.clear();
+    this.question = null;
+  }
+
   #leave() {
     if (this.question === null || this.items.length === 0) return;
     const { received, done } = this.pages;
