@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,6 +20,7 @@ from serve.errors import FAILED, Refused, bad_words, refusal_of
 from serve.guard import Guard, hosts_of
 from serve.keys import Keys
 from serve.page import read_page
+from serve.plane import Planes
 from serve.routes import api, page
 from serve.served import Served
 from serve.work import Work
@@ -26,8 +30,10 @@ LEAST_THREADS = 4
 
 def build_app(searcher: Searcher, keys: Keys, host: str, port: int) -> Guard:
     """The application that answers at ``host`` and ``port``."""
-    served = Served(Collection(searcher), Work(max(LEAST_THREADS, cores())), read_page())
-    app = FastAPI(title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    served = Served(Collection(searcher), Work(max(LEAST_THREADS, cores())), read_page(), Planes(searcher))
+    app = FastAPI(
+        title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_ending
+    )
     app.state.served = served
     app.include_router(api)
     app.include_router(page)
@@ -38,6 +44,12 @@ def build_app(searcher: Searcher, keys: Keys, host: str, port: int) -> Guard:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, keys, hosts_of(host, port), f"latent-{port}", served.metrics)
+
+
+@asynccontextmanager
+async def _ending(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.served.close()
 
 
 def _answer(refused: Refused) -> JSONResponse:

@@ -228,7 +228,7 @@ def _ids(words: str | None) -> list[int]:
     return [int(word) for word in words.split(",")] if words else []
 
 
-def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
+def place(path: str, roots: Sequence[str]) -> tuple[str, str]:
     """Name, and folder relative to the root."""
     folder, name = os.path.split(path)
     root = next((root for root in roots if path.startswith(os.path.join(root, ""))), folder)
@@ -237,7 +237,7 @@ def _place(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    name, folder = _place(hit.path, roots)
+    name, folder = place(hit.path, roots)
     return records.Hit(
         id=hit.id,
         rank=hit.rank,
@@ -254,7 +254,7 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    name, folder = _place(found.path, roots)
+    name, folder = place(found.path, roots)
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {
         "id": found.id,

@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from serve.collection import Collection
 from serve.errors import Refused
 from serve.page import Part
+from serve.plane import Planes
 from serve.work import Work
 
+PATIENCE_S = 3.0  # with work that is given up
 UPLOADS_MOST = 8  # at once; each is in memory
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30)
 
@@ -56,5 +58,11 @@ class Served:
     collection: Collection
     work: Work
     page: Mapping[str, Part]
+    planes: Planes
     metrics: Metrics = field(default_factory=Metrics)
     uploads: Uploads = field(default_factory=Uploads)
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self.planes.stop(PATIENCE_S)
+        self.work.close()

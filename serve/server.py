@@ -61,7 +61,7 @@ def run(searcher: Searcher, keys: Keys, host: str, bound: socket.socket, started
         app,
         http="h11",
         ws="none",
-        lifespan="off",
+        lifespan="on",  # it ends what is being made
         log_level="warning",
         access_log=False,  # addresses hold launch tokens, and what people look for
         server_header=False,
