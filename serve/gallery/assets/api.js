@@ -21,6 +21,7 @@ export const item = (id, signal) => json(`/items/${id}`, {}, { signal });
 export const items = (options, signal) => json("/items", options, { signal });
 export const nearest = (options, signal) => json("/query", options, { signal });
 export const between = (a, b, t, signal) => json("/interpolate", { a, b, t }, { signal });
+export const map = (signal) => json("/map", {}, { signal }); // or, with a stage, how far it is
 export const sample = (options, signal) => json("/sample", options, { signal });
 
 export function nearestTo(picture, options, signal) {

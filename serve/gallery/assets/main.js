@@ -3,7 +3,8 @@
 import * as api from "./api.js";
 import { byId, isTyping, make, modal } from "./dom.js";
 import { Form } from "./form.js";
-import { asks, format, parse } from "./question.js";
+import { CollectionMap } from "./map.js";
+import { VIEWS, asks, format, parse } from "./question.js";
 import { Search } from "./search.js";
 import { Space } from "./space.js";
 import * as trouble from "./trouble.js";
@@ -23,10 +24,13 @@ const search = new Search({
   refused: (wrong) => form.refuse(wrong),
 });
 const space = new Space({ go });
+const map = new CollectionMap({ go, open: (item) => go({ show: item.id }, { state: { from: format(question) } }) });
 const viewer = new Viewer({ go, step, mark, closed: viewerClosed });
 const help = modal(byId("help"));
+const others = { space, map };
 let searchScroll = 0;
-const names = (id) => search.items.find((item) => item.id === id)?.name ?? known.get(id);
+const list = () => (question.view === "map" ? map : search); // what the large view steps through
+const names = (id) => list().items.find((item) => item.id === id)?.name ?? known.get(id);
 const known = new Map(); // names of pictures that were asked for
 form.names = names;
 
@@ -43,29 +47,28 @@ function go(changes, { replace = false, state = null, again = false } = {}) {
 
 function show(next, { restore = false, again = false } = {}) {
   question = next;
-  const inSpace = question.view === "space";
-  const changesView = byId("search-view").hidden !== inSpace;
-  if (changesView && inSpace) searchScroll = scrollY;
-  byId("search-view").hidden = inSpace;
-  byId("space-view").hidden = !inSpace;
-  for (const [id, isHere] of [["to-search", !inSpace], ["to-space", inSpace]]) {
-    if (isHere) byId(id).setAttribute("aria-current", "page");
-    else byId(id).removeAttribute("aria-current");
+  const { view } = question;
+  const changesView = byId(`${view}-view`).hidden;
+  if (changesView && !byId("search-view").hidden) searchScroll = scrollY;
+  for (const one of VIEWS) {
+    byId(`${one}-view`).hidden = one !== view;
+    if (one === view) byId(`to-${one}`).setAttribute("aria-current", "page");
+    else byId(`to-${one}`).removeAttribute("aria-current");
   }
-  byId("heading").textContent = say(inSpace ? "space" : "search");
-  document.title = say(inSpace ? "title_space" : asks(question) ? "title_search" : "title");
+  byId("heading").textContent = say(view);
+  document.title = say(view !== "search" ? `title_${view}` : asks(question) ? "title_search" : "title");
   if (question.show === null) viewer.close();
-  if (inSpace) {
-    space.show(question);
+  for (const [one, its] of Object.entries(others)) if (one !== view) its.leave();
+  if (view !== "search") {
+    others[view].show(question);
     if (changesView) scrollTo(0, 0);
   } else {
-    space.leave();
     nameAsked(question.id);
     form.show(question);
     if (changesView) scrollTo(0, searchScroll);
     search.show(question, { restore, again });
   }
-  if (question.show !== null && !inSpace) showViewer();
+  if (question.show !== null && view !== "space") showViewer();
 }
 
 // A bookmark knows the asked picture by its id alone.
@@ -79,26 +82,29 @@ function nameAsked(id) {
 }
 
 function showViewer() {
-  const index = search.grid.indexOfId(question.show);
-  const { items } = search;
-  const after = index + 1 < items.length || (index >= 0 && !search.pages.done);
+  const index = list().grid.indexOfId(question.show);
+  const { items } = list();
+  const after = index + 1 < items.length || (index >= 0 && !list().pages.done);
   const position = { index, count: items.length, before: index > 0, after };
-  const code = asks(question) ? (search.info?.code ?? null) : null;
-  viewer.show(question.show, { hit: items[index], question, code, position });
+  const code = asks(question) && question.view === "search" ? (search.info?.code ?? null) : null;
+  const asked = question.view === "search" ? question : { ...question, id: null, code: null };
+  viewer.show(question.show, { hit: items[index], question: asked, code, position });
 }
 
 // To the next picture of the list. One that was marked is no hit any more: the first hit comes after it.
 async function step(by) {
-  const index = search.grid.indexOfId(question.show);
+  const { grid, items } = list();
+  const index = grid.indexOfId(question.show);
+  if (index < 0 && list() === map) return; // a point that is in no list
   if (index + by < 0) return;
-  if (index + by >= search.items.length && !(await search.more())) return;
-  const item = search.items[index + by];
+  if (index + by >= items.length && !(await list().more())) return;
+  const item = items[index + by];
   if (item !== undefined) go({ show: item.id }, { replace: true });
 }
 
 // Mark a picture as right or wrong, or take the mark back: the list is searched again, and the large view stays.
 function mark(kind, id) {
-  if (!asks(question)) return;
+  if (!asks(question) || question.view !== "search") return;
   const other = kind === "like" ? "unlike" : "like";
   const isMarked = question[kind].includes(id);
   const marked = isMarked ? question[kind].filter((one) => one !== id) : [...question[kind], id];
@@ -106,7 +112,9 @@ function mark(kind, id) {
 }
 
 function viewerClosed(id) {
-  viewer.returnTo(search.grid.tileAt(Math.max(0, search.grid.indexOfId(id))));
+  const { grid } = list();
+  const index = grid.indexOfId(id);
+  if (index >= 0 || list() !== map) viewer.returnTo(grid.tileAt(Math.max(0, index)));
   if (question.show === null) return;
   const list = { ...question, show: null };
   if (history.state?.from !== format(list)) return go({ show: null });
@@ -177,7 +185,7 @@ function takeKeys() {
       help.open(byId("help-close"));
     } else if (event.key === "/" && document.querySelector("dialog:modal") === null) {
       event.preventDefault();
-      if (question.view === "space") go({ view: "search" });
+      if (question.view !== "search") go({ view: "search" });
       byId("text").focus();
       byId("text").select();
     } else if (event.key.startsWith("Arrow") && event.target === document.body && question.view === "search") {
@@ -191,6 +199,7 @@ function takeLinks() {
   const changes = {
     home: () => ({ ...parse(""), a: question.a, b: question.b }),
     "to-search": () => ({ view: "search" }),
+    "to-map": () => ({ view: "map", show: null }),
     "to-space": () => ({ view: "space" }),
   };
   for (const [id, change] of Object.entries(changes)) {

@@ -2,20 +2,23 @@
 
 export const METRICS = ["euclidean", "cosine"];
 export const MOST_K = 200;
-const PLAIN = { view: "search", k: 24, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
+export const VIEWS = ["search", "map", "space"];
+export const COLOURINGS = ["cluster", "taken", "folder", "novelty"];
+const PLAIN = { view: "search", by: "cluster", k: 24, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
 const TEXTS = { text: 1000, where: 1500, folder: 300 };
 const NUMBERS = { k: [1, MOST_K, 1], t: [0, 1, 0.01], spread: [0.1, 2, 0.1], seed: [0, 2 ** 31 - 1, 1] };
 const IDS = ["id", "show", "a", "b"];
 const CODES = ["code", "near"];
 const ORDER = [
   "view", "id", "code", "like", "unlike", "text", "from", "to", "folder", "where", "k", "metric", "copies",
-  "a", "b", "t", "near", "seed", "spread", "scale", "show",
+  "a", "b", "t", "near", "seed", "spread", "scale", "by", "show",
 ];
 
 export function parse(search) {
   const given = new URLSearchParams(search);
   const question = { ...PLAIN, like: [], unlike: [] };
-  if (given.get("view") === "space") question.view = "space";
+  if (VIEWS.includes(given.get("view"))) question.view = given.get("view");
+  if (COLOURINGS.includes(given.get("by"))) question.by = given.get("by");
   if (METRICS.includes(given.get("metric"))) question.metric = given.get("metric");
   if (given.get("copies") === "show") question.copies = "show";
   for (const [name, most] of Object.entries(TEXTS)) question[name] = (given.get(name) ?? "").slice(0, most);
@@ -51,7 +54,7 @@ export function asks(question) {
 
 // What decides the list of pictures: two questions with the same list have the same key.
 export function listKey(question) {
-  const { view, a, b, t, near, seed, spread, scale, show, ...list } = question;
+  const { view, by, a, b, t, near, seed, spread, scale, show, ...list } = question;
   return JSON.stringify(list);
 }
 
