@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FRESH_S = 60.0  # so long a plane is good although the index has changed, as while it is updated
 FEWEST = 3
+REACH = 2.0  # standard deviations from the centre; beyond them, distances grow by their logarithm alone
 EPOCH = datetime(1970, 1, 1)
 TOO_FEW = Refused(409, "too_few", f"a map needs {FEWEST} pictures")
 LOG = logging.getLogger("latent.serve")
@@ -132,11 +133,19 @@ def described(searcher: Searcher, generation: int, tell: Tell) -> records.Map:
     if len(codes) < FEWEST:
         raise TOO_FEW
     tell("placing", 0, 1)
-    positions = placed(codes)
+    positions = drawn_in(placed(codes))
     tell("grouping", 0, 1)
     clusters = grouped(searcher, codes, positions)
     tell("describing", 0, 1)
     return _record(searcher, generation, total, columns, positions, clusters)
+
+
+def drawn_in(points: Floats) -> Floats:
+    """Move and scale points (n, 2) to reach from 0 to 1. The few that lie far out come nearer, in the same order."""
+    away = (points - points.mean(0)) / np.maximum(points.std(0), 1e-6) / REACH
+    near = np.where(np.abs(away) <= 1, away, np.sign(away) * (1 + np.log(np.maximum(np.abs(away), 1))))
+    low, high = near.min(0), near.max(0)
+    return np.asarray((near - low) / np.maximum(high - low, 1e-6), np.float32)
 
 
 @dataclass

@@ -51,12 +51,11 @@ def opened_map(gallery: Served, words: str = "", **context: Any) -> Opened:
 
 
 def told_map(opened: Opened) -> dict[str, Any]:
-    """The map as the server tells it, with columns as arrays, and positions stretched as the page does it."""
+    """The map as the server tells it, with columns as arrays."""
     told: dict[str, Any] = opened.page.evaluate("fetch('/api/v1/map').then(answer => answer.json())")
     kinds = {"ids": "<i8", "positions": "<f4", "cluster": "<u2", "folder": "<u4", "taken_s": "<f8", "novelty": "<f4"}
     columns = {name: np.frombuffer(base64.b64decode(told[name]), kind) for name, kind in kinds.items()}
-    points = columns["positions"].reshape(-1, 2)
-    columns["positions"] = (points - points.min(0)) / (points.max(0) - points.min(0))
+    columns["positions"] = columns["positions"].reshape(-1, 2)
     return told | columns
 
 

@@ -89,7 +89,7 @@ def lay_out(
     codes = codes[: len(paths)]
     if len(paths) < 3:
         raise PathError(f"a map needs three pictures at least, and here are {len(paths)}")
-    positions = placed(codes, layout, seed)
+    positions = _filling(placed(codes, layout, seed))
     return Plane(paths, positions, grouped(retriever, codes, positions, clusters, seed), total)
 
 
@@ -107,8 +107,8 @@ def sampled(
 
 
 def placed(codes: Floats, layout: Layout = "pca", seed: int = 0) -> Floats:
-    """Where pictures with ``codes`` (n, d) lie: float32 (n, 2), from 0 to 1. Raises as ``lay_out``."""
-    return _filling(_by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2))
+    """Where pictures with ``codes`` (n, d) lie: float32 (n, 2), in no unit. Raises as ``lay_out``."""
+    return _by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2)
 
 
 def drawn(plane: Plane, most: int = DRAWN) -> list[int]:

@@ -88,7 +88,8 @@ function showViewer() {
   const position = { index, count: items.length, before: index > 0, after };
   const code = asks(question) && question.view === "search" ? (search.info?.code ?? null) : null;
   const asked = question.view === "search" ? question : { ...question, id: null, code: null };
-  viewer.show(question.show, { hit: items[index], question: asked, code, position });
+  const hit = items[index] ?? list().itemWithId?.(question.show);
+  viewer.show(question.show, { hit, question: asked, code, position });
 }
 
 // To the next picture of the list. One that was marked is no hit any more: the first hit comes after it.
@@ -116,9 +117,9 @@ function viewerClosed(id) {
   const index = grid.indexOfId(id);
   if (index >= 0 || list() !== map) viewer.returnTo(grid.tileAt(Math.max(0, index)));
   if (question.show === null) return;
-  const list = { ...question, show: null };
-  if (history.state?.from !== format(list)) return go({ show: null });
-  question = list; // until the browser is there
+  const without = { ...question, show: null };
+  if (history.state?.from !== format(without)) return go({ show: null });
+  question = without; // until the browser is there
   history.back();
 }
 

@@ -57,6 +57,11 @@ export class CollectionMap {
     return this.pages.next();
   }
 
+  itemWithId(id) {
+    const point = this.indexOf?.get(id);
+    return point === undefined ? undefined : this.#itemOf(point);
+  }
+
   async show(question) {
     this.question = question;
     byId("map-by").value = question.by;
@@ -108,7 +113,6 @@ export class CollectionMap {
 
   #take(told) {
     this.map = { ...told, ...columnsOf(told) };
-    this.map.clusters = filled(this.map);
     this.map.plane = new Plane(this.map.positions);
     const { ids, total } = this.map;
     this.indexOf = new Map(Array.from(ids, (id, point) => [id, point]));
@@ -433,17 +437,6 @@ function columnsOf(told) {
 
 function bytesOf(text) {
   return Uint8Array.fromBase64?.(text) ?? Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
-
-// Stretch positions (in place) and clusters so that they reach the borders.
-function filled({ positions, clusters }) {
-  const box = boundsOf({ positions }, positions.keys().take(positions.length / 2));
-  const [wide, high] = [Math.max(box.right - box.left, 1e-6), Math.max(box.bottom - box.top, 1e-6)];
-  for (let at = 0; at < positions.length; at += 2) {
-    positions[at] = (positions[at] - box.left) / wide;
-    positions[at + 1] = (positions[at + 1] - box.top) / high;
-  }
-  return clusters.map((one) => ({ ...one, x: (one.x - box.left) / wide, y: (one.y - box.top) / high }));
 }
 
 function swatch(colour) {
