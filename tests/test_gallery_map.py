@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browsing import NEEDED, Opened, Served, ids_of, quiet, serving
+from tests.browsing import NEEDED, OF_THE_MAP, Opened, Served, ids_of, quiet, serving
 from tests.conftest import write_shapes
 
 pytestmark = NEEDED
@@ -22,8 +22,7 @@ pytestmark = NEEDED
 PICTURES, ROME = 90, 14
 WIDTHS_PX = (360, 1024, 1920)
 ASSETS = Path(__file__).parent.parent / "serve" / "gallery" / "assets"
-OF_THE_MAP = ("map.js", "plane.js", "hand.js", "colours.js", "map.css")
-MOST_BYTES = 60_000
+MOST_BYTES = 45_000
 STAGE = "document.querySelector('#map-stage')"
 
 
