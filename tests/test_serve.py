@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -270,7 +271,18 @@ def test_openapi_says_what_is_served(site: Site) -> None:
     schema = told(site.get("openapi.json"))
     assert schema["openapi"].startswith("3.1")
     served = {path.removeprefix("/api/v1/"): set(verbs) for path, verbs in schema["paths"].items()}
-    reads = ["healthz", "status", "items", "items/{identifier}", "paint", "interpolate", "sample", "sum", "metrics"]
+    reads = [
+        "healthz",
+        "status",
+        "items",
+        "items/{identifier}",
+        "paint",
+        "interpolate",
+        "sample",
+        "sum",
+        "map",
+        "metrics",
+    ]
     reads += [f"items/{{identifier}}/{what}" for what in ("thumbnail", "painting", "difference", "path")]
     reads += [
         "index",
