@@ -30,7 +30,7 @@ try:
     from schemathesis.core.failures import FailureGroup
     from schemathesis.specs.openapi.checks import positive_data_acceptance  # a schema cannot hold the filters' grammar
 
-    from tests.serving import Site, ended, refused, started, told
+    from tests.serving import Site, ended, started, told
 except ImportError:
     pytest.skip("these tests need the extra web, httpx and schemathesis", allow_module_level=True)
 
