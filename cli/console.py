@@ -85,6 +85,12 @@ def _found(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     return str(remembered)
 
 
+def _all_found(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """A click callback: as ``_found``, for several."""
+    wanted = values or (() if ctx.resilient_parsing else (None,))
+    return [found for one in wanted if (found := _found(ctx, parameter, one)) is not None]
+
+
 def _index_option(callback: Callable[..., Any], metavar: str, more: str = "") -> Callable[[Command], Command]:
     return click.option(
         "--index",
@@ -100,6 +106,16 @@ index_option = _index_option(
     _found,
     "DIR|NAME",
     " or name [default: $LATENT_INDEX, else .latent here or in the nearest parent, else the last named one]",
+)
+indexes_option = click.option(
+    "--index",
+    "index_folders",
+    multiple=True,
+    type=click.Path(),
+    metavar="DIR|NAME|FILE",
+    callback=_all_found,
+    help="Index folder or name [default: as of other commands]. Several, or a text file that names some, are searched "
+    "as one. Repeatable.",
 )
 index_to_build_option = _index_option(
     _warned,

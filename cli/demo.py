@@ -16,7 +16,7 @@ SEED = 2026
 CHOSEN = 42  # the picture that is altered and searched for
 
 
-@click.command(epilog="\b\nExample:\n  latent demo -o latent-demo")
+@click.command(epilog="\b\nExamples:\n  latent demo -o latent-demo\n  latent demo --serve")
 @click.option(
     "-o",
     "--output",
@@ -27,8 +27,9 @@ CHOSEN = 42  # the picture that is altered and searched for
     help="Output folder.",
 )
 @click.option("--small", is_flag=True, help=f"Generate {SMALL_LIBRARY} pictures instead of {LIBRARY}.")
+@click.option("--serve", "serves", is_flag=True, help="At the end, open the page of latent serve. Needs the extra web.")
 @click.pass_context
-def demo(ctx: click.Context, output: str, small: bool) -> None:
+def demo(ctx: click.Context, output: str, small: bool, serves: bool) -> None:
     """Run the whole workflow on generated pictures.
 
     It generates a library of pictures, indexes them, alters one, searches for it, and writes the hits as a contact
@@ -36,6 +37,12 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
     """
     from cli.index import build
     from cli.query import query
+    from cli.serve import serve
+
+    if serves:
+        from serve.extra import check_extra
+
+        check_extra()
 
     folder = Path(output)
     library, count = folder / "photos", SMALL_LIBRARY if small else LIBRARY
@@ -49,7 +56,7 @@ def demo(ctx: click.Context, output: str, small: bool) -> None:
     ctx.invoke(build, photos=(str(library),), index_folder=str(index), model=MODEL)
     say(f"4. latent query {shown_path(str(altered))} -k 8")
     sheet, page = folder / "hits.png", folder / "hits.html"
-    ctx.invoke(query, images=(str(altered),), k=8, index_folder=str(index), sheet=str(sheet), html_file=str(page))
+    ctx.invoke(query, images=(str(altered),), k=8, index_folders=[str(index)], sheet=str(sheet), html_file=str(page))
     here = {name: shlex.quote(shown_path(str(path))) for name, path in (("library", library), ("index", index))}
     text = f"""
 The original was {original.name}. See {shown_path(str(sheet))} or {shown_path(str(page))}:
@@ -60,8 +67,12 @@ Try next:
   latent sample 16 -o samples --model {MODEL} --sheet samples.png
   latent index build ~/Pictures
   latent query some-photo.jpg -k 10 --html hits.html
+  latent serve --index {here["index"]}
   latent --help"""
     say(*text.splitlines())
+    if serves:
+        say("", "5. latent serve")
+        ctx.invoke(serve, index_folder=str(index), port=0)
 
 
 def _generate_library(library: Path, count: int) -> Path:

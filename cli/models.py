@@ -136,7 +136,7 @@ def reconstruct(
 @click.option(
     "-o", "--output", type=OutputFile(), required=True, callback=png_only, metavar="FILE.png", help="The strip."
 )
-@click.option("--model", required=True, metavar="NAME|DIR", help="A model trained with labels (cvae-gan, aae).")
+@click.option("--model", required=True, metavar="NAME|DIR", help="A model trained with labels (cvae-gan, cvae, aae).")
 @device_option
 def swap(image: str, to_class: str, output: str, model: str, device: Device) -> None:
     """Decode a picture as another class.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +23,7 @@ from cli.console import (
     give_csv,
     give_json,
     give_path,
-    index_option,
+    indexes_option,
     listed_paths,
     null_option,
     png_only,
@@ -63,6 +63,7 @@ Examples:
   latent query face.jpg --plus smile --explain --html why.html
   latent query sea.jpg --after 2024-06 --in Trips --where 'width >= 2000'
   latent query sea.jpg --like 4.jpg --unlike 7.jpg --preview moved.png
+  latent query face.jpg --index 2023.latent --index 2024.latent
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
@@ -92,7 +93,14 @@ Examples:
     show_default=True,
     help="Whether one hit stands for all copies of a picture that were saved again or scaled.",
 )
-@index_option
+@indexes_option
+@click.option("--strict", is_flag=True, help="Fail if one of several indexes does not answer; else it is left out.")
+@click.option(
+    "--timeout",
+    type=FiniteRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long one of several indexes may take to answer [default: 30].",
+)
 @click.option(
     "--decode", "decode_dir", type=click.Path(file_okay=False), metavar="DIR", help="Decode each hit into DIR."
 )
@@ -132,7 +140,9 @@ def query(
     unlike: tuple[str, ...],
     metric: str,
     copies: str,
-    index_folder: str | None,
+    index_folders: list[str],
+    strict: bool,
+    timeout: float | None,
     decode_dir: str | None,
     preview: str | None,
     plus: tuple[str, ...],
@@ -165,7 +175,9 @@ def query(
         raise click.UsageError("--table writes hits alone; leave out --decode, --preview, --sheet and --html")
     words = _terms(images, null, plus, minus)
     shared.start()  # while index and model are opened
-    with Searcher.open(index_folder, device=device, search_on=search_on) as retriever:
+    with Searcher.open(
+        index_folders or None, device=device, search_on=search_on, strict=strict, timeout_s=timeout
+    ) as retriever:
         conditions = filters.conditions(retriever)
         questions = [
             refined(
@@ -176,7 +188,9 @@ def query(
             for terms in words
         ]
         if table:
-            if _write_table(retriever, questions, table):
+            refused = _write_table(retriever, questions, table)
+            _say_who_is_absent(retriever)
+            if refused:
                 ctx.exit(1)
             return
         answers = _answers(retriever, questions)
@@ -187,7 +201,8 @@ def query(
             _decode_into(Path(decode_dir), retriever, told, records, decode_scale, prefixes)
         if preview and told:
             _preview(retriever, told, preview, decode_scale)
-        _print(told, records, form, metric, null)
+        _print(told, records, form, metric, null, retriever.absent)
+        _say_who_is_absent(retriever)
         if told and (sheet or html_file):
             _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
         if told and not any(answer.hits for answer in told):
@@ -338,11 +353,24 @@ def _row(retriever: Searcher, answer: Answer, scale: float | None, explain: bool
     return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.title)
 
 
-def _print(answers: Sequence[Answer], records: Sequence[Records], form: str, metric: str, null: bool) -> None:
+def _say_who_is_absent(retriever: Searcher) -> None:
+    for address, reason in retriever.absent.items():
+        say(f"Warning: the answer is partial, without {shown_path(address)}: {printable(reason)}")
+
+
+def _print(
+    answers: Sequence[Answer],
+    records: Sequence[Records],
+    form: str,
+    metric: str,
+    null: bool,
+    absent: Mapping[str, str],
+) -> None:
     pairs = list(zip(answers, records, strict=True))
     if form == "json":
         queries = [_json(answer, its_records) for answer, its_records in pairs]
-        give_json({"schema": 1, "metric": metric, "queries": queries})
+        partial = {"absent": dict(absent)} if absent else {}
+        give_json({"schema": 1, "metric": metric, "queries": queries, **partial})
     elif form == "jsonl":
         for answer, its_records in pairs:
             for record in its_records:

@@ -74,6 +74,12 @@ class AddressUnknown(LatentError):
     code = "address_unknown"
 
 
+class PartAbsent(LatentError):
+    """One of several indexes that are asked together does not answer, or cannot answer that together with others."""
+
+    code = "part_absent"
+
+
 class ForkUnsafe(LatentError):
     """This process was forked from one whose other threads held locks of libraries; it cannot use them."""
 

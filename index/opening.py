@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from index import owners
 from index.door import Index, IndexWriter
-from index.errors import AddressUnknown, IndexUnwritable, NoIndex
+from index.errors import AddressUnknown, IndexUnwritable, LatentError, NoIndex, PartAbsent
 from index.records import Meta
 from index.trust import user_folder
 
@@ -33,6 +34,60 @@ def open_index(address: Address, on_gpu: bool = False) -> Index:
     from index.local.store import Store
 
     return Store.open(folder_of(address), on_gpu)
+
+
+def open_indexes(
+    addresses: Sequence[Address], on_gpu: bool = False, *, strict: bool = False, timeout_s: float | None = None
+) -> Index:
+    """Open several indexes of one model for reading, as one (``index.many``); a single one as ``open_index``.
+
+    Args:
+        strict: raise if an index cannot be opened, or does not answer; else it is left out, and named.
+        timeout_s: how long an index may take to answer.
+
+    Raises:
+        PartAbsent: one cannot be opened, and ``strict`` is set.
+        AddressUnknown, NoIndex, ...: as ``open_index``, if none of them can be opened.
+        IndexMismatch: two hold codes of different models.
+    """
+    from index.many import TIMEOUT_S, Many
+
+    if len(addresses) == 1:
+        return open_index(addresses[0], on_gpu)
+    opened, failed = list[Index](), dict[str, LatentError]()
+    try:
+        for address in addresses:
+            try:
+                opened.append(open_index(address, on_gpu))
+            except LatentError as error:
+                if strict:
+                    raise PartAbsent(f"{os.fspath(address)}: {error}", address=os.fspath(address)) from error
+                failed[os.fspath(address)] = error
+        if not opened:
+            raise next(iter(failed.values()))
+        absent = {address: str(error) for address, error in failed.items()}
+        return Many(opened, strict=strict, timeout_s=timeout_s or TIMEOUT_S, absent=absent)
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+
+
+def read_addresses(path: str | os.PathLike[str]) -> list[str]:
+    """The addresses of indexes in a text file: one in a line, relative to the file; lines with # are comments.
+
+    Raises:
+        AddressUnknown: it cannot be read, or names none.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise AddressUnknown(f"{os.fspath(path)} cannot be read as a list of indexes: {error}") from error
+    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not named:
+        raise AddressUnknown(f"{os.fspath(path)} names no index: it must hold one address in a line")
+    base = os.path.dirname(os.path.abspath(path))
+    return [one if SCHEME.match(one) else os.path.join(base, one) for one in named]
 
 
 def write_index(address: Address, create: Meta | None = None) -> AbstractContextManager[IndexWriter]:

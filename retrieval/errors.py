@@ -17,6 +17,7 @@
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnwritable     a read-only folder, a full disk
+    ├── PartAbsent          one of several indexes does not answer
     ├── ForkUnsafe          a child forked in the midst of other threads' work
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
@@ -35,6 +36,7 @@ from index.errors import (
     MissingExtra,
     NoIndex,
     NotTrusted,
+    PartAbsent,
     pip_line,
 )
 
@@ -53,6 +55,7 @@ __all__ = [
     "NoDirection",
     "NoIndex",
     "NotTrusted",
+    "PartAbsent",
     "PathError",
     "PictureRefused",
     "PlanError",

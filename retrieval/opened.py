@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from index.forks import watch
-from index.opening import is_known, open_index
+from index.many import Many
+from index.opening import Address, is_known, open_indexes
 from retrieval.defaults import Device
 from retrieval.models.kept import check_model
 from retrieval.models.model import Model, load_model
-from retrieval.places import locate_index
+from retrieval.places import locate_indexes
 
 SearchOn = Literal["cpu", "gpu"]
 
@@ -21,24 +23,44 @@ SearchOn = Literal["cpu", "gpu"]
 class Opened:
     """What searching and writing share: the index, opened for reading, and its model, opened on first use."""
 
-    def __init__(self, folder: str | os.PathLike[str], *, device: Device = "auto", search_on: SearchOn = "cpu") -> None:
-        """As ``open``, but ``folder`` is the index itself."""
+    def __init__(
+        self,
+        folder: Address | Sequence[Address],
+        *,
+        device: Device = "auto",
+        search_on: SearchOn = "cpu",
+        strict: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
+        """As ``open``, but ``folder`` is the index itself, or several."""
         if search_on not in ("cpu", "gpu"):
             raise ValueError(f"search_on must be cpu or gpu, not {search_on!r}")
         self.device = device
         self.search_on = search_on
-        self.index = open_index(folder, on_gpu=search_on == "gpu")
+        folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
+        self.index = open_indexes(folders, on_gpu=search_on == "gpu", strict=strict, timeout_s=timeout_s)
         self._model: Model | None = None
         self._opening = threading.Lock()
         watch(self)
 
     @classmethod
     def open(
-        cls, index: str | os.PathLike[str] | None = None, *, device: Device = "auto", search_on: SearchOn = "cpu"
+        cls,
+        index: Address | Sequence[Address] | None = None,
+        *,
+        device: Device = "auto",
+        search_on: SearchOn = "cpu",
+        strict: bool = False,
+        timeout_s: float | None = None,
     ) -> Self:
         """Open the index at ``index``, or the nearest one (see ``locate_index``).
 
         Args:
+            index: several indexes of one model, or a text file that names some, are searched as one; each is asked in
+                a thread of its own. They can be read only.
+            strict: raise PartAbsent if one of several indexes does not answer. Without it, it is left out, and
+                ``absent`` says so.
+            timeout_s: how long one of several indexes may take to answer.
             device: where the model runs: "auto", "cpu" or "cuda".
             search_on: where codes are searched: "cpu", or "gpu", which needs FAISS's package for GPUs.
 
@@ -49,7 +71,13 @@ class Opened:
             IndexDamaged: the catalog cannot be read.
             MissingExtra: raised by the first search if ``search_on`` is "gpu" and FAISS can use none.
         """
-        return cls(locate_index(index), device=device, search_on=search_on)
+        folders = locate_indexes(index)
+        return cls(folders, device=device, search_on=search_on, strict=strict, timeout_s=timeout_s)
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """Those of several indexes that did not answer, by their addresses, and why."""
+        return dict(self.index.absent) if isinstance(self.index, Many) else {}
 
     @property
     def folder(self) -> Path:
@@ -82,7 +110,7 @@ class Opened:
         return self.index.rows.meta().latent_dim
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({os.fspath(self.folder)!r})"
+        return f"{type(self).__name__}({self.index.address!r})"
 
     def __len__(self) -> int:
         """The number of pictures that can be found."""

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from index.door import Rows, RowsWriter
-from index.opening import all_named, can_note, exists, folder_of, is_known, named, nearest_index, note_trust, open_index
+from index.opening import (
+    Address,
+    all_named,
+    can_note,
+    exists,
+    folder_of,
+    is_known,
+    named,
+    nearest_index,
+    note_trust,
+    open_index,
+    read_addresses,
+)
 from index.records import Row
 from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
@@ -41,6 +53,20 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
             folder=str(folder),
         )
     return folder
+
+
+def locate_indexes(index: Address | Sequence[Address] | None = None) -> list[Path]:
+    """The folders of one or several indexes, each as by ``locate_index``; a text file stands for those that it names.
+
+    Raises:
+        AddressUnknown: a text file cannot be read, or an address is not a folder.
+        NotTrusted: as ``locate_index``.
+    """
+    if index is None:
+        return [locate_index()]
+    given = [index] if isinstance(index, str | os.PathLike) else list(index)
+    named = [one for each in given for one in (read_addresses(each) if os.path.isfile(each) else [each])]
+    return list(dict.fromkeys(locate_index(one) for one in named))
 
 
 def place_of_name(name: str) -> Path | None:

@@ -105,7 +105,7 @@ class Opened:
 
 
 @contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Served]:
+def serving(folder: Path, *options: str, model: str = "photos-64") -> Iterator[Served]:
     """Index ``folder``/photos, serve it with more options of ``latent serve``, and let a browser in."""
     from playwright.sync_api import sync_playwright
 
@@ -113,7 +113,9 @@ def serving(folder: Path, *options: str) -> Iterator[Served]:
     environment = {key: value for key, value in os.environ.items() if key != "LATENT_INDEX"}
     environment |= {"XDG_CACHE_HOME": str(folder / "cache"), "BROWSER": "true", "DISPLAY": ""}
     usual: dict[str, Any] = {"cwd": folder, "env": environment, "text": True, "stdin": subprocess.DEVNULL}
-    subprocess.run([program, "index", "build", "photos"], check=True, capture_output=True, timeout=300, **usual)
+    subprocess.run(
+        [program, "index", "build", "photos", "--model", model], check=True, capture_output=True, timeout=300, **usual
+    )
     command = [program, "serve", "--no-open", "--port", "0", *options]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **usual) as server,

@@ -39,13 +39,17 @@ STEPS = 120
 VARIANTS: dict[str, dict[str, object]] = {
     **{method: {"method": method} for method in method_names() if method != "pixelcnn"},
     "cvae-gan": {"method": "cvae-gan", "classes": SHAPES},
+    "cvae": {"method": "cvae", "classes": SHAPES},
+    "cgan": {"method": "cgan", "classes": SHAPES},
+    "infogan": {"method": "infogan", "categories": 3, "noise": 4},
     "aae, labels": {"method": "aae", "classes": SHAPES},
     "aae, plane": {"method": "aae", "clusters": 4, "latent_dim": 2},
     "ogan, wgan-gp": {"method": "ogan", "adversary": "wgan-gp"},
     "ogan, linear": {"method": "ogan", "head": "linear", "adversary": "ns"},
 }
-ENCODING = [name for name in VARIANTS if name != "gan-qp"]
-REPAINTING = ["ogan", "ogan-views", "bigan-qp", "ae", "vae", "aae", "aae, labels", "aae, plane", "cvae-gan"]
+ENCODING = [name for name in VARIANTS if name not in ("cgan", "gan-qp")]
+REPAINTING = ["ogan", "ogan-views", "bigan-qp", "ae", "vae", "aae", "aae, labels", "aae, plane", "cvae", "cvae-gan"]
+REPAINTING += ["introvae"]
 
 
 def recipe_of(variant: str) -> Recipe:
@@ -277,7 +281,7 @@ def test_labels_that_do_not_fit(latent: Run, labelled: Path, labels: str | None,
 
 def test_the_plan_of_every_method(latent: Run, labelled: Path) -> None:
     for method in method_names():
-        labels = ("--labels", "folder") if method == "cvae-gan" else ()
+        labels = ("--labels", "folder") if method in ("cgan", "cvae", "cvae-gan") else ()
         done = latent("train", labelled, "-o", "run", "--method", method, *labels, *TINY, "--dry-run")
         assert "parameters" in done.stdout and not (labelled.parent / "run").exists(), method
 

@@ -326,6 +326,115 @@ def test_cvae_gan() -> None:
     assert codes.shape == (7, 9) and torch.equal(codes[:, 6:].sum(1), torch.ones(7, dtype=torch.float64))
 
 
+def conditioned(model: Method, x: Tensor, y: Tensor) -> Tensor:
+    planes = (y @ model.condition.weight.T)[:, :, None, None] * torch.ones(1, 1, 32, 32)  # type: ignore[operator]
+    return torch.cat([x, planes], 1)
+
+
+def test_cvae() -> None:
+    recipe = small("cvae", classes=CLASSES)
+    ours, batch = large(recipe), batch_for(recipe, [0, 1, 2, 0, 1, 1, 0])
+    noise = draws(recipe).normal(6).double()
+
+    def losses(model: Method) -> Losses:
+        x, y = batch.x, F.one_hot(batch.y, 3).double()
+        raw = model.encoder(conditioned(model, x, y))
+        posterior = torch.distributions.Normal(raw[:, :6], torch.exp(raw[:, 6:] / 2))
+        kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean()
+        z = posterior.mean + posterior.stddev * noise
+        error = F.mse_loss(model.generator(torch.cat([z, y], 1)), x)
+        numbers = 3 * 32 * 32
+        return [
+            ((numbers / 2 * torch.log(error) + kl) / numbers, [model.encoder, model.condition, model.generator]),
+            (F.cross_entropy(model.classifier(x), batch.y), [model.classifier]),
+        ]
+
+    assert_gradients(ours, batch, losses)
+    codes = ours.encode(batch.x)[0]
+    assert codes.shape == (7, 9) and torch.equal(codes[:, 6:].sum(1), torch.ones(7, dtype=torch.float64))
+
+
+def test_cgan() -> None:
+    recipe = small("cgan", classes=CLASSES)
+    ours, batch = large(recipe), batch_for(recipe, [2, 1, 2, 0, 1, 1, 0])
+
+    def losses(model: Method) -> Losses:
+        y = F.one_hot(batch.y, 3).double()
+        fake = model.generator(torch.cat([batch.z, y], 1))
+
+        def score(shown: Tensor) -> Tensor:
+            return model.critic(conditioned(model, shown, y))[:, 0]
+
+        critics = [model.critic, model.condition]
+        return [
+            (real_or_not(score(batch.x), True) + real_or_not(score(fake.detach()), False), critics),
+            (real_or_not(score(fake), True), [model.generator]),
+        ]
+
+    assert_gradients(ours, batch, losses)
+    with pytest.raises(NotImplementedError):
+        ours.encode(batch.x)
+
+
+@pytest.mark.parametrize("categories", [0, 3])
+def test_infogan(categories: int) -> None:
+    recipe = small("infogan", categories=categories, noise=4, information_weight=0.7)
+    ours, batch = large(recipe), batch_for(recipe)
+    stream = draws(recipe)
+    kind = (stream.uniform(1)[:, 0] * categories).long()
+    noise = stream.normal(4).double()
+    y = torch.eye(categories, dtype=torch.float64)[kind] if categories else torch.zeros(7, 0, dtype=torch.float64)
+
+    def losses(model: Method) -> Losses:
+        fake = model.generator(torch.cat([batch.z, y], 1), noise)
+
+        def surprise(shown: Tensor) -> Tensor:
+            raw = model.encoder(shown)
+            told = torch.distributions.Normal(raw[:, 1:7], torch.exp(raw[:, 7:13] / 2))
+            nats = -told.log_prob(batch.z).mean() - 0.5 * math.log(2 * math.pi)
+            return 0.7 * (nats + (F.cross_entropy(raw[:, 13:], kind) if categories else 0))
+
+        def score(shown: Tensor) -> Tensor:
+            return model.encoder(shown)[:, 0]
+
+        still = fake.detach()
+        loss_d = real_or_not(score(batch.x), True) + real_or_not(score(still), False) + surprise(still)
+        return [(loss_d, [model.encoder]), (real_or_not(score(fake), True) + surprise(fake), [model.generator])]
+
+    assert_gradients(ours, batch, losses)
+    codes = ours.encode(batch.x)[0]
+    assert codes.shape == (7, 6 + categories) and ours.generator(codes).shape == batch.x.shape
+    assert torch.allclose(codes[:, 6:].sum(1), torch.full((7,), float(categories > 0), dtype=torch.float64))
+
+
+def test_introvae() -> None:
+    recipe = small("introvae", margin=60.0, critic_weight=0.4, pixel_weight=0.03)
+    ours, batch = large(recipe), batch_for(recipe)
+    noise = draws(recipe).normal(6).double()
+
+    def losses(model: Method) -> Losses:
+        def divergence(raw: Tensor) -> Tensor:
+            posterior = torch.distributions.Normal(raw[:, :6], torch.exp(raw[:, 6:] / 2))
+            return torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(1).mean() / 6
+
+        raw = model.encoder(batch.x)
+        z = raw[:, :6] + torch.exp(raw[:, 6:] / 2) * noise
+        error = 0.03 * 16 * 0.5 * ((batch.x - model.generator(z)) ** 2).sum((1, 2, 3)).mean() / 6
+        shown = model.generator(z.detach()), model.generator(batch.z)
+        still = [divergence(model.encoder(one.detach())) for one in shown]
+        assert all(0 < one.item() < 60 for one in still)  # so that the margin is felt
+        away = sum(F.relu(60 - one) for one in still)
+        return [
+            (divergence(raw) + 0.4 * away + error, [model.encoder]),
+            (0.4 * sum(divergence(model.encoder(one)) for one in shown) + error, [model.generator]),
+        ]
+
+    assert_gradients(ours, batch, losses)
+    code, realism, _ = ours.encode(batch.x)
+    assert torch.equal(code, ours.encoder(batch.x)[:, :6])
+    assert torch.allclose(realism, -kl_divergence(ours.encoder(batch.x)) / 6)
+
+
 def pixels_of_256_levels(*shape: int) -> Tensor:
     levels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(2))
     return levels.double() / 127.5 - 1
@@ -418,9 +527,8 @@ def test_the_penalty_is_zero_where_the_slope_is_one() -> None:
 
 def test_every_method_is_what_its_file_declares() -> None:
     """Settings are read off the source for the command line; that is what the classes say once they are run."""
-    assert {"ogan", "ogan-views", "gan-qp", "bigan-qp", "bigan", "ali", "ae", "vae", "aae", "cvae-gan", "pixelcnn"} == {
-        *method_names()
-    }
+    known = "aae ae ali bigan bigan-qp cgan cvae cvae-gan gan-qp infogan introvae ogan ogan-views pixelcnn vae"
+    assert known.split() == [*method_names()]
     assert tuple(ADVERSARIES) == declared_settings("ogan")["adversary"].choices
     assert tuple(VIEWS) == declared_settings("ogan-views")["views"].choices
     for name in method_names():
@@ -437,8 +545,12 @@ def test_every_method_is_what_its_file_declares() -> None:
         ({"method": "vae", "adversary": "hinge"}, "adversary say nothing to method vae"),
         ({"method": "ogan", "views": "strong"}, "views say nothing to method ogan, only to ogan-views"),
         ({"method": "ogan", "adversary": "wild"}, r"adversary 'wild' is none of qp, ns, ls, hinge, wgan-gp"),
-        ({"method": "ogan", "classes": ("a", "b")}, "labels say nothing to method ogan, only to aae, cvae-gan"),
+        (
+            {"method": "ogan", "classes": ("a", "b")},
+            "labels say nothing to method ogan, only to aae, cgan, cvae, cvae-gan",
+        ),
         ({"method": "cvae-gan"}, "needs labels"),
+        ({"method": "infogan", "categories": 1}, "categories must be two at least"),
         ({"method": "aae", "clusters": 1}, "clusters must be two at least"),
         ({"method": "aae", "clusters": 3, "classes": ("a", "b")}, "give one of the two"),
     ],

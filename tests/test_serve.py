@@ -786,6 +786,21 @@ def test_a_damaged_index_is_told_without_its_place(folder: Path, tmp_path: Path,
         ended(site)
 
 
+def test_the_demo_is_served(tmp_path: Path) -> None:
+    program = str(Path(sys.executable).with_name("latent"))
+    own = os.environ | {"BROWSER": "true", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    words = [program, "demo", "--small", "--serve"]
+    with subprocess.Popen(words, cwd=tmp_path, env=own, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as demo:
+        assert demo.stdout is not None
+        lines = (line.decode() for line in demo.stdout)
+        link = next(found[0] for line in lines if (found := re.search(r"http://\S+launch=\S+", line)))
+        with httpx.Client(follow_redirects=True, timeout=60) as browser:
+            assert "<title>latent</title>" in browser.get(link).text
+            assert told(browser.get(f"{link.partition('/?')[0]}/api/v1/status"))["pictures"] == 60
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 0
+
+
 def test_without_the_extra_the_pip_line_is_said(folder: Path, tmp_path: Path) -> None:
     code = (
         "import sys\nsys.modules['fastapi'] = None\nfrom cli.main import main\n"

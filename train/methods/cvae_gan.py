@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from train.adversaries import ADVERSARIES
 from train.losses import at_least_float32, kl_divergence
-from train.method import Batch, Method, detached, likely, one_hot
-from train.networks import Encoder, Generator, normal_sample
+from train.method import Batch, detached, one_hot
+from train.methods.cvae import CVAE
+from train.networks import Encoder, normal_sample
 from train.recipe import Recipe
 
 # KL, reconstruction, and matching the means of D's and of C's features (section 3.5)
 KL_WEIGHT, RECONSTRUCTION_WEIGHT, CRITIC_WEIGHT, CLASS_WEIGHT = 3.0, 1.0, 1e-3, 1e-3
-CONDITION_CHANNELS = 8
 
 
-class CVAEGAN(Method):
+class CVAEGAN(CVAE):
     """E encodes a picture given its class, G decodes z and class, C predicts the class, D tells real from generated.
 
     Codes are z, followed by y, the one-hot class. In use, C predicts a picture's class.
     """
 
-    paints_prior = False
-    takes_labels = needs_labels = True
-
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        d, shape = recipe.latent_dim, recipe.shape
-        ways = len(recipe.classes)
-        self.condition = nn.Linear(ways, CONDITION_CHANNELS, bias=False)
-        self.encoder = Encoder(shape, 2 * d, in_channels=3 + CONDITION_CHANNELS)
-        self.generator = Generator(shape, d + ways)
-        self.classifier = Encoder(shape, ways)
-        self.critic = Encoder(shape, 1)
-
-    @property
-    def code_dim(self) -> int:
-        return self.recipe.latent_dim + len(self.classes)
-
-    @property
-    def classes(self) -> Sequence[str]:
-        return self.recipe.classes
-
-    def posterior(self, x: Tensor, y: Tensor) -> Tensor:
-        """Means and log variances of z given pictures (n, 3, s, s) and classes (n, ways): (n, 2 d)."""
-        planes = self.condition(y)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        raw: Tensor = self.encoder(torch.cat([x, planes], dim=1))
-        return raw
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pictures (n, 3, s, s) -> code (n, code_dim), realism and spread of z near the prior (n,)."""
-        y = one_hot(self.classifier(x).argmax(dim=1), len(self.classes), x.dtype)
-        z, realism, spread = likely(self.posterior(x, y)[:, : self.recipe.latent_dim])
-        return torch.cat([z, y], dim=1), realism, spread
+        self.critic = Encoder(recipe.shape, 1)
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """D and C minimise their cross entropies; E and G
