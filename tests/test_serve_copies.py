@@ -282,7 +282,8 @@ def test_apply_does_what_was_confirmed_once_and_undo_brings_it_back(
     refused(act(site, f"copies/{plan}/decide", group=0, decision="skip"), 409, "done")
     back = done(site, act(site, f"copies/{plan}/undo"))
     assert (back["files"], back["left"]) == (len(going), 0) and all_files(home) == before
-    assert told(site.get(f"copies/{plan}"))["decided"]["open"] == COPIED
+    facts = told(site.get(f"copies/{plan}"))
+    assert facts["decided"]["open"] == COPIED and not facts["can_undo"]
     assert done(site, act(site, "update"))["added"] == len(going)
     assert told(site.get("status"))["pictures"] == SCENES + COPIED
 
