@@ -26,6 +26,7 @@ from PIL import Image
 from index.records import Ids, Metric
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import LatentError
+from retrieval.remote_acts import Acts
 
 TIMEOUT_S, POLL_S = 60.0, 0.3
 MOST_ANSWER_BYTES = 64 << 20
@@ -125,7 +126,7 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-class Client:
+class Client(Acts):
     """A served index. Methods answer as those of ``Searcher``; any thread may call them."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -224,9 +225,17 @@ class Client:
         told: dict[str, Any] = json.loads(self._get(route, words or {}, body))
         return told
 
-    def _get(self, route: str, words: dict[str, Any], body: bytes | None = None) -> bytes:
+    def _post(self, route: str, words: dict[str, Any] | None = None) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(self._get(route, words or {}, method="POST"))
+        return told
+
+    def _failure(self, code: str, message: str) -> ServerError:
+        return ServerError(0, code, message)
+
+    def _get(self, route: str, words: dict[str, Any], body: bytes | None = None, method: str | None = None) -> bytes:
         given = urlencode({name: value for name, value in words.items() if value is not None})
-        request = Request(f"{self._url}{route}?{given}", body, {"Authorization": f"Bearer {self._token}"})
+        key = {"Authorization": f"Bearer {self._token}"}
+        request = Request(f"{self._url}{route}?{given}", body, key, method=method)
         if body is not None:
             request.add_header("Content-Type", "application/octet-stream")
         try:

@@ -38,6 +38,7 @@ def carried_out(
     """
     pairs = {review.plan.groups[pair[0]].remove[pair[1]]: pair for number in numbers for pair in review.pairs(number)}
     went: set[Pair] = set()
+    review.undone = False
     files = size_bytes = failed = 0
     try:
         with closing(_acts(chosen, action, journal, to, library)) as acts:
@@ -65,6 +66,7 @@ def brought_back(review: Review, journal: str, library: Library, report: OnProgr
             report(number, 0)
     finally:
         review.decisions |= dict.fromkeys(review.numbers("done"), "open")
+    review.undone = not left
     return {"plan": review.id, "files": back, "left": left, "before": before}
 
 

@@ -179,7 +179,8 @@ class Reviews:
 
     def _facts(self, review: Review) -> records.PlanFacts:
         journal = self._shelf.journal(review.id)
-        return review.facts(bool(self._allowed.actions) and journal is not None and journal.exists())
+        can_undo = bool(self._allowed.actions) and journal is not None and journal.exists() and not review.undone
+        return review.facts(can_undo)
 
     def _noted(self, review: Review) -> records.PlanFacts:
         self._shelf.note(review)

@@ -58,6 +58,7 @@ class Shelf:
             "decisions": list(review.decisions.items()),
             "apart": sorted(review.apart),
             "left": [[*pair, why] for pair, why in sorted(review.left.items())],
+            "undone": review.undone,
         }
         write(self._folder / review.id / STATE, json.dumps(facts) + "\n")
 
@@ -88,6 +89,7 @@ def _read(place: Path) -> Review:
         {int(group): _decision(word) for group, word in facts["decisions"]},
         {(int(group), int(copy)) for group, copy in facts["apart"]},
         {(int(group), int(copy)): str(why) for group, copy, why in facts["left"]},
+        bool(facts["undone"]),
     )
 
 

@@ -24,7 +24,7 @@ Pair = tuple[int, int]
 
 @dataclass
 class Review:
-    """``apart``: copies that are none. ``left``: why ``apply`` left a copy alone."""
+    """``apart``: copies that are none. ``left``: why ``apply`` left a copy alone. ``undone``: all is back."""
 
     id: str
     made: str
@@ -32,6 +32,7 @@ class Review:
     decisions: dict[int, Decision] = field(default_factory=dict)
     apart: set[Pair] = field(default_factory=set)
     left: dict[Pair, str] = field(default_factory=dict)
+    undone: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> Review:

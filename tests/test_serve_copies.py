@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from retrieval import Retriever, Searcher, find_copies
+from retrieval import Retriever, Searcher, ServerError, connect, find_copies
 from tests.conftest import Run, write_shapes
 from tests.scenes import write_copies, write_scenes
 
@@ -282,7 +282,8 @@ def test_apply_does_what_was_confirmed_once_and_undo_brings_it_back(
     refused(act(site, f"copies/{plan}/decide", group=0, decision="skip"), 409, "done")
     back = done(site, act(site, f"copies/{plan}/undo"))
     assert (back["files"], back["left"]) == (len(going), 0) and all_files(home) == before
-    assert told(site.get(f"copies/{plan}"))["decided"]["open"] == COPIED
+    facts = told(site.get(f"copies/{plan}"))
+    assert facts["decided"]["open"] == COPIED and not facts["can_undo"]
     assert done(site, act(site, "update"))["added"] == len(going)
     assert told(site.get("status"))["pictures"] == SCENES + COPIED
 
@@ -368,6 +369,34 @@ def test_the_files_of_a_plan_go_to_its_own_machine_alone() -> None:
         else:
             with pytest.raises(Refused, match="only that machine"):
                 reviews.file(identifier)
+
+
+def test_the_client_reviews_and_updates(serving: Callable[..., Site], home: Path) -> None:
+    client = connect((site := serving("--allow-apply")).origin, site.token)
+    assert client.job() is None and client.plans() == []
+    seen: list[tuple[int, int]] = []
+    plan = client.find_copies(kinds=KINDS.split(","), report=lambda done, total: seen.append((done, total)))
+    assert plan.groups == COPIED and seen and client.plans() == [plan]
+    groups = list(client.groups(plan))
+    assert [group.number for group in groups] == list(range(COPIED))
+    client.decide(plan, "keep", 0)
+    scaled = next(group.number for group in groups if group.copies[0]["kind"] == "scaled")
+    assert client.keep_apart(plan, scaled).decided["apart"] == 1
+    before, offer = all_files(home), client.offer(plan)
+    job = client.apply(plan, offer)
+    assert (
+        job.result is not None and job.result["files"] == offer.files == 1 and len(all_files(home)) == len(before) - 1
+    )
+    with pytest.raises(ServerError, match="confirm again") as error:
+        client.apply(plan, offer)
+    assert (error.value.status, error.value.code) == (409, "no_offer")
+    client.undo(plan)
+    assert all_files(home) == before
+    updated = client.update()
+    assert updated.result is not None and updated.result["added"] == 1 and client.job() == updated
+    assert client.index()["skipped"] == 1 and [one.name for one in client.skipped()] == ["broken.jpg"]
+    with pytest.raises(ServerError, match="does not run"):
+        client.cancel(updated)
 
 
 # the index

@@ -15,7 +15,7 @@ export function clear() {
 
 export function wordsOf(error) {
   if (error.status === 0) return say("trouble_gone");
-  if (error.status === 401 || error.status === 403) return say("trouble_locked");
+  if (error.code === "no_key") return say("trouble_locked");
   if (error.status === 429 || error.status === 503) return say("trouble_busy");
   return say("trouble_other", { message: error.message });
 }
