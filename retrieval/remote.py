@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,14 +20,15 @@ from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from index.records import Metric
+from index.records import Ids, Metric
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import LatentError
 from retrieval.remote_acts import Acts
 
-TIMEOUT_S = 60.0
+TIMEOUT_S, POLL_S = 60.0, 0.3
 MOST_ANSWER_BYTES = 64 << 20
 
 Asked = int | str | os.PathLike[str] | bytes | Floats
@@ -81,6 +83,40 @@ class RemotePicture:
     gone: bool
     taken: str | None
     size_bytes: int
+
+
+@dataclass(frozen=True)
+class RemoteCluster:
+    """``count`` pictures round ``position`` (x, y); ``typical`` is the id of one. Its prototype is
+    ``decode(code, scale)``."""
+
+    position: tuple[float, float]
+    count: int
+    typical: int
+    code: Floats
+    scale: float | None
+
+
+@dataclass(frozen=True)
+class RemoteMap:
+    """Pictures on a plane: columns of n, and what their numbers mean.
+
+    ``ids`` int64, ``positions`` float32 (n, 2) from 0 to 1, ``cluster`` uint16 places in ``clusters``, ``folder``
+    uint32 places in ``folders``, ``taken_s`` float64 seconds from 1970 on or NaN, ``novelty`` float32 shares or NaN.
+    ``total`` is the size of the collection, of which so many were drawn.
+    """
+
+    generation: int
+    total: int
+    ids: Ids
+    names: list[str]
+    positions: Floats
+    cluster: npt.NDArray[np.uint16]
+    clusters: list[RemoteCluster]
+    folder: npt.NDArray[np.uint32]
+    folders: list[str]
+    taken_s: npt.NDArray[np.float64]
+    novelty: Floats
 
 
 class _NoRedirects(HTTPRedirectHandler):
@@ -162,6 +198,21 @@ class Client(Acts):
         }
         return [RemotePicture(**item) for item in self._json("items", words)["items"]]
 
+    def map(self, wait_s: float = 600.0, report: Callable[[str, int, int], None] | None = None) -> RemoteMap:
+        """The collection on a plane, once it is made; ``report`` is told (stage, done, total).
+
+        Raises:
+            ServerError: the server refuses that, or it takes too long.
+        """
+        ends_s = time.monotonic() + wait_s
+        while "stage" in (told := self._json("map")):
+            if time.monotonic() > ends_s:
+                raise ServerError(0, "no_answer", "the map is not made in time; ask again later")
+            if report is not None:
+                report(told["stage"], told["done"], told["total"])
+            time.sleep(POLL_S)
+        return _map(told)
+
     def decode(self, code: Floats, scale: float | None = None) -> Pixels:
         """Decode a code (d,) to uint8 (s, s, 3). Raises as ``query``."""
         return _pixels(self._get("paint", {"code": _text(code), "scale": scale}))
@@ -221,6 +272,17 @@ def _text(code: Floats) -> str:
 
 def _code(text: str) -> Floats:
     return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32)
+
+
+def _map(told: dict[str, Any]) -> RemoteMap:
+    clusters = [
+        RemoteCluster((one["x"], one["y"]), one["count"], one["typical"], _code(one["code"]), one["scale"])
+        for one in told["clusters"]
+    ]
+    kinds = {"ids": "<i8", "positions": "<f4", "cluster": "<u2", "folder": "<u4", "taken_s": "<f8", "novelty": "<f4"}
+    columns = {name: np.frombuffer(base64.b64decode(told[name]), kind) for name, kind in kinds.items()}
+    columns["positions"] = columns["positions"].reshape(-1, 2)
+    return RemoteMap(**told | columns | {"clusters": clusters})
 
 
 def _pixels(content: bytes) -> Pixels:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -32,7 +35,9 @@ def serve(collection: Collection, allowed: Allowed) -> Served:
 
 def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:
     """The application that answers at ``host`` and ``port``."""
-    app = FastAPI(title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="latent", version=retrieval.__version__, docs_url=None, redoc_url=None, openapi_url=None, lifespan=_ending
+    )
     app.state.served = served
     app.include_router(api)
     app.include_router(acts)
@@ -44,6 +49,12 @@ def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, keys, hosts_of(host, port), f"latent-{port}", served.metrics)
+
+
+@asynccontextmanager
+async def _ending(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.served.close()
 
 
 def _answer(refused: Refused) -> JSONResponse:

@@ -159,6 +159,44 @@ class Directions(BaseModel):
     directions: list[DirectionFacts]
 
 
+MapStage = Literal["reading", "placing", "grouping", "describing"]
+
+
+class MapProgress(BaseModel):
+    """The map is being made; ask again."""
+
+    stage: MapStage
+    done: int
+    total: int
+
+
+class MapCluster(BaseModel):
+    """Pictures round a place. Its prototype is ``code``, the average of theirs, painted with ``scale``."""
+
+    x: float
+    y: float
+    count: int
+    typical: int = Field(description="the id of the picture nearest to the average")
+    code: str
+    scale: float | None = Field(description="None if the model paints nothing")
+
+
+class Map(BaseModel):
+    """Pictures on a plane. Columns are base64 of little-endian numbers, one for each picture."""
+
+    generation: int
+    total: int = Field(description="pictures of the collection; of more than 100,000, so many were drawn at random")
+    ids: str = Field(description="int64")
+    names: list[str]
+    positions: str = Field(description="float32, x and y of each, from 0 to 1")
+    cluster: str = Field(description="uint16, its place in clusters")
+    clusters: list[MapCluster]
+    folder: str = Field(description="uint32, its place in folders")
+    folders: list[str] = Field(description="relative to their roots")
+    taken_s: str = Field(description="float64, seconds from 1970 on by the clock of the camera, or of the file; or NaN")
+    novelty: str = Field(description="float32, the share of the collection that is less novel; NaN if it is too small")
+
+
 class Health(BaseModel):
     status: Literal["ok"] = "ok"
 

@@ -25,6 +25,10 @@ WEBP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/webp": {}}},
     304: {"description": "the picture that the client has is the same"},
 }
+MAP: dict[int | str, dict[str, Any]] = {
+    202: {"model": records.MapProgress, "description": "it is being made"},
+    304: {"description": "the map that the client has is the same"},
+}
 TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}}
 
 api = APIRouter(prefix="/api/v1", responses=ERRORS)
@@ -174,6 +178,19 @@ async def forget_direction(request: Request, name: DirectionName) -> Response:
     served.writable()
     await served.work.run(served.collection.forget_direction, name)
     return Response(status_code=204)
+
+
+@api.get("/map", response_model=records.Map, responses=MAP)
+async def plane(request: Request) -> Response:
+    """The collection on a plane. The first request has it made, and says how far that is."""
+    served = served_of(request)
+    told = await served.work.run(served.planes.get)
+    if isinstance(told, records.MapProgress):
+        return Response(told.model_dump_json(), 202, media_type="application/json")
+    headers = {"ETag": told.tag, "Cache-Control": "private, no-cache"}
+    if _has(request, told.tag):
+        return Response(status_code=304, headers=headers)
+    return Response(told.body, media_type="application/json", headers=headers)
 
 
 @api.get("/metrics", response_class=Response, responses=TEXT)

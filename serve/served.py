@@ -15,8 +15,10 @@ from serve.copies import Reviews
 from serve.errors import Refused
 from serve.jobs import Jobs
 from serve.page import Part
+from serve.plane import Planes
 from serve.work import Work
 
+PATIENCE_S = 3.0  # with work that is given up
 UPLOADS_MOST = 8  # at once; each is in memory
 STREAMS_MOST = 32  # of events, at once
 BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30)
@@ -72,6 +74,7 @@ class Served:
     work: Work
     page: Mapping[str, Part]
     reviews: Reviews
+    planes: Planes
     library: Library | None = None
     jobs: Jobs = field(default_factory=Jobs)
     metrics: Metrics = field(default_factory=Metrics)
@@ -81,7 +84,14 @@ class Served:
     @classmethod
     def of(cls, collection: Collection, work: Work, page: Mapping[str, Part], allowed: Allowed) -> Served:
         library = collection.searcher if allowed.writes else None
-        return cls(collection, work, page, Reviews(collection.searcher, library, allowed), library)
+        return cls(
+            collection, work, page, Reviews(collection.searcher, library, allowed), Planes(collection.searcher), library
+        )
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        self.planes.stop(PATIENCE_S)
+        self.work.close()
 
     def writable(self) -> Library:
         """The index, to be written. Raises Refused: this server only reads."""

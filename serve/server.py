@@ -71,7 +71,7 @@ def run(served: Served, keys: Keys, host: str, bound: socket.socket, started: Ca
         http="h11",
         h11_max_incomplete_event_size=HEAD_BYTES,
         ws="none",
-        lifespan="off",
+        lifespan="on",  # it ends what is being made
         log_level="warning",
         access_log=False,  # addresses hold launch tokens, and what people look for
         server_header=False,

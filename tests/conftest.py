@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+pytest.register_assert_rewrite("tests.browsing")
 os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="tests-of-latent-")  # the user's own key and notes stay as they are
 atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in the background
 
+ROWS_AT_ONCE = 5000
 SHAPES = ("disc", "square", "triangle", "cross")
 
 
@@ -67,6 +69,27 @@ def write_shapes(folder: Path, count: int, seed: int = 0, side: int = 64) -> Non
     folder.mkdir(parents=True, exist_ok=True)
     for number, pixels in enumerate(draw_shapes(count, seed, side)[0]):
         Image.fromarray(pixels).save(folder / f"shape-{seed}-{number:03d}.png")
+
+
+def add_codes(index: Path, count: int, seed: int = 0) -> None:
+    """Add rows with random codes to an index, as if so many pictures had been indexed: there are no such files."""
+    from index.opening import write_index
+    from index.records import Change, Row
+
+    rng = np.random.default_rng(seed)
+    with write_index(index) as writer:
+        dim, (root, *_) = writer.rows.meta().latent_dim, writer.rows.roots()
+        for start in range(0, count, ROWS_AT_ONCE):
+            numbers = range(start, min(count, start + ROWS_AT_ONCE))
+            codes = rng.standard_normal((len(numbers), dim), dtype=np.float32)
+            codes += 1.5 * rng.standard_normal((12, dim), dtype=np.float32)[np.array(numbers) % 12]  # some groups
+            codes = (codes - codes.mean(1, keepdims=True)) / codes.std(1, keepdims=True)
+            looks = zip(rng.normal(0, 1, len(codes)), rng.lognormal(0, 0.2, len(codes)), strict=True)
+            rows = (
+                Row(root, b"%03d/%06d.jpg" % (n % 40, n), 9, 10**18 + 10**12 * n, "found", b"%016d" % n, 64, 64, *look)
+                for n, look in zip(numbers, looks, strict=True)
+            )
+            writer.rows.apply([Change(row, code) for row, code in zip(rows, codes, strict=True)])
 
 
 @pytest.fixture(scope="session")

@@ -271,7 +271,18 @@ def test_openapi_says_what_is_served(site: Site) -> None:
     schema = told(site.get("openapi.json"))
     assert schema["openapi"].startswith("3.1")
     served = {path.removeprefix("/api/v1/"): set(verbs) for path, verbs in schema["paths"].items()}
-    reads = ["healthz", "status", "items", "items/{identifier}", "paint", "interpolate", "sample", "sum", "metrics"]
+    reads = [
+        "healthz",
+        "status",
+        "items",
+        "items/{identifier}",
+        "paint",
+        "interpolate",
+        "sample",
+        "sum",
+        "map",
+        "metrics",
+    ]
     reads += [f"items/{{identifier}}/{what}" for what in ("thumbnail", "painting", "difference", "path")]
     reads += [
         "index",

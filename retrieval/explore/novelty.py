@@ -29,9 +29,17 @@ def novelty(looks: Floats, realism: float, spread: float) -> float | None:
     """The share of ``looks`` (n, 2), a collection's realism and spread, that is less novel; None if n is too small."""
     if len(looks) < FEWEST:
         return None
+    return float(novelties(looks, np.array([[realism, spread]]))[0])
+
+
+def novelties(looks: Floats, given: Floats | Doubles) -> Doubles:
+    """As ``novelty``, for pictures with realism and spread ``given`` (n, 2): (n,), NaN if ``looks`` are too few."""
+    if len(looks) < FEWEST:
+        return np.full(len(given), np.nan)
     middle, inverse, distances = _distances(looks)
-    one = np.array([realism, math.log(max(spread, TINY))]) - middle
-    return float(np.mean(distances < one @ inverse @ one))
+    away = np.stack([given[:, 0], np.log(np.maximum(given[:, 1], TINY))], axis=1).astype(np.float64) - middle
+    less = np.searchsorted(np.sort(distances), np.einsum("ni,ij,nj->n", away, inverse, away))
+    return np.asarray(less / len(looks), np.float64)
 
 
 def novel(looks: Floats, sign: Literal[">", ">="], share: float) -> Where:

@@ -7,18 +7,20 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from index import neighbours
+from index.records import Found
 from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.errors import MissingExtra, PathError, pip_line
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import Filter
+from retrieval.models.model import Model
 from retrieval.pictures.thumbnail import THUMB_PX
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.progress import OnProgress
@@ -40,12 +42,14 @@ class Cluster:
     """``count`` pictures around ``position`` (x, y). ``painted`` is their decoded average code, None without G.
 
     ``members`` are their numbers on the plane, nearest to that average first: the first is the most typical one.
+    ``average`` is that average, float32 (d,).
     """
 
     position: tuple[float, float]
     count: int
     painted: Pixels | None
     members: tuple[int, ...] = ()
+    average: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,34 @@ def lay_out(
     if layout not in ("pca", "umap"):
         raise ValueError(f"layout must be pca or umap, not {layout!r}")
     total = retriever.count(where)
-    paths, codes = _drawn(retriever, total, most, seed, where)
+    paths: list[str] = []
+    codes = np.empty((min(most, total), retriever.latent_dim), np.float32)
+    for pictures, batch in sampled(retriever, total, most, seed, where):
+        codes[len(paths) : len(paths) + len(batch)] = batch
+        paths += [picture.path for picture in pictures]
+    codes = codes[: len(paths)]
     if len(paths) < 3:
         raise PathError(f"a map needs three pictures at least, and here are {len(paths)}")
-    positions = _filling(_by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2))
-    return Plane(paths, positions, _clusters(retriever, codes, positions, clusters, seed), total)
+    positions = _filling(placed(codes, layout, seed))
+    return Plane(paths, positions, grouped(retriever, codes, positions, clusters, seed), total)
+
+
+def sampled(
+    retriever: Searcher, total: int, most: int = MOST, seed: int = 0, where: Filter | None = None
+) -> Iterator[tuple[list[Found], Floats]]:
+    """Yield the first ``total`` pictures that pass ``where``, or ``most`` of them, drawn at random, with codes (b, d):
+    by id, and some thousand at a time."""
+    start = 0
+    wanted = np.sort(np.random.default_rng(seed).permutation(total)[:most])
+    for rows, batch in retriever.found(where):
+        here = wanted[(wanted >= start) & (wanted < start + len(rows))] - start
+        yield [rows[place] for place in here], batch[here]
+        start += len(rows)
+
+
+def placed(codes: Floats, layout: Layout = "pca", seed: int = 0) -> Floats:
+    """Where pictures with ``codes`` (n, d) lie: float32 (n, 2), in no unit. Raises as ``lay_out``."""
+    return _by_umap(codes, seed) if layout == "umap" else neighbours.pca(codes, 2)
 
 
 def drawn(plane: Plane, most: int = DRAWN) -> list[int]:
@@ -112,19 +139,6 @@ def thumbnails(
     return thumbs
 
 
-def _drawn(retriever: Searcher, total: int, most: int, seed: int, where: Filter | None) -> tuple[list[str], Floats]:
-    start = 0
-    wanted = np.sort(np.random.default_rng(seed).permutation(total)[:most])
-    paths: list[str] = []
-    codes = [np.empty((0, retriever.latent_dim), np.float32)]
-    for rows, batch in retriever.found(where):
-        here = wanted[(wanted >= start) & (wanted < start + len(rows))] - start
-        paths += [rows[place].path for place in here]
-        codes.append(batch[here])
-        start += len(rows)
-    return paths, np.concatenate(codes)
-
-
 def _by_umap(codes: Floats, seed: int) -> Floats:
     with ignoring_warnings():  # it warns of its own parts that are not installed
         try:
@@ -151,20 +165,27 @@ def _average(codes: Floats, standardized: bool) -> Floats:
         return np.asarray(codes[0])
 
 
-def _clusters(retriever: Searcher, codes: Floats, positions: Floats, count: int, seed: int) -> list[Cluster]:
-    """Clusters by k-means, largest first."""
+def grouped(
+    retriever: Searcher, codes: Floats, positions: Floats, count: int = CLUSTERS, seed: int = 0
+) -> list[Cluster]:
+    """Clusters of pictures with ``codes`` (n, d) at ``positions`` (n, 2), by k-means, largest first."""
     means, nearest = neighbours.kmeans(codes, count, seed=seed)
     members = [np.flatnonzero(nearest == number) for number in range(len(means))]
     members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))
     averages = np.stack([_average(codes[its], retriever.model.standardized) for its in members])
     model = retriever.model
-    painted = model.paint(TYPICAL * model.decode_scale * averages) if model.has_generator else [None] * len(members)
+    painted = model.paint(paint_scale(model) * averages) if model.has_generator else [None] * len(members)
     middles = [positions[its].mean(0) for its in members]
     typical = [
         its[np.argsort(np.linalg.norm(codes[its] - average, axis=1), kind="stable")]
         for its, average in zip(members, averages, strict=True)
     ]
     return [
-        Cluster((float(x), float(y)), len(its), pixels, tuple(its.tolist()))
-        for (x, y), its, pixels in zip(middles, typical, painted, strict=True)
+        Cluster((float(x), float(y)), len(its), pixels, tuple(its.tolist()), average)
+        for (x, y), its, pixels, average in zip(middles, typical, painted, averages, strict=True)
     ]
+
+
+def paint_scale(model: Model) -> float:
+    """The factor of a cluster's average code when it is painted: ``model.decode(average, scale)``."""
+    return TYPICAL * model.decode_scale

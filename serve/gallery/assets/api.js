@@ -27,6 +27,7 @@ export const teach = (taught) => json("/directions", {}, asJson(taught));
 export const forgetDirection = (name) => answer(address(`/directions/${encodeURIComponent(name)}`), { method: "DELETE" });
 export const place = (id) => json(`/items/${id}/path`, {}, {});
 export const reveal = (id) => answer(address(`/items/${id}/reveal`), { method: "POST" });
+export const map = (signal) => json("/map", {}, { signal }); // or, with a stage, how far it is
 export const sample = (options, signal) => json("/sample", options, { signal });
 
 export function nearestTo(picture, options, signal) {

@@ -6,6 +6,7 @@ import { byId, isTyping, make, modal } from "./dom.js";
 import { Form } from "./form.js";
 import { Indexing } from "./indexing.js";
 import { JobBox } from "./job.js";
+import { CollectionMap } from "./map.js";
 import { VIEWS, asks, format, parse } from "./question.js";
 import { Search } from "./search.js";
 import { Space } from "./space.js";
@@ -27,11 +28,13 @@ const search = new Search({
 });
 const space = new Space({ go });
 const job = new JobBox({ ended: jobEnded });
-const others = { space, copies: new Copies({ job }), index: new Indexing({ job }) }; // views beside the search
+const map = new CollectionMap({ go, open: (item) => go({ show: item.id }, { state: { from: format(question) } }) });
+const others = { space, map, copies: new Copies({ job }), index: new Indexing({ job }) }; // views beside the search
 const viewer = new Viewer({ go, step, mark, closed: viewerClosed });
 const help = modal(byId("help"));
 let searchScroll = 0;
-const names = (id) => search.items.find((item) => item.id === id)?.name ?? known.get(id);
+const list = () => (question.view === "map" ? map : search); // what the large view steps through
+const names = (id) => list().items.find((item) => item.id === id)?.name ?? known.get(id);
 const known = new Map(); // names of pictures that were asked for
 form.names = names;
 
@@ -72,7 +75,7 @@ function show(next, { restore = false, again = false } = {}) {
     if (changesView) scrollTo(0, searchScroll);
     search.show(question, { restore, again });
   }
-  if (question.show !== null && inSearch) showViewer();
+  if (question.show !== null && (inSearch || view === "map")) showViewer();
 }
 
 // The index is another one now, or there is a plan: what is shown follows.
@@ -96,26 +99,30 @@ function nameAsked(id) {
 }
 
 function showViewer() {
-  const index = search.grid.indexOfId(question.show);
-  const { items } = search;
-  const after = index + 1 < items.length || (index >= 0 && !search.pages.done);
+  const index = list().grid.indexOfId(question.show);
+  const { items } = list();
+  const after = index + 1 < items.length || (index >= 0 && !list().pages.done);
   const position = { index, count: items.length, before: index > 0, after };
-  const code = asks(question) ? (search.info?.code ?? null) : null;
-  viewer.show(question.show, { hit: items[index], question, code, position });
+  const code = asks(question) && question.view === "search" ? (search.info?.code ?? null) : null;
+  const asked = question.view === "search" ? question : { ...question, id: null, code: null };
+  const hit = items[index] ?? list().itemWithId?.(question.show);
+  viewer.show(question.show, { hit, question: asked, code, position });
 }
 
 // To the next picture of the list. One that was marked is no hit any more: the first hit comes after it.
 async function step(by) {
-  const index = search.grid.indexOfId(question.show);
+  const { grid, items } = list();
+  const index = grid.indexOfId(question.show);
+  if (index < 0 && list() === map) return; // a point that is in no list
   if (index + by < 0) return;
-  if (index + by >= search.items.length && !(await search.more())) return;
-  const item = search.items[index + by];
+  if (index + by >= items.length && !(await list().more())) return;
+  const item = items[index + by];
   if (item !== undefined) go({ show: item.id }, { replace: true });
 }
 
 // Mark a picture as right or wrong, or take the mark back: the list is searched again, and the large view stays.
 function mark(kind, id) {
-  if (!asks(question)) return;
+  if (!asks(question) || question.view !== "search") return;
   const other = kind === "like" ? "unlike" : "like";
   const isMarked = question[kind].includes(id);
   const marked = isMarked ? question[kind].filter((one) => one !== id) : [...question[kind], id];
@@ -123,11 +130,13 @@ function mark(kind, id) {
 }
 
 function viewerClosed(id) {
-  viewer.returnTo(search.grid.tileAt(Math.max(0, search.grid.indexOfId(id))));
+  const { grid } = list();
+  const index = grid.indexOfId(id);
+  if (index >= 0 || list() !== map) viewer.returnTo(grid.tileAt(Math.max(0, index)));
   if (question.show === null) return;
-  const list = { ...question, show: null };
-  if (history.state?.from !== format(list)) return go({ show: null });
-  question = list; // until the browser is there
+  const without = { ...question, show: null };
+  if (history.state?.from !== format(without)) return go({ show: null });
+  question = without; // until the browser is there
   history.back();
 }
 
@@ -213,6 +222,7 @@ function takeLinks() {
   const changes = {
     home: () => ({ ...parse(""), ...kept(question) }),
     "to-search": () => ({ view: "search" }),
+    "to-map": () => ({ view: "map", show: null }),
     "to-space": () => ({ view: "space" }),
     "to-copies": () => ({ view: "copies" }),
     "to-index": () => ({ view: "index" }),

@@ -2,8 +2,11 @@
 
 export const METRICS = ["euclidean", "cosine"];
 export const MOST_K = 200;
-export const VIEWS = ["search", "space", "copies", "index"];
-const PLAIN = { view: "search", k: 24, least: 0, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0 };
+export const VIEWS = ["search", "map", "space", "copies", "index"];
+export const COLOURINGS = ["cluster", "taken", "folder", "novelty"];
+const PLAIN = {
+  view: "search", by: "cluster", k: 24, least: 0, metric: "euclidean", copies: "collapse", t: 0.5, spread: 0.6, seed: 0,
+};
 const TEXTS = { text: 1000, where: 1500, folder: 300 };
 export const PLACE = /^-?\d{1,2}(\.\d+)?,-?\d{1,3}(\.\d+)?,\d+(\.\d+)?(m|km|mi)$/;
 const STEP = /^([\p{L}_][\p{L}\p{N}_-]{0,99}):(-?[0-3](?:\.\d)?)$/u; // a direction, and how far along it
@@ -12,13 +15,14 @@ const IDS = ["id", "show", "a", "b"];
 const CODES = ["code", "near"];
 const ORDER = [
   "view", "id", "code", "like", "unlike", "text", "from", "to", "folder", "place", "least", "where", "k", "metric", "copies",
-  "a", "b", "t", "plus", "minus", "along", "near", "seed", "spread", "scale", "show",
+  "a", "b", "t", "plus", "minus", "along", "near", "seed", "spread", "scale", "by", "show",
 ];
 
 export function parse(search) {
   const given = new URLSearchParams(search);
   const question = { ...PLAIN, like: [], unlike: [] };
   if (VIEWS.includes(given.get("view"))) question.view = given.get("view");
+  if (COLOURINGS.includes(given.get("by"))) question.by = given.get("by");
   if (METRICS.includes(given.get("metric"))) question.metric = given.get("metric");
   if (given.get("copies") === "show") question.copies = "show";
   for (const [name, most] of Object.entries(TEXTS)) question[name] = (given.get(name) ?? "").slice(0, most);
@@ -58,7 +62,7 @@ export function asks(question) {
 
 // What decides the list of pictures: two questions with the same list have the same key.
 export function listKey(question) {
-  const { view, a, b, t, plus, minus, along, near, seed, spread, scale, show, ...list } = question;
+  const { view, by, a, b, t, plus, minus, along, near, seed, spread, scale, show, ...list } = question;
   return JSON.stringify(list);
 }
 
