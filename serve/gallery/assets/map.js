@@ -205,6 +205,11 @@ export class CollectionMap {
     else this.pages.start();
   }
 
+  #showListed() {
+    this.stage.scrollIntoView({ block: "nearest" });
+    this.#fly(this.camera.around(boundsOf(this.map.plane, this.listed)));
+  }
+
   #page(offset) {
     const points = this.listed.slice(offset, offset + LISTED);
     const items = points.map((point) => this.#itemOf(point));
@@ -251,7 +256,7 @@ export class CollectionMap {
       this.drawing = null;
       if (!this.image || !this.look) return;
       const { plane } = this.map;
-      const size = Math.min(10, Math.max(1.6, 2.2 * (20_000 / plane.count) ** 0.25 * this.camera.zoom ** 0.3));
+      const size = Math.min(10, Math.max(1.6, 2.6 * (20_000 / plane.count) ** 0.28 * this.camera.zoom ** 0.3));
       this.look.sizePx = Math.max(2, Math.round(size * this.ratio));
       paint(this.image, plane, this.camera, this.look);
       this.points.getContext("2d").putImageData(this.image, 0, 0);
@@ -418,7 +423,7 @@ export class CollectionMap {
       "map-whole": () => this.#act("Home"), "map-view-list": () => this.#act("v"), "map-clear": () => this.#choose(null),
       "map-save-paths": () => this.#save(({ folder, name }) => (folder === "" ? name : `${folder}/${name}`), "pictures.txt"),
       "map-save-ids": () => this.#save(({ id }) => id, "ids.txt"),
-      "map-fit": () => this.#fly(this.camera.around(boundsOf(this.map.plane, this.listed))),
+      "map-fit": () => this.#showListed(),
     };
     for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
   }
