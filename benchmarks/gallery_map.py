@@ -54,8 +54,7 @@ DRAW = """async (frames) => {
     const plane = new Plane(new Float32Array(Uint8Array.from(atob(told.positions), (one) => one.charCodeAt(0)).buffer));
     const image = new ImageData(canvas.width, canvas.height);
     const camera = Object.assign(new Camera(), { width: canvas.width, height: canvas.height });
-    const look = { colours: new Uint8Array(plane.count), palette: new Uint32Array(256).fill(0xff00ff00), faint: null,
-        ground: 0xffffffff, sizePx: 2, chosen: null };
+    const look = { inks: new Uint32Array(plane.count).fill(0xff00ff00), above: [], ground: 0xffffffff, sizePx: 2 };
     const took = [];
     for (let frame = 0; frame < frames; frame++) {
         const began = performance.now();
@@ -93,6 +92,10 @@ def measure_page(page: Page, address: str) -> None:
     page.wait_for_selector("#map-stage:not([aria-busy])", timeout=120_000)
     first_s = time.perf_counter() - began
     size = page.evaluate("[document.querySelector('#map-points').width, document.querySelector('#map-points').height]")
+    sent = page.evaluate(
+        "performance.getEntriesByType('resource').find(one => one.name.endsWith('/map')).decodedBodySize"
+    )
+    print(f"{sent / 1e6:.1f} MB of map", end="; ")
     print(f"{page.viewport_size}: canvas {size[0]} x {size[1]}, map drawn {first_s:.2f} s after the address was opened")
     page.uncheck("#map-prototypes")
     for kind in ("move", "zoom"):

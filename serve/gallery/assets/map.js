@@ -24,7 +24,7 @@ const LISTED = 60;
 
 export class CollectionMap {
   constructor({ go, open }) {
-    Object.assign(this, { go, open, map: null, chosen: null, focused: -1, camera: new Camera(), info: null });
+    Object.assign(this, { go, open, map: null, listed: [], focused: -1, camera: new Camera(), info: null });
     this.stage = byId("map-stage");
     this.points = byId("map-points");
     this.over = byId("map-over");
@@ -133,9 +133,10 @@ export class CollectionMap {
     const { colours, legend, isRamp } = coloured(this.map, this.question.by);
     const palette = paletteOf(isRamp, isDark);
     this.look = {
-      colours, palette: Uint32Array.from(palette, packed), ground: packed(ground), chosen: this.chosen,
+      colours, palette: Uint32Array.from(palette, packed), ground: packed(ground),
       faint: Uint32Array.from(palette, (colour) => packed(mixed(colour, ground, FADED))),
     };
+    this.#ink();
     this.ink = getComputedStyle(this.stage).color;
     const inWords = ({ place, text }) => make("li", {}, swatch(palette[place]), make("span", {}, text));
     byId("map-legend").replaceChildren(...legend.map(inWords));
@@ -145,6 +146,15 @@ export class CollectionMap {
       const colour = this.question.by === "cluster" ? `rgb(${palette[number % KINDS]})` : "";
       one.querySelector(".swatch").style.backgroundColor = this.prototypes[number].style.borderColor = colour;
     }
+  }
+
+  // What is not chosen is faint, and below.
+  #ink() {
+    if (!this.look) return;
+    const { colours, palette, faint } = this.look;
+    this.look.above = this.listed;
+    this.look.inks = Uint32Array.from(colours, this.listed.length === 0 ? (place) => palette[place] : (place) => faint[place]);
+    for (const point of this.listed) this.look.inks[point] = palette[colours[point]];
     this.#draw();
   }
 
@@ -192,17 +202,19 @@ export class CollectionMap {
   #choose(points, words = null) {
     const none = points === null || points.length === 0;
     this.listed = none ? [] : points;
-    this.chosen = none ? null : new Uint8Array(this.map.plane.count);
-    for (const point of this.listed) this.chosen[point] = 1;
-    if (this.look) this.look.chosen = this.chosen;
+    this.#ink();
     byId("map-list").hidden = none;
     byId("map-clear").disabled = none;
     const title = words ?? say(this.listed.length === 1 ? "list_one" : "list_title", { count: count(this.listed.length) });
     byId("map-list-title").textContent = none ? "" : title;
     byId("map-said").textContent = points === null ? "" : none ? say("list_none") : say("list_said", { title });
-    this.#draw();
     if (none) this.pages.stop();
     else this.pages.start();
+  }
+
+  #showListed() {
+    this.stage.scrollIntoView({ block: "nearest" });
+    this.#fly(this.camera.around(boundsOf(this.map.plane, this.listed)));
   }
 
   #page(offset) {
@@ -234,6 +246,7 @@ export class CollectionMap {
       canvas.width = Math.round(width * this.ratio);
       canvas.height = Math.round(height * this.ratio);
     }
+    this.overIsEmpty = true;
     this.image = new ImageData(this.points.width, this.points.height);
     this.#moved();
   }
@@ -251,10 +264,10 @@ export class CollectionMap {
       this.drawing = null;
       if (!this.image || !this.look) return;
       const { plane } = this.map;
-      const size = Math.min(10, Math.max(1.6, 2.2 * (20_000 / plane.count) ** 0.25 * this.camera.zoom ** 0.3));
+      const size = Math.min(10, Math.max(1.6, 2.6 * (20_000 / plane.count) ** 0.28 * this.camera.zoom ** 0.3));
       this.look.sizePx = Math.max(2, Math.round(size * this.ratio));
       paint(this.image, plane, this.camera, this.look);
-      this.points.getContext("2d").putImageData(this.image, 0, 0);
+      this.points.getContext("2d", { alpha: false }).putImageData(this.image, 0, 0);
       this.#drawOver();
       this.#placeMarks();
       this.stage.removeAttribute("aria-busy");
@@ -262,6 +275,9 @@ export class CollectionMap {
   }
 
   #drawOver() {
+    const isEmpty = this.hand.outline.length < 2 && !this.hand.isByKeyboard && this.focused < 0;
+    if (isEmpty && this.overIsEmpty) return; // to show a canvas again takes time, even if nothing is on it
+    this.overIsEmpty = isEmpty;
     const pen = this.over.getContext("2d");
     pen.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     pen.clearRect(0, 0, this.camera.width, this.camera.height);
@@ -418,7 +434,7 @@ export class CollectionMap {
       "map-whole": () => this.#act("Home"), "map-view-list": () => this.#act("v"), "map-clear": () => this.#choose(null),
       "map-save-paths": () => this.#save(({ folder, name }) => (folder === "" ? name : `${folder}/${name}`), "pictures.txt"),
       "map-save-ids": () => this.#save(({ id }) => id, "ids.txt"),
-      "map-fit": () => this.#fly(this.camera.around(boundsOf(this.map.plane, this.listed))),
+      "map-fit": () => this.#showListed(),
     };
     for (const [id, act] of Object.entries(clicks)) byId(id).addEventListener("click", act);
   }

@@ -62,6 +62,7 @@ export class Plane {
   constructor(positions) {
     this.positions = positions;
     this.count = positions.length / 2;
+    this.shuffled = shuffledTo(this.count);
     this.side = Math.max(1, Math.min(256, Math.floor(Math.sqrt(this.count / PER_CELL))));
     const cells = Uint32Array.from({ length: this.count }, (_, point) => this.#line(positions[2 * point + 1]) * this.side + this.#line(positions[2 * point]));
     this.starts = new Uint32Array(this.side * this.side + 1);
@@ -137,32 +138,27 @@ export function boundsOf(plane, points) {
   return box;
 }
 
-// Write all points as discs into the pixels of an image. `colours` holds a place in `palette` for each point; those that
-// are not `chosen` come first, in `faint`. Colours are packed as the image holds them.
-export function paint(image, plane, camera, { colours, palette, faint, ground, sizePx, chosen }) {
+// Write all points as discs into the pixels of an image, then those `above` again. `inks` are their colours, packed as
+// the image holds them.
+export function paint(image, plane, camera, { inks, ground, sizePx, above }) {
   const pixels = new Uint32Array(image.data.buffer);
   pixels.fill(ground);
   const disc = discOf(sizePx, image.width);
-  if (chosen === null) return stamp(pixels, image, plane, camera, disc, (point) => palette[colours[point]]);
-  stamp(pixels, image, plane, camera, disc, (point) => (chosen[point] === 0 ? faint[colours[point]] : 0));
-  stamp(pixels, image, plane, camera, disc, (point) => (chosen[point] === 0 ? 0 : palette[colours[point]]));
+  stamp(pixels, image, plane, camera, disc, inks, plane.shuffled);
+  stamp(pixels, image, plane, camera, disc, inks, above);
 }
 
-// `colourOf` answers 0 for a point that is left out. The order is shuffled: else the newest would hide the others.
-function stamp(pixels, { width, height }, { positions, count }, camera, { offsets, reach }, colourOf) {
+function stamp(pixels, { width, height }, { positions }, camera, { offsets, reach }, inks, points) {
   const ratio = width / camera.width;
   const [scaleX, scaleY] = [camera.scaleX * ratio, camera.scaleY * ratio];
   const [left, top] = [width / 2 - camera.x * scaleX, height / 2 - camera.y * scaleY];
-  const step = strideOf(count);
-  for (let number = 0, point = 0; number < count; number++, point += step) {
-    if (point >= count) point -= count;
+  for (let number = 0; number < points.length; number++) {
+    const point = points[number];
     const x = (left + positions[2 * point] * scaleX) | 0;
     const y = (top + positions[2 * point + 1] * scaleY) | 0;
     if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
-    const colour = colourOf(point);
-    if (colour === 0) continue;
     const middle = y * width + x;
-    for (let pixel = 0; pixel < offsets.length; pixel++) pixels[middle + offsets[pixel]] = colour;
+    for (let pixel = 0; pixel < offsets.length; pixel++) pixels[middle + offsets[pixel]] = inks[point];
   }
 }
 
@@ -179,11 +175,11 @@ function discOf(sizePx, width) {
   return { offsets: Int32Array.from(offsets), reach: reach + 1 };
 }
 
-// A step with which all of `count` points are visited once, neighbours far from each other.
-function strideOf(count) {
+// All numbers below `count`, neighbours far from each other: in their own order the newest would hide the others.
+function shuffledTo(count) {
   let step = Math.max(1, Math.floor(GOLDEN * count));
   while (divisor(step, count) !== 1) step += 1;
-  return step;
+  return Uint32Array.from({ length: count }, (_, number) => (number * step) % count);
 }
 
 function divisor(a, b) {
