@@ -24,7 +24,7 @@ from index.local.draws import drawn_ids
 from index.local.facts import HELD_FACTS
 from index.local.facts import last as last_facts
 from index.local.facts import read as read_facts
-from index.local.filters import clause, in_order, source_of
+from index.local.filters import asks_contents, clause, in_order, source_of
 from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root, is_whole, meta_sum
 from index.local.shared import Shared
 from index.local.sums import Coded, damaged_codes, sum_of
@@ -204,7 +204,9 @@ class Catalog(Transactions):
             query = select(*SUMMED).select_from(source_of(where, order)).where(pictures.c.status == "found")
             query = query.where(clause(where, places)).order_by(*in_order(order, descending, places), pictures.c.id)
             rows = connection.execute(query.limit(count).offset(offset)).all()
-            return [self._picture(row, places) for row in rows]
+            found = [self._picture(row, places) for row in rows]
+            self.check_facts(where, found)
+            return found
 
     def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
         """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id; and their
@@ -220,6 +222,7 @@ class Catalog(Transactions):
             query = query.where(pictures.c.status == "found", pictures.c.id > after, clause(where, places))
             rows = connection.execute(query).all()
             found = [self._picture(row, places) for row in rows]
+            self.check_facts(where, found)
             return found, self._matrix([tuple(row[-len(CODE) :]) for row in rows])[1]
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
@@ -264,6 +267,15 @@ class Catalog(Transactions):
                     )
                 found[content_hash] = known
         return found
+
+    def check_facts(self, where: Where | None, found: Iterable[Found]) -> None:
+        """Check the facts of pictures that ``where`` let pass: it compares facts without their checksums.
+
+        Raises:
+            IndexDamaged: as ``facts``.
+        """
+        if where is not None and asks_contents(where):
+            self.facts(one.content_hash for one in found)
 
     def without_facts(self) -> list[Row]:
         """Rows of pictures that can be found and whose contents have no facts, by root and path."""
