@@ -267,7 +267,7 @@ def drawn_sign(rng: np.random.Generator) -> Any:
 
 def test_arrays_say_of_drawn_filters_what_sql_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of pictures that cannot be found, and of contents that no picture has any more."""
-    monkeypatch.setattr("index.local.columns.MOST_ANSWERS", 3)
+    monkeypatch.setattr("index.local.columns.MOST_MASKS", 3)
     monkeypatch.setattr("index.local.arrays.ROWS_AT_ONCE", 100)
     rng, codes = np.random.default_rng(4), random_codes(500, 1, True)
     rows = [
@@ -322,10 +322,14 @@ def test_what_is_read_of_a_state_is_held_once_for_all_threads(tmp_path: Path) ->
     with Store.open(tmp_path / "i") as reader, ThreadPoolExecutor(8) as threads:
         start, made_ = threading.Barrier(8), list[int]()
 
+        def read(_: object) -> object:
+            made_.append(1)
+            return object()
+
         def ask(_: int) -> object:
             start.wait()
             with reader.rows.transaction():  # a connection of its own
-                return reader.rows.shared("thing", lambda connection: made_.append(1) or object())
+                return reader.rows.shared("thing", read)
 
         first = set(threads.map(ask, range(8)))
         assert len(first) == len(made_) == 1
@@ -435,7 +439,12 @@ def test_of_some_quantized_codes_the_nearest_are_ranked_exactly(
         store.refresh_caches()
     asked: list[int] = []
     search_among = Snapshot.search_among
-    monkeypatch.setattr(Snapshot, "search_among", lambda *words: asked.append(len(words[3])) or search_among(*words))
+
+    def noted(snapshot: Snapshot, xq: np.ndarray, k: int, ids: np.ndarray) -> np.ndarray:
+        asked.append(len(ids))
+        return search_among(snapshot, xq, k, ids)
+
+    monkeypatch.setattr(Snapshot, "search_among", noted)
     with Store.open(tmp_path / "i") as store:
         where = Compare("width_px", "<", 8)
         allowed = {place + 1 for place, one in enumerate(rows) if (one.width_px or 0) < 8}

@@ -31,7 +31,7 @@ Mask = npt.NDArray[np.bool_]
 """bool (n,): which of all pictures that can be found."""
 
 READ_S = 1e-6  # to read one fact of one picture
-MOST_ANSWERS = 64  # of SQL that are kept, with a bit for each picture
+MOST_MASKS = 64  # that are kept, with a bit for each picture
 SIGNS: dict[str, Callable[[Any, Any], Mask]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -80,7 +80,7 @@ class Columns:
         self._ids: Ids | None = None
         self._contents: Contents | None = None
         self._columns: dict[str, Column] = {}
-        self._answers: OrderedDict[Where, npt.NDArray[np.uint8]] = OrderedDict()
+        self._masks: OrderedDict[Where, npt.NDArray[np.uint8]] = OrderedDict()
         self._spent_s = 0.0
 
     @contextmanager
@@ -95,10 +95,12 @@ class Columns:
 
         So a single question does not wait for a million facts, and many take at most twice the time that they must.
         """
+        if where in self._masks:
+            return True
         needed: set[Hashable] = {one for leaf in leaves(where) for one in (ALL_ROWS, *_needs(leaf))}
         held = {ALL_ROWS} if self._ids is not None else set()
         held |= {ALL_FACTS} if self._contents is not None else set()
-        missing = len(needed - held - self._columns.keys() - self._answers.keys())
+        missing = len(needed - held - self._columns.keys() - self._masks.keys())
         return self._spent_s >= READ_S * missing * rows.meta().found
 
     def passing(self, rows: Catalog, where: Where) -> tuple[Ids, Mask]:
@@ -110,7 +112,9 @@ class Columns:
         with self._reading, rows.transaction() as connection:
             if self._ids is None:
                 self._ids = np.sort(whole_numbers(connection, FOUND)[0])
-            return self._ids, self._mask(rows, connection, where)
+            if any(isinstance(leaf, Listed) for leaf in leaves(where)):  # of a million ids, say: too large to be kept
+                return self._ids, self._mask(rows, connection, where)
+            return self._ids, self._kept(where, lambda: self._mask(rows, connection, where))
 
     def _mask(self, rows: Catalog, connection: Connection, where: Where) -> Mask:
         match where:
@@ -137,7 +141,7 @@ class Columns:
                 return of[fact].known & _compared(of[fact].values, sign, value)
             case Known(fact) if of:
                 return of[fact].known
-        return self._answer(rows, connection, where)
+        return self._kept(where, lambda: self._answer(rows, connection, where))
 
     def _all(self, passes: bool) -> Mask:
         assert self._ids is not None
@@ -152,19 +156,20 @@ class Columns:
 
     def _answer(self, rows: Catalog, connection: Connection, where: Where) -> Mask:
         """What SQL says of a condition."""
-        if where not in self._answers:
-            if ALL_FACTS in _needs(where):
-                (found,) = whole_numbers(
-                    connection, select(ROWID).select_from(facts).where(clause(where, rows.roots()))
-                )
-                passes = self._all_contents(connection).of(found, np.ones(len(found), np.bool_))
-            else:
-                passes = self._listed(rows.found_ids(where))
-            self._answers[where] = np.packbits(passes)
-            if len(self._answers) > MOST_ANSWERS:
-                self._answers.popitem(last=False)
-        self._answers.move_to_end(where)
-        return np.unpackbits(self._answers[where], count=len(self._all(False))).view(np.bool_)
+        if ALL_FACTS not in _needs(where):
+            return self._listed(rows.found_ids(where))
+        query = select(ROWID).select_from(facts).where(clause(where, rows.roots()))
+        (found,) = whole_numbers(connection, query)
+        return self._all_contents(connection).of(found, np.ones(len(found), np.bool_))
+
+    def _kept(self, where: Where, make: Callable[[], Mask]) -> Mask:
+        """The mask of a filter or of a condition, made once as long as others do not take its place."""
+        if where not in self._masks:
+            self._masks[where] = np.packbits(make())
+            if len(self._masks) > MOST_MASKS:
+                self._masks.popitem(last=False)
+        self._masks.move_to_end(where)
+        return np.unpackbits(self._masks[where], count=len(self._all(False))).view(np.bool_)
 
     def _column(self, connection: Connection, fact: str) -> Column:
         if fact not in self._columns:
@@ -204,7 +209,8 @@ class Columns:
 
 def places_in(all_: Ids, some: Ids) -> tuple[Ids, Ids]:
     """Where those of ``some`` (m,) that are in ``all_`` (n,), ascending, are in there, and where in ``some``."""
-    order = np.argsort(some)  # to look for neighbours one after the other is four times as quick
+    is_ascending = bool((some[1:] >= some[:-1]).all())
+    order = np.arange(len(some)) if is_ascending else np.argsort(some)  # sorted, they are found four times as quickly
     places = np.searchsorted(all_, some[order])
     held = places < len(all_)
     held[held] = all_[places[held]] == some[order[held]]
