@@ -10,9 +10,11 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import xxhash
 from beside import Line, arguments_of, tell
 
 from index.local.store import Store
@@ -36,7 +38,7 @@ def drawn_codes(count: int, rng: np.random.Generator) -> np.ndarray:
 def changes(codes: np.ndarray, shares: np.ndarray) -> Iterator[Change]:
     """A picture for each code. ``shares`` (n,), uniform in 0..1, are its width, its date and its camera."""
     for number, (code, share) in enumerate(zip(codes, shares.tolist(), strict=True)):
-        content = b"%016d" % number
+        content = xxhash.xxh3_128_digest(b"%d" % number)  # in no order, as hashes are
         row = Row(
             1,
             b"%03d/%03d/%08d.jpg" % (number % 97, number % 89, number),
@@ -51,6 +53,20 @@ def changes(codes: np.ndarray, shares: np.ndarray) -> Iterator[Change]:
         )
         facts = Facts("JPEG", 1, 8, "RGB", False, taken_us=int(share * 10_000) * DAY_US, camera=f"{share:.6f}")
         yield Change(row, code, facts)
+
+
+def make(folder: Path, codes: np.ndarray, shares: np.ndarray) -> None:
+    """Make an index of these codes."""
+    with Store.writing(folder, create=Meta("m", "digest", DIM, True)) as store:
+        store.rows.add_root(str(folder.parent))
+        for some in batched(changes(codes, shares), AT_ONCE):
+            store.rows.apply(some)
+        store.refresh_caches()
+
+
+def batched(all_: Iterator[Change], size: int) -> Iterator[list[Change]]:
+    while some := list(islice(all_, size)):
+        yield some
 
 
 def filters(share: float) -> dict[str, Where]:
@@ -86,24 +102,21 @@ def recall(found: list[list[int]], codes: np.ndarray, xq: np.ndarray, allowed: n
 
 
 def main() -> None:
-    arguments = arguments_of(__doc__, count=(300_000, "pictures"), queries=(20, "queries of each kind"))
+    arguments = arguments_of(
+        __doc__,
+        count=(300_000, "pictures"),
+        queries=(20, "queries of each kind"),
+        keep=("", "a folder to keep the index in"),
+    )
     rng = np.random.default_rng(0)
     codes, shares = drawn_codes(arguments.count, rng), rng.uniform(size=arguments.count)
     xq = drawn_codes(arguments.count, np.random.default_rng(0))[: arguments.queries] + 0.0
     xq = xq[:, ::-1].copy() * 0.3 + xq * 0.7
     lines = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "i"
-        with Store.writing(folder, create=Meta("m", "digest", DIM, True)) as store:
-            store.rows.add_root(scratch)
-            some: list[Change] = []
-            for change in changes(codes, shares):
-                some.append(change)
-                if len(some) == AT_ONCE:
-                    store.rows.apply(some)
-                    some = []
-            store.rows.apply(some)
-            store.refresh_caches()
+        folder = Path(arguments.keep or scratch) / f"{arguments.count}.latent"
+        if not folder.exists():
+            make(folder, codes, shares)
         with Store.open(folder) as store:
             seconds_of(store, xq[:2], None)
             plain, found = seconds_of(store, xq, None)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import re
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,80 +23,23 @@ from cli.console import (
     tell,
     workers_option,
 )
+from cli.indexing import (
+    budget_of,
+    exclude_option,
+    follow_links_option,
+    latency_option,
+    memory_option,
+    reread_option,
+    retry_option,
+    strict_option,
+)
 from cli.listing import list_pictures
+from cli.summary import kinds_of_files, searching, tell_summary, warn_of_wrong_model
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.text import printable
 
 if TYPE_CHECKING:
-    from retrieval import Budget, Library, Status, Summary
-
-REASONS_SHOWN = 12
-LINKS_SHOWN = 3
-FAULTS_SHOWN = 10
-
-SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
-TIMES = {"ms": 1e-3, "s": 1.0}
-ANY = "any"
-
-
-class Quantity(click.ParamType[float]):
-    """A number with a unit, such as 2GB or 10ms; ``any`` is infinite."""
-
-    def __init__(self, name: str, units: dict[str, float]) -> None:
-        self.name = name
-        self.units = units
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        if value == ANY:
-            return math.inf
-        words = re.fullmatch(r"([\d.]+)\s*([a-zA-Z]+)", value)
-        factors = {name.lower(): factor for name, factor in self.units.items()}
-        try:
-            found = float(words[1]) * factors[words[2].lower()] if words else 0.0
-        except (ValueError, KeyError):
-            found = 0.0
-        if not 0 < found < math.inf:
-            self.fail(
-                f"{value!r} is not a {self.name}; give a number above 0 and one of {', '.join(self.units)}, or {ANY}",
-                param,
-            )
-        return found
-
-
-memory_option = click.option(
-    "--memory", type=Quantity("size", SIZES), help="Memory limit for searching, such as 2GB, or any."
-)
-latency_option = click.option(
-    "--latency", type=Quantity("time", TIMES), help="Time limit for one search, such as 10ms, or any."
-)
-strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if pictures could not be read.")
-retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
-
-
-def _patterns(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
-    """A click callback: None if no pattern was given, and the index keeps its own."""
-    from retrieval.pictures.leaving_out import chosen_patterns
-
-    try:
-        chosen_patterns(values)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-    return tuple(value for value in values if value) if values else None
-
-
-exclude_option = click.option(
-    "--exclude",
-    multiple=True,
-    metavar="GLOB",
-    callback=_patterns,
-    help="Leave out files or folders, as in .gitignore; repeatable. Kept for updates until given anew; '' ends it.",
-)
-reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
-follow_links_option = click.option(
-    "--follow-links", is_flag=True, help="Follow links that lead out of the folders, too."
-)
+    from retrieval import Summary
 
 
 @click.group()
@@ -166,15 +106,15 @@ def build(
             retry=retry,
             reread=reread,
             follow_links=follow_links,
-            budget=_budget(memory, latency),
+            budget=budget_of(memory, latency),
             exclude=exclude,
             generator=not no_generator,
         )
     with library:
         assert library.summary is not None
-        _tell(library, library.summary, time.monotonic() - started, _budget(memory, latency))
+        tell_summary(library, library.summary, time.monotonic() - started, budget_of(memory, latency))
         if library.summary.encoded:
-            _warn_of_wrong_model(library)
+            warn_of_wrong_model(library)
         if index_folder is None and place is not None:
             say(f"This index is called {printable(place.name)}. Where no other index is, commands use it.")
         _finish(ctx, library.summary, strict)
@@ -191,21 +131,6 @@ def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) 
     if (place := place_of_name(name)) is None:
         raise click.UsageError("there is no place for data of this user; name a folder with --index DIR")
     return place
-
-
-def _warn_of_wrong_model(library: Library) -> None:
-    """Say so if most of a collection is unlike what its model learnt."""
-    from retrieval.explore.fitting import MOST, fitting_model, share_unlike
-
-    share = share_unlike(library)
-    if share is None or share <= MOST:
-        return
-    name = printable(library.model.name)
-    say(f"Warning: most of these pictures ({share:.0%}) are unlike what {name} learnt; their codes mean little.")
-    if fitting := fitting_model(library, share):
-        say(f"{fitting} fits more: latent index build PHOTOS --index DIR --model {fitting}")
-    else:
-        say("No shipped model fits more; train one of your own: latent train PHOTOS -o RUN")
 
 
 @index.command(epilog="\b\nExamples:\n  latent index update\n  latent index update --facts")
@@ -249,7 +174,7 @@ def update(
         return
     started = time.monotonic()
     with Library.open(index_folder, device=device) as library:
-        budget = _budget(memory, latency)
+        budget = budget_of(memory, latency)
         with bar("file", "updating") as report:
             summary = library.update(
                 workers,
@@ -257,10 +182,10 @@ def update(
                 retry=retry,
                 reread=reread,
                 follow_links=follow_links,
-                budget=_budget(memory, latency),
+                budget=budget_of(memory, latency),
                 exclude=exclude,
             )
-        _tell(library, summary, time.monotonic() - started, budget)
+        tell_summary(library, summary, time.monotonic() - started, budget)
         _finish(ctx, summary, strict)
 
 
@@ -277,101 +202,6 @@ def _read_facts(ctx: click.Context, index_folder: str | None, workers: int | Non
         )
     if strict and summary.left:
         ctx.exit(1)
-
-
-def _budget(memory: float | None, latency: float | None) -> Budget | None:
-    """None if neither is given; the index then keeps its budget."""
-    from retrieval import Budget
-
-    if memory is None and latency is None:
-        return None
-    return Budget(
-        None if memory is None or math.isinf(memory) else int(memory),
-        None if latency is None or math.isinf(latency) else latency,
-    )
-
-
-def _searching(facts: Status) -> str:
-    """The search structure in words, its memory, its time per query, its recall."""
-    time_ms = 1000 * facts.search_latency_s
-    cost = f"{size(facts.search_memory_bytes)}, {f'about {time_ms:.1f}' if time_ms >= 0.1 else 'under 0.1'} ms a query"
-    found = f"finds {facts.search_recall:.1%} of the ten nearest" if facts.search != "exact" else "finds all"
-    return f"{facts.search} ({_layout(facts.search)}): {cost}, {found}"
-
-
-def _layout(search: str) -> str:
-    """What the name of a search structure means."""
-    if search == "exact":
-        return "every code is compared"
-    part = "codes of the nearest lists" if "lists" in search else "codes"
-    return f"{part} in 32 bytes propose candidates, whole codes rank them"
-
-
-def _within(budget: Budget | None) -> str:
-    """The limits that were just set."""
-    if budget is None:
-        return ""
-    memory = "any memory" if budget.memory_bytes is None else f"at most {size(budget.memory_bytes)}"
-    latency = "any time" if budget.latency_s is None else f"at most {1000 * budget.latency_s:g} ms"
-    return f"; asked for: {memory}, {latency}"
-
-
-def _tell(library: Library, summary: Summary, seconds: float, budget: Budget | None = None) -> None:
-    words = ("added", "changed", "renamed", "removed", "unchanged", "skipped")
-    tell("  ".join(f"{word} {getattr(summary, word):,}" for word in words))
-    for reason, count in summary.reasons.most_common(REASONS_SHOWN):
-        tell(f"  skipped {count:,}: {printable(reason)} ({_some(summary.examples.get(reason, []), count)})")
-    if len(summary.reasons) > REASONS_SHOWN:
-        tell(f"  and {len(summary.reasons) - REASONS_SHOWN} other reasons; see: latent index status --skipped")
-    _tell_what_is_not_there(summary)
-    if summary.skipped:
-        say("Skipped files are read again when they change, or with --retry.")
-    for folder in summary.missing_folders:
-        shown = shown_path(folder)
-        say(f"Warning: {shown} is not there; its pictures are kept. To remove them: latent index remove {shown}")
-    for folder in summary.unreadable_folders:
-        say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")
-    if outside := summary.links_outside:
-        shown = _some(outside[:LINKS_SHOWN], len(outside))
-        say(f"Not followed, since they lead out of their folder: {counted(len(outside), 'link')} ({shown})")
-        say("To follow such links: --follow-links")
-    found = len(library)
-    rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
-    facts = library.status()
-    if facts.search != "exact" or budget is not None:
-        tell(f"search: {_searching(facts)}" + _within(budget))
-    if not facts.search_fits:
-        say("Warning: no search structure fits --memory and --latency for so many pictures; the nearest is used.")
-    if not found:
-        say("No pictures were found. Is this the right folder?")
-
-
-def _tell_what_is_not_there(summary: Summary) -> None:
-    """Other files, what was left out, and what is wrong with patterns."""
-    if summary.other_files:
-        tell(f"other files {summary.other_files:,}: {_kinds(summary.other_kinds)}")
-    if videos := summary.other_kinds["video"]:
-        say(f"{counted(videos, 'video')} cannot be indexed; single frames that are saved as pictures can.")
-    left_out = summary.left_out
-    if folders := left_out.system_folders:
-        names = ", ".join(f"{count:,} {name}" for name, count in folders.most_common())
-        tell(f"left out {counted(folders.total(), 'system folder')}: {names}")
-    if left_out.by_patterns:
-        tell(f"left out files and folders by --exclude and .latentignore: {left_out.by_patterns:,}")
-    for fault in left_out.faults[:FAULTS_SHOWN]:
-        say(f"Warning: {shown_path(fault)}; the rest holds.")
-    if len(left_out.faults) > FAULTS_SHOWN:
-        say(f"Warning: and more of these, {len(left_out.faults)} at least.")
-
-
-def _some(paths: list[str], count: int) -> str:
-    return ", ".join(map(shown_path, paths)) + (", ..." if count > len(paths) else "")
-
-
-def _kinds(kinds: Mapping[str, int]) -> str:
-    most_first = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{count:,} unknown" if kind == "unknown" else counted(count, kind) for kind, count in most_first)
 
 
 def _finish(ctx: click.Context, summary: Summary, strict: bool) -> None:
@@ -401,7 +231,7 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
         "model": f"{facts.model_name}, {facts.latent_dim} dimensions ({facts.model_digest[:12]})",
         "generation": str(facts.generation),
         "pictures": f"{facts.found:,}",
-        "search": _searching(facts),
+        "search": searching(facts),
         "skipped": f"{facts.skipped:,}",
         "vanished": f"{facts.vanished:,}",
         "removed": f"{facts.removed:,}",
@@ -412,7 +242,7 @@ def status(index_folder: str | None, skipped: bool, form: str) -> None:
     if facts.excluded:
         tell(f"{'excluded':<12}{'  '.join(facts.excluded)}")
     if facts.other_files:
-        tell(f"{'other files':<12}{facts.other_files:,}: {_kinds(facts.other_kinds)}")
+        tell(f"{'other files':<12}{facts.other_files:,}: {kinds_of_files(facts.other_kinds)}")
     for reason, count in facts.reasons.items():
         tell(f"  skipped {count:,}: {printable(reason)}")
     for path, reason in files:

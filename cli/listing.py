@@ -16,6 +16,7 @@ from cli.console import (
     give_path,
     index_option,
     null_option,
+    short_path,
     shown_path,
     size,
     tell,
@@ -142,7 +143,7 @@ def _with_dates(searcher: Searcher, found: Sequence[Found], distances: Sequence[
 def _record(found: Listed) -> dict[str, Any]:
     one = found.picture
     record: dict[str, Any] = {
-        "path": one.path,
+        "path": short_path(one.path),
         "size_bytes": one.size_bytes,
         "width": one.width_px,
         "height": one.height_px,

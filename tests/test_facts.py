@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sqlite3
 import struct
 import subprocess
+import warnings
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from index.local.store import Store
 from retrieval import Library, Searcher
 from retrieval.ingest import facts as reading
 from retrieval.known import known_of
+from retrieval.pictures.exif import PREFIX, directory_at
 from retrieval.pictures.facts import Facts
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.workers import Task, decode
@@ -123,6 +126,59 @@ def test_what_a_camera_writes_is_read_from_each_format(tmp_path: Path, suffix: s
         )
     assert len({(one.latitude > 0, one.longitude > 0) for one in facts_of(*paths)}) == 4  # type: ignore[operator]
     assert facts_of(*paths) == expected
+
+
+def drawn_block(rng: np.random.Generator) -> tuple[bytes, int]:
+    """A TIFF with one directory of drawn values of all types, of which some bytes are wrong; and where it begins."""
+    order = str(rng.choice(["<", ">"]))
+    count = int(rng.integers(1, 12))
+    start, behind, entries = 8, b"", b""
+    for tag in sorted(
+        rng.choice([*range(0x9000, 0x9012), 0x0132, 0x0110, 0x8827, 0xA433], count, replace=False).tolist()
+    ):
+        kind = int(rng.integers(1, 14))
+        length = int(rng.integers(0, 6))
+        value = rng.bytes(length * {1: 1, 2: 1, 6: 1, 7: 1, 3: 2, 8: 2, 5: 8, 10: 8, 12: 8}.get(kind, 4))
+        if len(value) > 4:
+            place = struct.pack(f"{order}L", start + 2 + 12 * count + 4 + len(behind))
+            behind += value
+        else:
+            place = value.ljust(4, b"\0")
+        entries += struct.pack(f"{order}HHL", tag, kind, length) + place
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}L", start)
+    block = bytearray(head + struct.pack(f"{order}H", count) + entries + bytes(4) + behind)
+    for _ in range(int(rng.integers(3))):
+        block[int(rng.integers(10, len(block)))] = int(rng.integers(256))
+    return bytes(block), start
+
+
+def as_list(value: object) -> list[object]:
+    """The values in one, with numbers as floats and None for no number."""
+    values = value if isinstance(value, tuple) else (value,)
+    numbers = [float(one) if isinstance(one, int | float | IFDRational) else one for one in values]
+    return [None if isinstance(one, float) and math.isnan(one) else one for one in numbers]
+
+
+def test_values_of_a_directory_are_those_of_pillow() -> None:
+    """Of drawn directories, some of them damaged; where Pillow reads one, and gives a value its own type."""
+    rng, compared = np.random.default_rng(0), 0
+    for _ in range(3000):
+        block, start = drawn_block(rng)
+        exif = Image.Exif()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                exif.load(PREFIX + block)
+                theirs = {tag: exif.get(tag) for tag in exif}
+            except Exception:  # one value costs it all others
+                continue
+        mine = directory_at(PREFIX * int(rng.integers(3)) + block, start)
+        assert mine is not None
+        for tag, value in theirs.items():
+            ours, wanted = as_list(mine.get(tag)), as_list(value)
+            assert ours[: len(wanted)] == wanted, (tag, block)  # of a tag that has one value, Pillow forgets the others
+            compared += 1
+    assert compared > 5000
 
 
 TOLD = {  # tags -> facts

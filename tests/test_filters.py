@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator
@@ -113,6 +114,32 @@ def test_lists_and_hits_hold_what_passes(
     hits = numbers([hit["path"] for hit in found["queries"][0]["hits"]])
     everything = numbers([hit.path for hit in searcher.query(query, COUNT)])
     assert hits == [number for number in everything if number in wanted]
+
+
+def paths_in(form: str, text: str) -> list[str]:
+    """The paths of pictures that a command printed."""
+    if form == "json":
+        told = json.loads(text)
+        return [one["path"] for one in told.get("pictures") or told["queries"][0]["hits"]]
+    if form == "jsonl":
+        return [json.loads(line)["path"] for line in text.splitlines()]
+    if form == "csv":
+        return [line["path"] for line in csv.DictReader(text.splitlines())]
+    return [line.split()[-1] for line in text.splitlines() if line.endswith(".jpg")]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv", "paths"])
+def test_a_list_names_files_as_a_query_does(here: Path, latent: Run, form: str) -> None:
+    """Below the current folder by short paths, and elsewhere by whole ones."""
+    query = next(here.glob("photos/**/000.jpg"))
+    options = ("--where", "width > 80", "--index", here / ".latent", "--format", form)
+    (here / "away").mkdir(exist_ok=True)
+    for folder in (here / "photos", here / "away"):
+        listed = paths_in(form, latent("index", "list", *options, cwd=folder).stdout)
+        found = paths_in(form, latent("query", query, "-k", "200", "--copies", "show", *options, cwd=folder).stdout)
+        assert sorted(listed) == sorted(found) and len(listed) > 100
+        assert all((folder / name).exists() for name in listed)
+        assert {os.path.isabs(name) for name in listed} == {folder.name == "away"}
 
 
 def test_what_left_nothing_is_said(here: Path, latent: Run) -> None:

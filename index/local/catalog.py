@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy import Row as Record
 
 from index.errors import IndexDamaged
+from index.local.arrays import whole_numbers
 from index.local.draws import drawn_ids
 from index.local.facts import HELD_FACTS
+from index.local.facts import last as last_facts
 from index.local.facts import read as read_facts
-from index.local.filters import clause, in_order, source_of
+from index.local.filters import asks_contents, clause, in_order, source_of
 from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root, is_whole, meta_sum
+from index.local.shared import Shared
 from index.local.sums import Coded, damaged_codes, sum_of
 from index.local.tables import codes, generations, meta, pictures, roots
 from index.local.transactions import Transactions
 from index.local.words import Words
 from index.records import Facts, Floats, Found, Ids, Meta, Row
 from index.where import AllOf, Order, Where
+
+T = TypeVar("T")
 
 PAGE = 10_000  # codes per transaction: a writer never waits longer for a reader
 MOST_LOOKS = 1e30  # of realism and spread, in float32
@@ -49,6 +55,10 @@ CODED = select(*CODE).select_from(pictures).join(codes).where(pictures.c.status 
 
 class Catalog(Transactions):
     """One catalog file, opened for reading. Any thread may read it. Each transaction sees one state."""
+
+    def __init__(self, folder: Path, path: Path | None = None) -> None:
+        super().__init__(folder, path)
+        self._shared = Shared()
 
     def meta(self) -> Meta:
         """Facts about the index as a whole."""
@@ -81,6 +91,17 @@ class Catalog(Transactions):
             if sum_of(row.id, row.path) != row.checksum or not is_sane_root(row.path):
                 raise IndexDamaged(f"the path of root {row.id} in {self.path} is damaged; {RESTORE}")
         return {row.id: os.path.normpath(os.path.join(self.anchor, os.fsdecode(row.path))) for row in rows}
+
+    def shared(self, name: str, read: Callable[[Connection], T]) -> T:
+        """What ``read`` makes of the current state, held once for all threads until that changes.
+
+        A writer keeps nothing: it sees what it has not committed.
+        """
+        with self.transaction() as connection:
+            if self.writing:
+                return read(connection)
+            facts, last = self.meta(), self._once("last facts", last_facts)
+            return self._shared.of((facts.generation, facts.stamp, last), name, lambda: read(connection))
 
     # Rows
 
@@ -144,14 +165,12 @@ class Catalog(Transactions):
     def found_ids(self, where: Where, among: Sequence[int] | None = None) -> Ids:
         """Ids (n,) of the pictures that can be found and match ``where``, ascending; of those ``among`` some ids."""
         with self.transaction() as connection:
-            query = select(pictures.c.id).select_from(
-                source_of(where)
-            )  # sorted below: SQLite would rather not use indexes
+            query = select(pictures.c.id).select_from(source_of(where))
             query = query.where(pictures.c.status == "found", clause(where, self.roots()))
             if among is not None:
                 query = query.where(pictures.c.id.in_(NAMED))
-            named = {} if among is None else naming(among)
-            return np.sort(np.array(connection.scalars(query, named).all(), np.int64))
+                return np.sort(np.array(connection.scalars(query, naming(among)).all(), np.int64))
+            return np.sort(whole_numbers(connection, query)[0])  # in no order: SQLite would rather not use indexes
 
     def sample(self, count: int) -> list[int]:
         """Ids of about ``count`` pictures that can be found, drawn at random with a fixed seed."""
@@ -165,7 +184,8 @@ class Catalog(Transactions):
 
     def with_words(self, text: str) -> list[int]:
         """Ids of the pictures whose path, title or keywords have all words of ``text``; best first."""
-        return self._once("words", Words).matching(text)
+        with self.transaction():
+            return self.shared("words", Words).matching(text)
 
     def count(self, where: Where) -> int:
         """How many pictures can be found and match ``where``."""
@@ -184,7 +204,9 @@ class Catalog(Transactions):
             query = select(*SUMMED).select_from(source_of(where, order)).where(pictures.c.status == "found")
             query = query.where(clause(where, places)).order_by(*in_order(order, descending, places), pictures.c.id)
             rows = connection.execute(query.limit(count).offset(offset)).all()
-            return [self._picture(row, places) for row in rows]
+            found = [self._picture(row, places) for row in rows]
+            self.check_facts(where, found)
+            return found
 
     def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
         """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id; and their
@@ -200,6 +222,7 @@ class Catalog(Transactions):
             query = query.where(pictures.c.status == "found", pictures.c.id > after, clause(where, places))
             rows = connection.execute(query).all()
             found = [self._picture(row, places) for row in rows]
+            self.check_facts(where, found)
             return found, self._matrix([tuple(row[-len(CODE) :]) for row in rows])[1]
 
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
@@ -244,6 +267,15 @@ class Catalog(Transactions):
                     )
                 found[content_hash] = known
         return found
+
+    def check_facts(self, where: Where | None, found: Iterable[Found]) -> None:
+        """Check the facts of pictures that ``where`` let pass: it compares facts without their checksums.
+
+        Raises:
+            IndexDamaged: as ``facts``.
+        """
+        if where is not None and asks_contents(where):
+            self.facts(one.content_hash for one in found)
 
     def without_facts(self) -> list[Row]:
         """Rows of pictures that can be found and whose contents have no facts, by root and path."""

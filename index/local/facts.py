@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Label, bindparam, delete, literal_column, select
+from sqlalchemy import Connection, Label, bindparam, delete, func, literal_column, select
 from sqlalchemy import Row as Record
 
 from index.facts import Facts
@@ -33,6 +33,14 @@ def read(connection: Connection, hashes: Iterable[bytes]) -> Iterator[tuple[byte
 def _whole(record: Record[Any]) -> Facts | None:
     known = Facts._make(record[1:-1])
     return known if are_whole_facts(record[0], known, record[-1]) else None
+
+
+def last(connection: Connection) -> int:
+    """A number that grows whenever facts are written, since SQLite gives new ones, and replaced ones, the next rowid.
+
+    Facts that are deleted are of no picture, and another generation begins.
+    """
+    return int(connection.scalar(select(func.max(ROWID.element)).select_from(facts)) or 0)
 
 
 def keep(connection: Connection, known: Mapping[bytes, Facts]) -> None:

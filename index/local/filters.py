@@ -104,17 +104,23 @@ def in_order(order: Order, descending: bool, roots: dict[int, str]) -> list[Colu
 
 def source_of(where: Where, order: Order = "path") -> FromClause:
     """The table, or the tables, that a condition and an order ask."""
-    asks_content = any(_asks_content(one) for one in _leaves(where)) or (isinstance(order, str) and order in facts.c)
-    return pictures.outerjoin(facts, facts.c.content_hash == pictures.c.content_hash) if asks_content else pictures
+    both = asks_contents(where) or (isinstance(order, str) and order in facts.c)
+    return pictures.outerjoin(facts, facts.c.content_hash == pictures.c.content_hash) if both else pictures
 
 
-def _leaves(where: Where) -> Iterator[Where]:
+def asks_contents(where: Where) -> bool:
+    """Whether a filter asks facts of contents, and not of files alone."""
+    return any(_asks_content(one) for one in leaves(where))
+
+
+def leaves(where: Where) -> Iterator[Where]:
+    """The conditions that a filter is made of."""
     match where:
         case Not(term):
-            yield from _leaves(term)
+            yield from leaves(term)
         case AllOf(terms) | AnyOf(terms):
             for term in terms:
-                yield from _leaves(term)
+                yield from leaves(term)
         case _:
             yield where
 

@@ -21,7 +21,7 @@ CODES_AT_ONCE = 200_000  # candidates of all these queries
 NOTHING = -2  # an id that no picture has and FAISS never proposes
 SPARE = 8  # candidates beyond k that FAISS proposes
 FEW = 2000  # if a filter passes at most so many pictures, all are ranked, without FAISS
-AS_MANY = 1.0  # or as many times as FAISS would have to propose: to rank these costs no more
+AS_MANY = 1.0  # or as many times as FAISS would have to propose: to look at these alone costs no more
 RARE = 0.005  # share that passes a filter, below which all that pass are listed first
 MANY = 50_000  # candidates; rather than ask for more, all that pass are listed
 
@@ -56,15 +56,30 @@ class Search:
         return len(passing.all()) <= few
 
     def _of_few(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
+        """The ranking of all that pass; of their quantized codes first, if these are not so few."""
         assert self.passing is not None
-        ids, codes = self.codes_of(self.passing.all().tolist())
+        few, wanted = self.passing.all(), self._candidates(unwanted)
+        if self.snapshot.structure.quantized and len(few) > max(FEW, wanted):
+            return [self._of_some(query[None], few, wanted, out) for query, out in zip(xq, unwanted, strict=True)]
+        ids, codes = self.codes_of(few.tolist())
         return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]
+
+    def _of_some(self, query: Floats, few: Ids, wanted: int, unwanted: set[int]) -> Ranked:
+        """The best of ``few`` (n,) for a query (1, d), by the quantized codes of all and the codes of ``wanted``."""
+        ids, codes = self.codes_of(np.unique(self.snapshot.search_among(query, wanted, few)).tolist())
+        best = self._best(query[0], ids, codes, unwanted)
+        if _is_tied(best, self.k):
+            best = self._with_ties(query[0], best[: self.k], unwanted)
+        return best[: self.k]
+
+    def _candidates(self, unwanted: Sequence[set[int]]) -> int:
+        """Number of candidates among which the ``k`` nearest are, if all pass."""
+        return self.snapshot.proposals_for(self.k + max(map(len, unwanted), default=0) + SPARE)
 
     def _first_proposals(self, unwanted: Sequence[set[int]]) -> int:
         """Number of candidates of which ``k`` usually remain: few pass a narrow filter."""
-        most = self.k + max(map(len, unwanted), default=0) + SPARE
         share = 1.0 if self.passing is None else self.passing.share
-        return math.ceil(self.snapshot.proposals_for(most) / min(1.0, max(share, 1e-9)))
+        return math.ceil(self._candidates(unwanted) / min(1.0, max(share, 1e-9)))
 
     def _part(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         found, open_rows = dict[int, Ranked](), list(range(len(xq)))

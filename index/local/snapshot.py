@@ -6,9 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from index.local.structures import Quality, Structure
 from index.neighbours import check_gpu, import_faiss, unit
@@ -83,6 +85,28 @@ class Snapshot:
             return np.asarray(found, dtype=np.int64)
         return np.where(found < 0, -1, self._ids[found])
 
+    def search_among(self, xq: Floats, k: int, ids: Ids) -> Ids:
+        """As ``search``, of quantized codes, among ``ids`` (m,) alone: FAISS takes no selector for packed codes."""
+        faiss, inner, k = import_faiss(), inner_of(self.faiss_index), min(k, len(ids))
+        stored = stored_form(xq, self.metric)
+        if self.structure.lists:
+            chosen = faiss.SearchParametersIVF(nprobe=self.structure.lists, sel=faiss.IDSelectorBatch(ids))
+            return np.asarray(inner.search(stored, k, params=chosen)[1], dtype=np.int64)
+        some = faiss.IndexPQ(inner.d, inner.pq.M, inner.pq.nbits, inner.metric_type)
+        some.pq, some.is_trained, some.ntotal = inner.pq, True, len(ids)
+        faiss.copy_array_to_vector(self._packed[self._places_of(ids)].ravel(), some.codes)
+        return np.asarray(ids[some.search(stored, k)[1]], dtype=np.int64)
+
+    def _places_of(self, ids: Ids) -> Ids:
+        """Where the codes of ``ids`` (n,) are, if there are no lists."""
+        assert self._ids is not None
+        return self._order[np.searchsorted(self._ids, ids, sorter=self._order)]
+
+    @cached_property
+    def _order(self) -> Ids:
+        assert self._ids is not None
+        return np.argsort(self._ids)
+
     def proposals_for(self, k: int) -> int:
         """Number of candidates to rank for the ``k`` nearest."""
         return max(k, math.ceil(self.quality.candidates * math.sqrt(max(1.0, k / NEAREST))))
@@ -134,13 +158,19 @@ class Snapshot:
             same += [theirs[(packed == one).all(1)] for one in mine]
         return np.concatenate([ids, *same])
 
-    def _stretches(self) -> Iterator[tuple[Ids, np.ndarray]]:
+    @property
+    def _packed(self) -> npt.NDArray[np.uint8]:
+        """Quantized codes (n, bytes) as FAISS stores them, if there are no lists."""
+        inner = inner_of(self.faiss_index)
+        codes = import_faiss().rev_swig_ptr(inner.codes.data(), inner.ntotal * inner.code_size)
+        return np.asarray(codes.reshape(-1, inner.code_size), np.uint8)
+
+    def _stretches(self) -> Iterator[tuple[Ids, npt.NDArray[np.uint8]]]:
         """Yield ids (n,) and quantized codes uint8 (n, bytes) as FAISS stores them, list by list if there are lists."""
         faiss, inner = import_faiss(), inner_of(self.faiss_index)
         if not self.structure.lists:
-            codes = faiss.rev_swig_ptr(inner.codes.data(), inner.ntotal * inner.code_size)
             assert self._ids is not None
-            yield self._ids, codes.reshape(-1, inner.code_size)
+            yield self._ids, self._packed
             return
         for number in range(inner.nlist):
             if size := inner.invlists.list_size(number):

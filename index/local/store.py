@@ -143,7 +143,7 @@ class Store:
 
         def answer(snapshot: Snapshot) -> list[list[Neighbour]]:
             passing = None if where is None else Passing(self.rows, where)
-            return self._neighbours(Search(snapshot, self._codes_of, k, metric, passing).ranked(xq, unwanted))
+            return self._neighbours(Search(snapshot, self._codes_of, k, metric, passing).ranked(xq, unwanted), where)
 
         for _ in range(TRIES):
             with self.rows.transaction():
@@ -164,11 +164,12 @@ class Store:
             raise self.rows.damage("code", min(lost))
         return known, codes
 
-    def _neighbours(self, ranked: list[Ranked]) -> list[list[Neighbour]]:
+    def _neighbours(self, ranked: list[Ranked], where: Where | None) -> list[list[Neighbour]]:
         ids = {one for hits in ranked for one, _, _ in hits}
         pictures = self.rows.found(sorted(ids))
         if lost := ids - pictures.keys():  # by damage: all this is of one state
             raise self.rows.damage("row", min(lost))
+        self.rows.check_facts(where, pictures.values())
         return [[Neighbour(pictures[one], far, alike) for one, far, alike in hits] for hits in ranked]
 
     def cache(self, metric: Metric) -> Snapshot:

@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
+from retrieval.pictures.exif import directory_at
 from retrieval.pictures.xmp import Properties, properties_of
 
 EPOCH = datetime(1970, 1, 1)
@@ -52,16 +53,22 @@ def sources_of(image: Image.Image) -> Sources:
         exif = image.getexif()
         told.exif = exif
         if ExifTags.IFD.Exif in exif:
-            told.shot = exif.get_ifd(ExifTags.IFD.Exif)
+            told.shot = _below(image, exif, ExifTags.IFD.Exif)
             told.apple = _apple_notes(told.shot.get(ExifTags.Base.MakerNote))
     with suppress(Exception):
         if ExifTags.IFD.GPSInfo in told.exif:
-            told.gps = exif.get_ifd(ExifTags.IFD.GPSInfo)
+            told.gps = _below(image, exif, ExifTags.IFD.GPSInfo)
     with suppress(Exception):
         told.xmp = properties_of(image)
     with suppress(Exception):
         told.iptc = _iptc(image)
     return told
+
+
+def _below(image: Image.Image, exif: Image.Exif, tag: ExifTags.IFD) -> Mapping[int, Any]:
+    """A directory that the first one points to; of TIFF files, whose first directory is the file's, by Pillow."""
+    found = directory_at(image.info.get("exif"), exif[tag])
+    return exif.get_ifd(tag) if found is None else found
 
 
 def _apple_notes(note: object) -> dict[int, str]:
