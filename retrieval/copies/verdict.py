@@ -45,7 +45,10 @@ WRITTEN_TILES = 2
 OTHER_TONE = 8.0  # levels between the means of tiles, in the median
 CHANGED = 12.0  # levels of grey in a tile that disagrees: a part was changed
 DRAWN_TILE, DRAWN_TEXTURED, DRAWN_CORRELATES = 8, 10.0, 0.75
-DRAWN_COLOUR = 12.0  # levels by which an even tile of a drawing may differ
+DRAWN_COLOUR = 12.0  # levels by which a tile of a drawing may differ
+EVEN, EVEN_COLOUR, EVEN_TO_NOISE = 2.0, 6.0, 4.0  # deviation of an even tile; levels by which it may differ; and noise
+FAINT_DETAIL, DETAIL_TO_NOISE = 4.5, 2.0  # difference of untextured tiles, without that of the means; and noise
+NOISIEST = 0.9  # quantile of what is noise in the textured tiles
 READABLE_PX = 256  # longest side at which print is compared, unless the larger picture has no more
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -275,9 +278,11 @@ def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
         one, other = (np.repeat((values @ LUMA)[..., None], 3, 2) for values in (shown.one, shown.other))
         shown = _Shown(one, other, shown.inside)
     tiles = _compared(shown, DRAWN_TILE)
-    off = np.abs(tiles.means[0] - tiles.means[1]).max(-1) > DRAWN_COLOUR
     textured = np.maximum(*tiles.deviations) > DRAWN_TEXTURED
     torn = textured & (tiles.correlation < DRAWN_CORRELATES)
+    noise = _noise(tiles, textured & ~torn & tiles.counts)
+    torn |= ~textured & (tiles.residual > max(FAINT_DETAIL, DETAIL_TO_NOISE * noise))
+    off = _are_off(shown, tiles, noise)
     bad = (off | torn) & tiles.counts
     alike = 1.0 - float(bad.sum()) / max(1, int(tiles.counts.sum()))
     if bad.any():
@@ -286,6 +291,29 @@ def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
     if seen < READABLE_PX and larger > 2 * seen:
         return Verdict("unsure", alike, ("too small to read",))
     return Verdict("copy", alike, ("grey",) if a.is_grey != b.is_grey else ())
+
+
+def _noise(tiles: _Tiles, agreeing: Flags) -> float:
+    """What compression, scaling and the like made of a drawing, in grey levels: the part of the textured tiles of one
+    picture that no tone of the other explains."""
+    if not agreeing.any():
+        return 0.0
+    unexplained = np.sqrt(np.maximum(0.0, 1.0 - tiles.correlation[agreeing] ** 2))
+    return float(np.quantile(np.maximum(*tiles.deviations)[agreeing] * unexplained, NOISIEST))
+
+
+def _are_off(shown: _Shown, tiles: _Tiles, noise: float) -> Flags:
+    """The tiles whose colour differs by more than their noise explains.
+
+    Edges spread into tiles beside them, so those may differ more. Compression that shifts an even colour leaves noise
+    at edges; without it, another even colour is that of another picture. Noise that was cut off at white or black
+    shifts their mean.
+    """
+    apart = np.abs(tiles.means[0] - tiles.means[1])
+    is_even = np.maximum(*(_tiles(values, DRAWN_TILE).std(2) for values in (shown.one, shown.other))).max(-1) < EVEN
+    low, high = np.minimum(*tiles.means) < CLIPPED[0], np.maximum(*tiles.means) > CLIPPED[1]
+    most = np.where(low | high, DRAWN_COLOUR, max(EVEN_COLOUR, EVEN_TO_NOISE * noise))
+    return np.asarray((apart > DRAWN_COLOUR).any(-1) | (is_even & (apart > most).any(-1)))
 
 
 def _places(bad: Flags) -> tuple[Place, ...]:

@@ -3,8 +3,8 @@
 One folder grows from the first of --sizes to the last. At each size `latent index update` brings the index up to date,
 and `latent dedup find` plans the whole, each in its own process. Every hundredth picture is there a second time, saved
 again, so that there is something to find. The pictures are small and drawn: mixtures of a model's samples with detail
-of their own at every scale. Small pictures stand for large ones in all but decoding, since whatever is kept of a picture
-while copies are sought has the same size for both: its code, its small grey picture, its points.
+of their own at every scale. Small pictures stand for large ones in all but decoding: whatever is kept of a picture
+while copies are sought has the same size for both, which is its code, its small grey picture and its points.
 
 --names gives each file so many names (hard links), which stand for files of equal bytes.
 """
@@ -89,7 +89,8 @@ def used_by(*words: str) -> Used:
     with subprocess.Popen([PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         own = resident = 0.0
         while process.poll() is None:
-            own, resident = max(own, _status_mb(process.pid, "RssAnon")), max(resident, _status_mb(process.pid, "VmHWM"))
+            own = max(own, _status_mb(process.pid, "RssAnon"))
+            resident = max(resident, _status_mb(process.pid, "VmHWM"))
             time.sleep(EVERY_S)
     after = os.times()
     if process.returncode:
@@ -119,8 +120,9 @@ def lines_of(count: int, built: Used, found: Used, pairs: str, before: tuple[int
     counts = before[0], count
     cpu = growth(counts, (before[1].cpu_seconds, found.cpu_seconds))
     memory = growth(counts, (before[1].own_mb, found.own_mb))
+    smaller, ratio = f"{before[1].own_mb:,.0f} MB", found.own_mb / before[1].own_mb
     return [
-        Line(what, f"{found.own_mb:,.0f} MB of its own", f"{before[1].own_mb:,.0f} MB", found.own_mb / before[1].own_mb),
+        Line(what, f"{found.own_mb:,.0f} MB of its own", smaller, ratio),
         Line("the same: processor time grows with the files to the power", f"{cpu:.2f}", "1", cpu, at_most=1.15),
         Line("the same: memory grows with the files to the power", f"{memory:.2f}", "1", memory, at_most=1.1),
     ]
@@ -142,10 +144,11 @@ def main() -> None:
             built = used_by("index", "build", str(folder), "--index", index, "--model", MODEL)
             found = used_by("dedup", "find", "--index", index, "-o", str(plan))
             count = sum(len(files) for _, _, files in os.walk(folder))
-            lines += lines_of(count, built, found, _told(plan), before)
-            print(*(f"{one.what}: {one.ours}" for one in lines), sep="\n", file=sys.stderr, flush=True)
+            new = lines_of(count, built, found, _told(plan), before)
+            print(*(f"{one.what}: {one.ours}" for one in new), sep="\n", file=sys.stderr, flush=True)
+            lines += new
             have, before = want, (count, found)
-    tell("collections", lines, arguments)
+    tell("whole", lines, arguments)
 
 
 def _told(path: Path) -> str:
