@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from retrieval.copies.look import Look, Values, are_few_colours
+from retrieval.copies.look import MIDDLE_PX, Look, Values, are_few_colours, blurred
 
 Map = npt.NDArray[np.float64]
 """(3, 3): from points of one picture as seen to points of another, in homogeneous coordinates."""
@@ -26,7 +26,6 @@ Place = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the first picture."""
 
 TILE, SMALLEST_TILE, TILES_ACROSS = 16, 4, 24  # pixels of a side; smaller pictures have smaller tiles
-BLUR_PX = 1.0  # against noise, compression and shifts of part of a pixel
 TEXTURED = 5.0  # standard deviation of grey values in a tile, from which on its structure is compared
 CORRELATES = 0.6  # of a tile
 NO_MORE = 5.0  # root mean square of grey levels: a difference that compression makes in faint texture
@@ -79,7 +78,7 @@ def verdict(a: Look, b: Look, there: Map) -> Verdict:
 
 def glance(a: Look, b: Look, there: Map) -> float:
     """The share of tiles that agree under a map from the first picture to the second, both seen at ``GLANCE_PX``."""
-    shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance))
+    shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance), in_grey=True)
     if shown is None:
         return 0.0
     tiles = shown.tiles
@@ -111,7 +110,7 @@ def _between(here: tuple[int, int, int, int], there: tuple[int, int, int, int]) 
 
 @dataclass(frozen=True)
 class _Shown:
-    """Two pictures in one frame, float32 (h, w, 3); and where both are, (h, w)."""
+    """Two pictures in one frame, float32 (h, w, 3), or (h, w, 1) in grey; and where both are, (h, w)."""
 
     one: Values
     other: Values
@@ -136,15 +135,16 @@ class _Shown:
         return any(are_few_colours(one.astype(np.uint8)[inside].reshape(-1, 3)) for one in (self.one, self.other))
 
 
-def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
+def _in_one_frame(a: Look, b: Look, there: Map, *, in_grey: bool = False) -> _Shown | None:
     """Both pictures in the frame of the first, at the coarser scale. None if too little is in both."""
+    of_a, of_b = (a.grey, b.grey) if in_grey else (a.image, b.image)
     middle = there @ (a.size[0] / 2, a.size[1] / 2, 1)
     zoom = float(np.sqrt(abs(np.linalg.det(there) / middle[2] ** 3))) if abs(middle[2]) > 1e-6 else 0.0
     if not 1 / ZOOM_MOST < zoom < ZOOM_MOST:  # pixels of the second for one of the first
         return None
     scale = min(1.0, zoom)
     wide, high = (max(1, round(length * scale)) for length in a.size)
-    one = _resized(a.image, (wide, high))
+    one = _resized(of_a, (wide, high))
     step = max(1.0, zoom)  # pixels of the second for one of the frame
     small = (max(1, round(b.size[0] / step)), max(1, round(b.size[1] / step)))
     to_a = np.diag([a.size[0] / wide, a.size[1] / high, 1])
@@ -152,24 +152,26 @@ def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
     matrix = to_small @ there @ to_a
     matrix = matrix / matrix[2, 2]
     data = matrix.ravel()[:8].tolist()
-    picture = _resized(b.image, small)
-    other = picture.transform((wide, high), Image.Transform.PERSPECTIVE, data, Image.Resampling.BICUBIC)
+    picture = _resized(of_b, small)
+    finely = Image.Resampling.BILINEAR if in_grey else Image.Resampling.BICUBIC
+    other = picture.transform((wide, high), Image.Transform.PERSPECTIVE, data, finely)
     x, y = np.arange(wide) + 0.5, (np.arange(high) + 0.5)[:, None]
     u, v, w = (row[0] * x + row[1] * y + row[2] for row in matrix)
     inside = (w > 0) & (u >= 0.5 * w) & (v >= 0.5 * w) & (u <= (small[0] - 0.5) * w) & (v <= (small[1] - 0.5) * w)
-    of_a = float(inside.mean())
-    of_b = float(inside.sum()) * (zoom / step / scale) ** 2 / (small[0] * small[1])
-    if max(of_a, of_b) < SHARED or min(of_a, of_b) < LEAST_SHARED:
+    shares = float(inside.mean()), float(inside.sum()) * (zoom / step / scale) ** 2 / (small[0] * small[1])
+    if max(shares) < SHARED or min(shares) < LEAST_SHARED:
         return None
-    return _Shown(_blurred(one), _blurred(other), inside)
+    is_kept = one is a.image and max(one.size) <= MIDDLE_PX  # many pairs share it
+    return _Shown(_values(a.blurred if is_kept else blurred(one)), _values(blurred(other)), inside)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def _blurred(image: Image.Image) -> Values:
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(BLUR_PX)), np.float32)
+def _values(image: Image.Image) -> Values:
+    values = np.asarray(image, np.float32)
+    return values if values.ndim == 3 else values[..., None]
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class _Tiles:
 
 def _compared(shown: _Shown, side: int) -> _Tiles:
     colours = [_tiles(values, side) for values in (shown.one, shown.other)]
-    grey = [tiles @ LUMA for tiles in colours]
+    grey = [tiles @ LUMA if tiles.shape[-1] == len(LUMA) else tiles[..., 0] for tiles in colours]
     grey = [values - values.mean(-1, keepdims=True) for values in grey]
     deviations = [np.sqrt((values**2).mean(-1)) for values in grey]
     correlation = (grey[0] * grey[1]).mean(-1) / np.maximum(deviations[0] * deviations[1], 1e-3)
