@@ -110,7 +110,7 @@ class Collection:
         self.folder = work / "photos"
         self.originals = save_originals(self.folder / "originals", pictures)
         self.retriever = Retriever.build(self.folder, work / "index", model=MODEL)
-        self.hashes = [name for name in HASHES if installed(name)]
+        self.hashes = [name for name in FAMILIES.values() if installed(name)]
 
     def found(self) -> dict[str, Pairs]:
         """The pairs that each program finds now; those that this one proposes to remove are "proposed"."""

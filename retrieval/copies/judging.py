@@ -25,6 +25,7 @@ AT_ONCE, HELD = 128, 384  # pairs that are judged at once, and looks that are he
 GLIMPSED = 0.7  # the same under a map that is a guess; of copies .83 and more
 TURNS = ("", "turned by 270 degrees", "turned by 180 degrees", "turned by 90 degrees")  # by quarters against the clock
 STRAIGHT = math.radians(1.0)
+NEARLY = 0.85  # share of tiles that agree in pictures that may only lie a little beside each other
 SAME_PX = 1.0  # between the corners of a picture under two maps that are the same way
 
 
@@ -50,6 +51,8 @@ def judge(a: Seen, b: Seen, there: Map | None = None) -> Verdict:
         if found.answer == "copy":
             return replace(found, differs=(*differs, *found.differs))
         best = max(best, found, key=lambda one: (one.answer == "unsure", one.alike))
+    if there is not None and best.answer == "unsure" and best.alike >= NEARLY:
+        return judge(a, b)  # the other points may place them more closely
     return best
 
 
@@ -72,10 +75,12 @@ def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str,
         if glance(a.look, b.look, inner) >= SEEMS:
             yield inner, ("frame",)
     if can_register() and (guess is None or glance(a.look, b.look, _in_pixels(guess, a, b)) >= GLIMPSED):
-        for one, other in ((a.corners, b.corners), *(() if guess is not None else ((a.blobs, b.blobs),))):
-            there = registered(one, other)
+        for points in ("corners", "blobs"):
+            there = registered(getattr(a, points), getattr(b, points))
             if there is not None and glance(a.look, b.look, there) >= SEEMS:
                 yield there, _moved(there)
+                if guess is not None:
+                    return
 
 
 def _in_pixels(there: Map, a: Seen, b: Seen) -> Map:

@@ -36,7 +36,7 @@ PLAIN = 0.25  # share of tiles with texture, below which a picture is compared a
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
 ZOOM_MOST = 20.0
-GAINS = (0.2, 5.0)  # of a tone curve, for each channel
+GAINS, FITTED = (0.2, 5.0), 4  # of a tone curve, for each channel, which is fitted so often to what it fits best
 OTHER_COLOUR, COLOURED = 20.0, 0.1  # difference of colour, in levels; share of tiles that may have it
 CLIPPED = (8.0, 247.0)  # levels beyond which a tone curve may have cut values off
 WRITTEN, WRITTEN_MORE = 12.0, 6.0  # levels by which tiles differ that were written on; times the median of all tiles
@@ -264,14 +264,26 @@ def _strangely_coloured(tiles: _Tiles, use: Flags) -> Flags:
         fit = use & ~is_clipped[..., channel]
         if fit.sum() < FEWEST:
             fit = use
-        x, y = other[..., channel][fit], one[..., channel][fit]
-        spread = float(x.var()) if len(x) else 0.0
-        gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
-        gain = float(np.clip(gain, *GAINS))
-        fitted[..., channel] = gain * (other[..., channel] - (x.mean() if len(x) else 0)) + (y.mean() if len(y) else 0)
+        fitted[..., channel] = _toned(other[..., channel], one[..., channel], fit)
     grey = [np.maximum(values @ LUMA, 1.0)[..., None] for values in (one, fitted)]
     chroma = one - grey[0], (fitted - grey[1]) * np.clip(grey[0] / grey[1], 0.5, 2.0)
     return np.asarray((np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR) & use & ~is_clipped.any(-1))
+
+
+def _toned(values: Values, like: Values, use: Flags) -> Values:
+    """Values (r, c) with the gain and the shift that make most of those in use what ``like`` has there: what something
+    of another colour hides has no say."""
+    keep, toned = use, values
+    for _ in range(FITTED):
+        x, y = values[keep], like[keep]
+        if not len(x):
+            break
+        spread = float(x.var())
+        gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
+        toned = float(np.clip(gain, *GAINS)) * (values - x.mean()) + y.mean()
+        apart = np.abs(toned - like)
+        keep = use & (apart <= max(OTHER_COLOUR / 2, float(np.median(apart[use]))))
+    return np.asarray(toned, np.float32)
 
 
 def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
