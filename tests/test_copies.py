@@ -268,6 +268,22 @@ def test_a_file_of_several_frames_is_no_copy_of_another_with_the_same_first(
     assert removed_by(library.found()) == removed_by(library.found(kinds=ALL_COPIES)) == set()
 
 
+def test_pages_and_an_animation_of_the_same_frames_are_two_things(
+    library: Library, model: Model, others: list[Image.Image]
+) -> None:
+    first, *rest = frames_of(others, 0, 1, 2)
+    durations = {"slow.png": 500, "fast.png": 100, "pages.tif": None}
+    for name, duration in durations.items():
+        shown = {} if duration is None else {"duration": duration}
+        first.save(library.added / name, save_all=True, append_images=rest, **shown)
+    (library.added / "again.png").write_bytes((library.added / "slow.png").read_bytes() + b"more")
+    for one, other in itertools.combinations(durations, 2):
+        found = compare_pictures(library.added / one, library.added / other, model)
+        assert (found.copies, found.kind) == ("no", "frame")
+    assert compare_pictures(library.added / "slow.png", library.added / "again.png", model).kind == "pixels"
+    assert removed_by(library.found(kinds=ALL_COPIES)) in ({"again.png"}, {"slow.png"})
+
+
 def test_what_has_more_frames_never_goes_whatever_kinds_are_asked_for(
     library: Library, others: list[Image.Image]
 ) -> None:
