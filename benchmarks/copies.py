@@ -7,17 +7,22 @@
   copies, and that are proposed; the promise is one wrong pair in expectation.
 
 The originals are those of --photos, or drawn: samples of a shipped model with detail added at every scale.
+
+--only measures some kinds alone. What is measured with --page replaces these kinds in docs/reports/copies.json, where
+each has the command that measured it, and the tables of docs/copies.md are written from all that is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import alterations
 import negatives
@@ -34,6 +39,8 @@ from retrieval.defaults import PROPOSED
 MODEL = "photos-64"
 OURS = ("latent", "proposed")
 PAGE = Path(__file__).parents[1] / "docs" / "copies.md"
+REPORT = Path(__file__).parents[1] / "docs" / "reports" / "copies.json"
+MISSING = "-"  # of a program that is not installed
 
 
 @dataclass
@@ -42,8 +49,8 @@ class Score:
 
     planted: int
     pairs: dict[str, int] = field(default_factory=dict)  # by program: copies found, or wrong pairs
-    first: float = float("nan")
-    in_ten: float = float("nan")
+    first: float = 0.0
+    in_ten: float = 0.0
 
 
 def drawn(count: int, rng: np.random.Generator) -> Iterator[Image.Image]:
@@ -87,7 +94,8 @@ def draw(folder: Path, kind: str, count: int) -> None:
     rng = np.random.default_rng(11)
     for number in range(count):
         image = negatives.KINDS[kind](number, rng)
-        image.save(folder / f"{number:04d}{'.tif' if image.mode == 'F' else '.png'}")
+        facts = {"exif": exif} if (exif := image.getexif()) else {}
+        image.save(folder / f"{number:04d}{'.tif' if image.mode == 'F' else '.png'}", **facts)
 
 
 def inside(pairs: Pairs, folder: Path) -> Pairs:
@@ -102,7 +110,7 @@ class Collection:
         self.folder = work / "photos"
         self.originals = save_originals(self.folder / "originals", pictures)
         self.retriever = Retriever.build(self.folder, work / "index", model=MODEL)
-        self.hashes = [name for name in HASHES if installed(name)]
+        self.hashes = [name for name in FAMILIES.values() if installed(name)]
 
     def found(self) -> dict[str, Pairs]:
         """The pairs that each program finds now; those that this one proposes to remove are "proposed"."""
@@ -149,55 +157,80 @@ def main() -> None:
         each=(40, "copies of each kind"),
         negatives=(40, "pictures of each kind that has no copies"),
         photos=("", "a folder of originals"),
-        only=("", "kinds whose name begins so"),
+        only=("", "the kinds to measure, between commas"),
     )
-    peers = " | ".join(FAMILIES)
-    lines = [
-        f"| alteration | found | proposed | query: first | in ten | {peers} |",
-        "|---|" + "---|" * (4 + len(FAMILIES)),
-    ]
+    only = set(filter(None, arguments.only.split(",")))
+    if unknown := only - alterations.KINDS.keys() - negatives.KINDS.keys():
+        raise SystemExit(f"no kinds: {', '.join(sorted(unknown))}")
+    measured: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         pictures = originals_of(arguments.photos, arguments.pictures, np.random.default_rng(3))
         collection = Collection(Path(scratch), pictures)
-        for kind in alterations.KINDS:
-            if kind.startswith(arguments.only):
-                lines.append(_line_of_copies(kind, collection.copies(kind, arguments.each)))
-                print(lines[-1], flush=True)
-        lines += ["", f"| no copies | called copies | proposed | {peers} |", "|---|" + "---|" * (2 + len(FAMILIES))]
-        for kind in negatives.KINDS:
-            if kind.startswith(arguments.only):
-                lines.append(_line_of_no_copies(kind, collection.no_copies(kind, arguments.negatives)))
-                print(lines[-1], flush=True)
-    if arguments.page:
-        _write(lines, arguments)
+        for kind in (kind for kind in (*alterations.KINDS, *negatives.KINDS) if kind in only or not only):
+            if kind in alterations.KINDS:
+                score, line = collection.copies(kind, arguments.each), _line_of_copies
+            else:
+                score, line = collection.no_copies(kind, arguments.negatives), _line_of_no_copies
+            measured[kind] = {**asdict(score), "command": _command(arguments)}
+            print(line(kind, measured[kind]), flush=True)
+            if arguments.page:
+                _note(measured)
 
 
-def _write(lines: list[str], arguments: argparse.Namespace) -> None:
-    """Put the tables between the marks of the page."""
-    what = f"`python benchmarks/copies.py --pictures {arguments.pictures} --each {arguments.each} "
-    what += (
-        f"--negatives {arguments.negatives}`, {'photographs' if arguments.photos else 'drawn originals'}, {machine()}:"
-    )
+def _note(measured: dict[str, dict[str, Any]]) -> None:
+    """Put what was measured into the report, and the tables of the whole report into the page."""
+    rows = json.loads(REPORT.read_text()) if REPORT.exists() else {}
+    rows |= measured
+    REPORT.write_text(json.dumps(rows, indent=1) + "\n")
     text = PAGE.read_text()
     start, end = (text.index(mark) for mark in ("<!-- copies -->", "<!-- end of copies -->"))
-    PAGE.write_text(text[:start] + "\n".join(["<!-- copies -->", what, "", *lines, ""]) + text[end:])
+    PAGE.write_text(text[:start] + "\n".join(["<!-- copies -->", *_tables(rows), ""]) + text[end:])
 
 
-def _line_of_copies(kind: str, score: Score) -> str:
-    found, proposed = (score.pairs[name] / score.planted for name in OURS)
-    others = [f"{_most(score.pairs, family) / score.planted:.2f}" for family in FAMILIES]
-    cells = [kind, f"**{found:.2f}**", f"{proposed:.2f}", f"{score.first:.2f}", f"{score.in_ten:.2f}", *others]
+def _command(arguments: argparse.Namespace) -> str:
+    """What measured a row, but for the kinds that were measured beside it."""
+    counts = f"--pictures {arguments.pictures} --each {arguments.each} --negatives {arguments.negatives}"
+    originals = "photographs" if arguments.photos else "drawn originals"
+    return f"`python benchmarks/copies.py {counts}`, {originals}, {machine()}"
+
+
+def _tables(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Both tables, from all rows that were measured; and what measured them."""
+    commands: dict[str, list[str]] = {}
+    for kind in (kind for kind in (*alterations.KINDS, *negatives.KINDS) if kind in rows):
+        commands.setdefault(rows[kind]["command"], []).append(kind)
+    most = max(commands.values(), key=len)
+    told = [f"{command}{'' if kinds is most else ': ' + ', '.join(kinds)}" for command, kinds in commands.items()]
+    peers = " | ".join(FAMILIES)
+    return [
+        "; ".join(told) + ":",
+        "",
+        f"| alteration | found | proposed | query: first | in ten | {peers} |",
+        "|---|" + "---|" * (4 + len(FAMILIES)),
+        *(_line_of_copies(kind, rows[kind]) for kind in alterations.KINDS if kind in rows),
+        "",
+        f"| no copies | called copies | proposed | {peers} |",
+        "|---|" + "---|" * (2 + len(FAMILIES)),
+        *(_line_of_no_copies(kind, rows[kind]) for kind in negatives.KINDS if kind in rows),
+    ]
+
+
+def _line_of_copies(kind: str, row: dict[str, Any]) -> str:
+    pairs, planted = row["pairs"], row["planted"]
+    found, proposed = (pairs[name] / planted for name in OURS)
+    others = [MISSING if count is None else f"{count / planted:.2f}" for count in _peers(pairs)]
+    cells = [kind, f"**{found:.2f}**", f"{proposed:.2f}", f"{row['first']:.2f}", f"{row['in_ten']:.2f}", *others]
     return f"| {' | '.join(cells)} |"
 
 
-def _line_of_no_copies(kind: str, score: Score) -> str:
-    others = [f"{_most(score.pairs, family):,}" for family in FAMILIES]
-    return f"| {' | '.join([kind, *(f'{score.pairs[name]:,}' for name in OURS), *others])} |"
+def _line_of_no_copies(kind: str, row: dict[str, Any]) -> str:
+    others = [MISSING if count is None else f"{count:,}" for count in _peers(row["pairs"])]
+    return f"| {' | '.join([kind, *(format(row['pairs'][name], ',') for name in OURS), *others])} |"
 
 
-def _most(pairs: dict[str, int], family: str) -> int:
-    """What a family of hashes finds with the limit that its documentation names first."""
-    return pairs.get(FAMILIES[family], 0)
+def _peers(pairs: dict[str, int]) -> list[int | None]:
+    """What each family of hashes finds with the limit that its documentation names first; None if it has no answer."""
+    return [pairs.get(name) for name in FAMILIES.values()]
 
 
 if __name__ == "__main__":

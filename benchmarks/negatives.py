@@ -6,9 +6,12 @@ import colorsys
 import itertools
 import random
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFilter, ImageFont
+
+from retrieval import load_model
 
 Rng = np.random.Generator
 Draw = Callable[[int, Rng], Image.Image]
@@ -202,6 +205,78 @@ def pages_scanned(number: int, rng: Rng) -> Image.Image:
     return Image.fromarray(values.clip(0, 255).astype(np.uint8))
 
 
+def bursts(number: int, rng: Rng) -> Image.Image:
+    """Shots of one scene, a second apart: noise, a hand that trembles, somebody who walks by."""
+    scene, (x, y) = _scene(), rng.integers(0, 9, 2)
+    pen = ImageDraw.Draw(scene)
+    left = 40 + 14 * number
+    pen.rounded_rectangle((left, 180, left + 50, 360), 20, fill=(60, 40, 120))
+    pen.ellipse((left + 5, 130, left + 45, 178), fill=(224, 172, 105))
+    shot = _grained(scene.crop((x, y, x + 600, y + 440)), rng, 3)
+    when = f"2020:05:01 10:{number // 60:02d}:{number % 60:02d}"
+    shot.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = when
+    return shot
+
+
+def twins(number: int, rng: Rng) -> Image.Image:
+    """School portraits: one backdrop, one uniform, other faces."""
+    page = Image.fromarray(np.linspace((70, 90, 130), (150, 170, 200), 500).astype(np.uint8)[:, None].repeat(400, 1))
+    pen = ImageDraw.Draw(page)
+    pen.polygon([(20, 500), (60, 380), (160, 330), (240, 330), (340, 380), (380, 500)], fill=(25, 35, 70))
+    pen.polygon([(160, 330), (200, 400), (240, 330)], fill="white")
+    pen.polygon([(192, 345), (208, 345), (214, 440), (200, 460), (186, 440)], fill=(150, 20, 30))
+    face = Image.fromarray(_faces()[number % len(_faces())]).resize((200, 240), Image.Resampling.BICUBIC)
+    oval = Image.new("L", face.size)
+    ImageDraw.Draw(oval).ellipse((10, 5, 190, 235), fill=255)
+    page.paste(face, (100, 100), oval.filter(ImageFilter.GaussianBlur(4)))
+    return _grained(page, rng, 3)
+
+
+def products(number: int, rng: Rng) -> Image.Image:
+    """One bottle on white, other labels."""
+    page = Image.new("RGB", (400, 600), "white")
+    across = np.sin(np.linspace(0.15, np.pi - 0.1, 160)) ** 0.6
+    glass = (across[None, :, None] * np.array([70, 110, 60])).repeat(400, 0).astype(np.uint8)
+    page.paste(Image.fromarray(glass), (120, 160))
+    page.paste(Image.fromarray(glass).resize((60, 120)), (170, 50))
+    pen, hue = ImageDraw.Draw(page), 0.618 * number % 1
+    pen.rectangle((120, 280, 279, 460), fill=tuple(int(255 * one) for one in colorsys.hsv_to_rgb(hue, 0.3, 0.95)))
+    pen.text((132, 300), words(rng, 1).title(), "black", font(26))
+    lines(pen, rng, (132, 350), 4, 12, 4)
+    return page
+
+
+def logos(number: int, rng: Rng) -> Image.Image:
+    """One emblem on transparency, other names."""
+    page = Image.new("RGBA", (400, 160), (255, 255, 255, 0))
+    pen = ImageDraw.Draw(page)
+    pen.ellipse((10, 20, 130, 140), fill=(0, 120, 90, 255))
+    pen.rectangle((55, 40, 85, 120), fill=(255, 255, 255, 255))
+    pen.text((150, 50), words(rng, 1)[:7].title(), (40, 40, 40, 255), font(52))
+    return page
+
+
+@lru_cache
+def _faces() -> np.ndarray:
+    return load_model("faces-64").sample(200, seed=5)
+
+
+def _scene() -> Image.Image:
+    """A picture with detail at every scale, the same each time."""
+    rng, values = np.random.default_rng(1), np.zeros((450, 610, 3), np.float32) + 120
+    for octave in range(2, 9):
+        for channel in range(3):
+            coarse = Image.fromarray(rng.normal(0, 1, (2**octave * 3 // 4, 2**octave)).astype(np.float32))
+            fine = np.asarray(coarse.resize((610, 450), Image.Resampling.BICUBIC))
+            values[..., channel] += fine * 120 / 2 ** (0.8 * octave)
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+
+
+def _grained(image: Image.Image, rng: Rng, strength: float) -> Image.Image:
+    values = np.asarray(image, np.float32)
+    return Image.fromarray((values + rng.normal(0, strength, values.shape)).clip(0, 255).astype(np.uint8))
+
+
 def _smooth(rng: Rng) -> np.ndarray:
     """Smooth random values in 0 to 1, (256, 256)."""
     field = Image.fromarray(rng.uniform(0, 1, (6, 6)).astype(np.float32)).resize((256, 256), Image.Resampling.BICUBIC)
@@ -212,4 +287,5 @@ KINDS: dict[str, Draw] = {
     "letters": letters, "receipts": receipts, "forms": forms, "slides": slides, "charts": charts, "chats": chats,
     "maps": maps, "icons": icons, "emoji": emoji, "flags": flags, "shirts": shirts, "masks": masks,
     "depth maps": depths, "float pictures": floats, "star fields": stars, "scanned pages": pages_scanned,
+    "bursts": bursts, "twins in uniform": twins, "products on white": products, "logos": logos,
 }  # fmt: skip

@@ -149,6 +149,22 @@ def swatch(number: int, rng: Rng) -> Image.Image:
     return page
 
 
+def shade(number: int, rng: Rng) -> Image.Image:
+    """One product, in colours that are eleven levels of one channel apart."""
+    page = Image.new("RGB", (300, 300), "white")
+    ImageDraw.Draw(page).ellipse((60, 60, 240, 240), fill=(204, 60 + 11 * number, 51))
+    return page
+
+
+def thin_line(number: int, rng: Rng) -> Image.Image:
+    """One face whose mouth is a line of little contrast."""
+    page = Image.new("RGB", (128, 128), "white")
+    pen = ImageDraw.Draw(page)
+    pen.ellipse((10, 10, 118, 118), fill=(141, 85, 36))
+    pen.arc((40, 70 - 8 * number, 88, 98), 20, 160, fill=(90, 30, 30))
+    return page
+
+
 def strong_edge(number: int, rng: Rng) -> Image.Image:
     """Half dark and half bright, with other faint forms on it."""
     values = np.repeat([[50.0, 205.0]], 128, 1).repeat(256, 0) + 60 * (smooth(rng) - 0.5) + rng.normal(0, 3, (256, 256))
@@ -199,7 +215,8 @@ def emoji(number: int, rng: Rng) -> Image.Image:
 NEVER: dict[str, Callable[[int, Rng], Image.Image]] = {
     one.__name__: one
     for one in (
-        white_shape, mask, ids_16_bits, wide_range, hot_pixel, flag, swatch, strong_edge, form, letter, chat, emoji,
+        white_shape, mask, ids_16_bits, wide_range, hot_pixel, flag, swatch, shade, thin_line, strong_edge, form,
+        letter, chat, emoji,
     )
 }  # fmt: skip
 
@@ -249,6 +266,22 @@ def test_a_file_of_several_frames_is_no_copy_of_another_with_the_same_first(
     among = {pair: kind for pair, kind in pairs.items() if pair <= set(names)}
     assert among == {frozenset(pair): "frame" for pair in itertools.combinations(names, 2)}
     assert removed_by(library.found()) == removed_by(library.found(kinds=ALL_COPIES)) == set()
+
+
+def test_pages_and_an_animation_of_the_same_frames_are_two_things(
+    library: Library, model: Model, others: list[Image.Image]
+) -> None:
+    first, *rest = frames_of(others, 0, 1, 2)
+    durations = {"slow.png": 500, "fast.png": 100, "pages.tif": None}
+    for name, duration in durations.items():
+        shown = {} if duration is None else {"duration": duration}
+        first.save(library.added / name, save_all=True, append_images=rest, **shown)
+    (library.added / "again.png").write_bytes((library.added / "slow.png").read_bytes() + b"more")
+    for one, other in itertools.combinations(durations, 2):
+        found = compare_pictures(library.added / one, library.added / other, model)
+        assert (found.copies, found.kind) == ("no", "frame")
+    assert compare_pictures(library.added / "slow.png", library.added / "again.png", model).kind == "pixels"
+    assert removed_by(library.found(kinds=ALL_COPIES)) in ({"again.png"}, {"slow.png"})
 
 
 def test_what_has_more_frames_never_goes_whatever_kinds_are_asked_for(
@@ -369,6 +402,25 @@ def test_copies_are_found_and_named(library: Library, model: Model, photographs:
     assert pairs_of(everything) == true and everything.others == []
     (told, *_) = (one for group in everything.groups for one in group.evidence)
     assert told.because and told.alike >= everything.alike
+
+
+COMPRESSED: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "JPEG": lambda one: saved(one, "JPEG", quality=40),
+    "WebP": lambda one: saved(one, "WEBP", quality=40),
+    "palette": lambda one: one.quantize(64).convert("RGB"),
+    "CMYK": lambda one: one.convert("CMYK").convert("RGB"),
+    "double": lambda one: one.resize((2 * one.width, 2 * one.height), Image.Resampling.LANCZOS),
+}
+
+
+@pytest.mark.parametrize("kind", ["shade", "thin_line", "letter", "emoji"])
+@pytest.mark.parametrize("way", COMPRESSED)
+def test_a_drawing_stays_a_copy_when_it_is_compressed(tmp_path: Path, model: Model, kind: str, way: str) -> None:
+    drawing = NEVER[kind](1, np.random.default_rng(6))
+    drawing.save(tmp_path / "a.png")
+    COMPRESSED[way](drawing).save(tmp_path / "b.png")
+    found = compare_pictures(tmp_path / "a.png", tmp_path / "b.png", model)
+    assert found.copies == "yes" and found.kind in ("bytes", "pixels", "scaled")
 
 
 def test_the_same_samples_stored_otherwise_are_the_same_pixels(

@@ -27,12 +27,12 @@ from retrieval.pictures.workers import Decoded, DecoderPool, Task
 
 FEATURE_PX, ENLARGED = 320, 4.0  # longest side in which points are looked for; smaller pictures are enlarged, so much
 GREY_PX = 64
-MOST, BUDGET = 100, 40_000_000  # points of a picture, and of a collection
+MOST, BUDGET = 150, 40_000_000  # points of a picture, and of a collection
 BYTES = 32  # of a descriptor
 LEVELS, STEP, EDGE_PX, FAINTEST = 6, 1.25, 15, 8  # octaves and their ratio; margin; contrast of a point
 SAME_BITS = 64  # in which descriptors of one point may differ, of 256
 TOLERANCE = 0.015  # of the longest side: how far matches may be off
-FEWEST = 6  # matches that agree
+FEWEST = 4  # matches that agree
 AT_ONCE = 256  # pictures in memory
 
 
@@ -113,20 +113,20 @@ def points_in(grey: Pixels, most: int) -> tuple[Floats, Pixels]:
     return places, np.asarray(descriptors[strongest], np.uint8)
 
 
-def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors: Pixels) -> Map | None:
+def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors: Pixels) -> tuple[Map | None, int]:
     """The similarity that most matches of points agree on (RANSAC: Fischler and Bolles, CACM 1981), in shares of the
-    longest sides; None if these are too few."""
+    longest sides, and how many agree; None if these are too few."""
     if min(len(places), len(others)) < FEWEST:
-        return None
+        return None, 0
     import cv2
 
     pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(descriptors, other_descriptors)
     good = [(one.queryIdx, one.trainIdx) for one in pairs if one.distance <= SAME_BITS]
     if len(good) < FEWEST:
-        return None
+        return None, 0
     here, there = places[[a for a, _ in good]], others[[b for _, b in good]]
     found, agree = similarity(here, there, TOLERANCE)
-    return found if agree >= FEWEST else None
+    return (found, agree) if agree >= FEWEST else (None, agree)
 
 
 def _on_disk(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:

@@ -25,6 +25,8 @@ AT_ONCE, HELD = 128, 384  # pairs that are judged at once, and looks that are he
 GLIMPSED = 0.7  # the same under a map that is a guess; of copies .83 and more
 TURNS = ("", "turned by 270 degrees", "turned by 180 degrees", "turned by 90 degrees")  # by quarters against the clock
 STRAIGHT = math.radians(1.0)
+NEARLY = 0.85  # share of tiles that agree in pictures that may only lie a little beside each other
+SAME_PX = 1.0  # between the corners of a picture under two maps that are the same way
 
 
 def name_of(turn: int) -> str:
@@ -40,13 +42,27 @@ def judge(a: Seen, b: Seen, there: Map | None = None) -> Verdict:
     """
     if a.look.is_faint or b.look.is_faint:
         return OTHER
-    best = OTHER
+    best, tried = OTHER, list[Map]()
     for way, differs in _ways(a, b, there):
+        if any(_are_the_same(way, other, a) for other in tried):
+            continue
+        tried.append(way)
         found = verdict(a.look, b.look, way)
         if found.answer == "copy":
             return replace(found, differs=(*differs, *found.differs))
         best = max(best, found, key=lambda one: (one.answer == "unsure", one.alike))
+    if there is not None and best.answer == "unsure" and best.alike >= NEARLY:
+        return judge(a, b)  # the other points may place them more closely
     return best
+
+
+def _are_the_same(way: Map, other: Map, a: Seen) -> bool:
+    """Whether two maps place the corners of a picture within a pixel: another resampling must not hide a difference."""
+    wide, high = a.look.size
+    corners = np.array([[0, 0, 1], [wide, 0, 1], [0, high, 1], [wide, high, 1]], np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):  # a homography may have a corner at infinity
+        one, two = (places[:2] / places[2] for places in (way @ corners, other @ corners))
+        return bool(np.abs(one - two).max() < SAME_PX)
 
 
 def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str, ...]]]:
@@ -59,10 +75,12 @@ def _ways(a: Seen, b: Seen, guess: Map | None) -> Iterator[tuple[Map, tuple[str,
         if glance(a.look, b.look, inner) >= SEEMS:
             yield inner, ("frame",)
     if can_register() and (guess is None or glance(a.look, b.look, _in_pixels(guess, a, b)) >= GLIMPSED):
-        for one, other in ((a.corners, b.corners), *(() if guess is not None else ((a.blobs, b.blobs),))):
-            there = registered(one, other)
+        for points in ("corners", "blobs"):
+            there = registered(getattr(a, points), getattr(b, points))
             if there is not None and glance(a.look, b.look, there) >= SEEMS:
                 yield there, _moved(there)
+                if guess is not None:
+                    return
 
 
 def _in_pixels(there: Map, a: Seen, b: Seen) -> Map:

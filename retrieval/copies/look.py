@@ -13,11 +13,12 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from retrieval.arrays import Pixels
 
 LOOK_PX = 512  # the longest side
+BLUR_PX = 1.0  # against noise, compression and shifts of part of a pixel
 GLANCE_PX, MIDDLE_PX = 96, 320  # for a first comparison, which sorts out most pairs, and for photographs
 FAINT = 24  # grey levels between nearly the darkest and nearly the brightest value: too few to tell anything
 ENDS = (0.005, 0.995)  # quantiles that are nearly the darkest and the brightest
@@ -49,6 +50,14 @@ class Look:
     @cached_property
     def image(self) -> Image.Image:
         return Image.fromarray(self.pixels)
+
+    @cached_property
+    def blurred(self) -> Image.Image:
+        return blurred(self.image)
+
+    @cached_property
+    def grey(self) -> Image.Image:
+        return self.image.convert("L")
 
     @cached_property
     def glance(self) -> Look:
@@ -104,6 +113,11 @@ class Look:
         pixels = np.ascontiguousarray(np.rot90(pixels, turn % 4))
         size = (self.width_px, self.height_px)
         return Look(pixels, *(size[::-1] if turn % 2 else size))
+
+
+def blurred(image: Image.Image) -> Image.Image:
+    """A picture as it is compared."""
+    return image.filter(ImageFilter.GaussianBlur(BLUR_PX))
 
 
 def are_few_colours(pixels: npt.NDArray[np.uint8]) -> bool:

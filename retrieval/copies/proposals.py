@@ -12,7 +12,7 @@ from retrieval.copies.likeness import likeness, spectrum
 from retrieval.copies.verdict import Map
 
 LIKE = 0.7  # correlation of the structure of two whole pictures, from which on they are worth a second look
-LIKE_THERE = 0.75  # the same where both are, under a map; of copies .8 and more, but for large stickers
+LIKE_THERE = {4: 0.85, 6: 0.75, 40: 0.6}  # the same where both are, under a map that so many points agree on
 MIRRORED = 4  # of ``Look.turned``
 CENTRES = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # of pixels, from the numbers of their columns and rows
 INSIDE = 200  # pixels of the small grey pictures that both must have
@@ -32,10 +32,16 @@ class Proposal(NamedTuple):
 def proposed(these: Features, those: Features, pair: tuple[int, int], turn: int = 0) -> Proposal | None:
     """A pair of one of ``these``, which were turned, and one of ``those`` pictures, if it is worth a second look."""
     a, b = pair
-    there = match(*these.points(a), *those.points(b))
-    if there is not None and structure_in_common(these, those, pair, there) >= LIKE_THERE:
+    there, agree = match(*these.points(a), *those.points(b))
+    if there is not None and structure_in_common(these, those, pair, there) >= _least(agree):
         return Proposal(a, b, there, turn)
     return Proposal(a, b, None, turn) if likeness(spectrum(these.greys[a]), spectrum(those.greys[b])) >= LIKE else None
+
+
+def _least(agree: int) -> float:
+    """The structure that must be in common under a map: a few points may agree by accident, and many hardly do so. Of
+    copies it is .8 and more, but for large stickers."""
+    return next(like for points, like in reversed(LIKE_THERE.items()) if agree >= points)
 
 
 def structure_in_common(these: Features, those: Features, pair: tuple[int, int], there: Map) -> float:

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from retrieval.copies.look import Look, Values, are_few_colours
+from retrieval.copies.look import MIDDLE_PX, Look, Values, are_few_colours, blurred
 
 Map = npt.NDArray[np.float64]
 """(3, 3): from points of one picture as seen to points of another, in homogeneous coordinates."""
@@ -26,7 +26,6 @@ Place = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the first picture."""
 
 TILE, SMALLEST_TILE, TILES_ACROSS = 16, 4, 24  # pixels of a side; smaller pictures have smaller tiles
-BLUR_PX = 1.0  # against noise, compression and shifts of part of a pixel
 TEXTURED = 5.0  # standard deviation of grey values in a tile, from which on its structure is compared
 CORRELATES = 0.6  # of a tile
 NO_MORE = 5.0  # root mean square of grey levels: a difference that compression makes in faint texture
@@ -37,7 +36,7 @@ PLAIN = 0.25  # share of tiles with texture, below which a picture is compared a
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
 ZOOM_MOST = 20.0
-GAINS = (0.2, 5.0)  # of a tone curve, for each channel
+GAINS, FITTED = (0.2, 5.0), 4  # of a tone curve, for each channel, which is fitted so often to what it fits best
 OTHER_COLOUR, COLOURED = 20.0, 0.1  # difference of colour, in levels; share of tiles that may have it
 CLIPPED = (8.0, 247.0)  # levels beyond which a tone curve may have cut values off
 WRITTEN, WRITTEN_MORE = 12.0, 6.0  # levels by which tiles differ that were written on; times the median of all tiles
@@ -45,7 +44,10 @@ WRITTEN_TILES = 2
 OTHER_TONE = 8.0  # levels between the means of tiles, in the median
 CHANGED = 12.0  # levels of grey in a tile that disagrees: a part was changed
 DRAWN_TILE, DRAWN_TEXTURED, DRAWN_CORRELATES = 8, 10.0, 0.75
-DRAWN_COLOUR = 12.0  # levels by which an even tile of a drawing may differ
+DRAWN_COLOUR = 12.0  # levels by which a tile of a drawing may differ
+EVEN, EVEN_COLOUR, EVEN_TO_NOISE = 2.0, 6.0, 4.0  # deviation of an even tile; levels by which it may differ; and noise
+FAINT_DETAIL, DETAIL_TO_NOISE = 4.5, 2.0  # difference of untextured tiles, without that of the means; and noise
+NOISIEST = 0.9  # quantile of what is noise in the textured tiles
 READABLE_PX = 256  # longest side at which print is compared, unless the larger picture has no more
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -76,7 +78,7 @@ def verdict(a: Look, b: Look, there: Map) -> Verdict:
 
 def glance(a: Look, b: Look, there: Map) -> float:
     """The share of tiles that agree under a map from the first picture to the second, both seen at ``GLANCE_PX``."""
-    shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance))
+    shown = _in_one_frame(a.glance, b.glance, _between_sizes(there, a, a.glance, b, b.glance), in_grey=True)
     if shown is None:
         return 0.0
     tiles = shown.tiles
@@ -108,7 +110,7 @@ def _between(here: tuple[int, int, int, int], there: tuple[int, int, int, int]) 
 
 @dataclass(frozen=True)
 class _Shown:
-    """Two pictures in one frame, float32 (h, w, 3); and where both are, (h, w)."""
+    """Two pictures in one frame, float32 (h, w, 3), or (h, w, 1) in grey; and where both are, (h, w)."""
 
     one: Values
     other: Values
@@ -133,15 +135,16 @@ class _Shown:
         return any(are_few_colours(one.astype(np.uint8)[inside].reshape(-1, 3)) for one in (self.one, self.other))
 
 
-def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
+def _in_one_frame(a: Look, b: Look, there: Map, *, in_grey: bool = False) -> _Shown | None:
     """Both pictures in the frame of the first, at the coarser scale. None if too little is in both."""
+    of_a, of_b = (a.grey, b.grey) if in_grey else (a.image, b.image)
     middle = there @ (a.size[0] / 2, a.size[1] / 2, 1)
     zoom = float(np.sqrt(abs(np.linalg.det(there) / middle[2] ** 3))) if abs(middle[2]) > 1e-6 else 0.0
     if not 1 / ZOOM_MOST < zoom < ZOOM_MOST:  # pixels of the second for one of the first
         return None
     scale = min(1.0, zoom)
     wide, high = (max(1, round(length * scale)) for length in a.size)
-    one = _resized(a.image, (wide, high))
+    one = _resized(of_a, (wide, high))
     step = max(1.0, zoom)  # pixels of the second for one of the frame
     small = (max(1, round(b.size[0] / step)), max(1, round(b.size[1] / step)))
     to_a = np.diag([a.size[0] / wide, a.size[1] / high, 1])
@@ -149,24 +152,26 @@ def _in_one_frame(a: Look, b: Look, there: Map) -> _Shown | None:
     matrix = to_small @ there @ to_a
     matrix = matrix / matrix[2, 2]
     data = matrix.ravel()[:8].tolist()
-    picture = _resized(b.image, small)
-    other = picture.transform((wide, high), Image.Transform.PERSPECTIVE, data, Image.Resampling.BICUBIC)
+    picture = _resized(of_b, small)
+    finely = Image.Resampling.BILINEAR if in_grey else Image.Resampling.BICUBIC
+    other = picture.transform((wide, high), Image.Transform.PERSPECTIVE, data, finely)
     x, y = np.arange(wide) + 0.5, (np.arange(high) + 0.5)[:, None]
     u, v, w = (row[0] * x + row[1] * y + row[2] for row in matrix)
     inside = (w > 0) & (u >= 0.5 * w) & (v >= 0.5 * w) & (u <= (small[0] - 0.5) * w) & (v <= (small[1] - 0.5) * w)
-    of_a = float(inside.mean())
-    of_b = float(inside.sum()) * (zoom / step / scale) ** 2 / (small[0] * small[1])
-    if max(of_a, of_b) < SHARED or min(of_a, of_b) < LEAST_SHARED:
+    shares = float(inside.mean()), float(inside.sum()) * (zoom / step / scale) ** 2 / (small[0] * small[1])
+    if max(shares) < SHARED or min(shares) < LEAST_SHARED:
         return None
-    return _Shown(_blurred(one), _blurred(other), inside)
+    is_kept = one is a.image and max(one.size) <= MIDDLE_PX  # many pairs share it
+    return _Shown(_values(a.blurred if is_kept else blurred(one)), _values(blurred(other)), inside)
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
-def _blurred(image: Image.Image) -> Values:
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(BLUR_PX)), np.float32)
+def _values(image: Image.Image) -> Values:
+    values = np.asarray(image, np.float32)
+    return values if values.ndim == 3 else values[..., None]
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ class _Tiles:
 
 def _compared(shown: _Shown, side: int) -> _Tiles:
     colours = [_tiles(values, side) for values in (shown.one, shown.other)]
-    grey = [tiles @ LUMA for tiles in colours]
+    grey = [tiles @ LUMA if tiles.shape[-1] == len(LUMA) else tiles[..., 0] for tiles in colours]
     grey = [values - values.mean(-1, keepdims=True) for values in grey]
     deviations = [np.sqrt((values**2).mean(-1)) for values in grey]
     correlation = (grey[0] * grey[1]).mean(-1) / np.maximum(deviations[0] * deviations[1], 1e-3)
@@ -259,14 +264,26 @@ def _strangely_coloured(tiles: _Tiles, use: Flags) -> Flags:
         fit = use & ~is_clipped[..., channel]
         if fit.sum() < FEWEST:
             fit = use
-        x, y = other[..., channel][fit], one[..., channel][fit]
-        spread = float(x.var()) if len(x) else 0.0
-        gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
-        gain = float(np.clip(gain, *GAINS))
-        fitted[..., channel] = gain * (other[..., channel] - (x.mean() if len(x) else 0)) + (y.mean() if len(y) else 0)
+        fitted[..., channel] = _toned(other[..., channel], one[..., channel], fit)
     grey = [np.maximum(values @ LUMA, 1.0)[..., None] for values in (one, fitted)]
     chroma = one - grey[0], (fitted - grey[1]) * np.clip(grey[0] / grey[1], 0.5, 2.0)
     return np.asarray((np.abs(chroma[0] - chroma[1]).max(-1) > OTHER_COLOUR) & use & ~is_clipped.any(-1))
+
+
+def _toned(values: Values, like: Values, use: Flags) -> Values:
+    """Values (r, c) with the gain and the shift that make most of those in use what ``like`` has there: what something
+    of another colour hides has no say."""
+    keep, toned = use, values
+    for _ in range(FITTED):
+        x, y = values[keep], like[keep]
+        if not len(x):
+            break
+        spread = float(x.var())
+        gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1 else 1.0
+        toned = float(np.clip(gain, *GAINS)) * (values - x.mean()) + y.mean()
+        apart = np.abs(toned - like)
+        keep = use & (apart <= max(OTHER_COLOUR / 2, float(np.median(apart[use]))))
+    return np.asarray(toned, np.float32)
 
 
 def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
@@ -275,9 +292,11 @@ def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
         one, other = (np.repeat((values @ LUMA)[..., None], 3, 2) for values in (shown.one, shown.other))
         shown = _Shown(one, other, shown.inside)
     tiles = _compared(shown, DRAWN_TILE)
-    off = np.abs(tiles.means[0] - tiles.means[1]).max(-1) > DRAWN_COLOUR
     textured = np.maximum(*tiles.deviations) > DRAWN_TEXTURED
     torn = textured & (tiles.correlation < DRAWN_CORRELATES)
+    noise = _noise(tiles, textured & ~torn & tiles.counts)
+    torn |= ~textured & (tiles.residual > max(FAINT_DETAIL, DETAIL_TO_NOISE * noise))
+    off = _are_off(shown, tiles, noise)
     bad = (off | torn) & tiles.counts
     alike = 1.0 - float(bad.sum()) / max(1, int(tiles.counts.sum()))
     if bad.any():
@@ -286,6 +305,29 @@ def _of_drawings(shown: _Shown, a: Look, b: Look) -> Verdict:
     if seen < READABLE_PX and larger > 2 * seen:
         return Verdict("unsure", alike, ("too small to read",))
     return Verdict("copy", alike, ("grey",) if a.is_grey != b.is_grey else ())
+
+
+def _noise(tiles: _Tiles, agreeing: Flags) -> float:
+    """What compression, scaling and the like made of a drawing, in grey levels: the part of the textured tiles of one
+    picture that no tone of the other explains."""
+    if not agreeing.any():
+        return 0.0
+    unexplained = np.sqrt(np.maximum(0.0, 1.0 - tiles.correlation[agreeing] ** 2))
+    return float(np.quantile(np.maximum(*tiles.deviations)[agreeing] * unexplained, NOISIEST))
+
+
+def _are_off(shown: _Shown, tiles: _Tiles, noise: float) -> Flags:
+    """The tiles whose colour differs by more than their noise explains.
+
+    Edges spread into tiles beside them, so those may differ more. Compression that shifts an even colour leaves noise
+    at edges; without it, another even colour is that of another picture. Noise that was cut off at white or black
+    shifts their mean.
+    """
+    apart = np.abs(tiles.means[0] - tiles.means[1])
+    is_even = np.maximum(*(_tiles(values, DRAWN_TILE).std(2) for values in (shown.one, shown.other))).max(-1) < EVEN
+    low, high = np.minimum(*tiles.means) < CLIPPED[0], np.maximum(*tiles.means) > CLIPPED[1]
+    most = np.where(low | high, DRAWN_COLOUR, max(EVEN_COLOUR, EVEN_TO_NOISE * noise))
+    return np.asarray((apart > DRAWN_COLOUR).any(-1) | (is_even & (apart > most).any(-1)))
 
 
 def _places(bad: Flags) -> tuple[Place, ...]:
