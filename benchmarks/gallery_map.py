@@ -20,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, sync_playwright
-from serve.client import connect
+from retrieval import connect
 
 from retrieval import Retriever
 from tests.browsing import CHROMIUM

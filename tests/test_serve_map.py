@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serve.client import ServerError, connect
+from retrieval import ServerError, connect
 
 from retrieval import Retriever, Searcher
 from retrieval.explore.novelty import novelties, novelty

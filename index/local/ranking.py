@@ -128,8 +128,7 @@ def _ranked(query: Floats, ids: Ids, codes: Floats, metric: Metric, most: int) -
     xb, xq = codes.astype(np.float64), query.astype(np.float64)
     distances = np.linalg.norm(xb - xq, axis=1)
     norms = np.linalg.norm(xb, axis=1) * np.linalg.norm(xq)
-    products = np.einsum("ij,j->i", xb, xq)  # unlike BLAS, the same for a code whatever others are ranked
-    similarities = products / np.maximum(norms, np.finfo(np.float64).tiny)
+    similarities = xb @ xq / np.maximum(norms, np.finfo(np.float64).tiny)
     order = np.lexsort((ids, distances if metric == "euclidean" else -similarities))[:most]
     return [(int(ids[i]), float(distances[i]), float(similarities[i])) for i in order]
 
