@@ -20,9 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from playwright.sync_api import Page, sync_playwright
-from retrieval import connect
 
-from retrieval import Retriever
+from retrieval import Retriever, connect
 from tests.browsing import CHROMIUM
 from tests.conftest import add_codes, write_shapes
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from retrieval import ServerError, connect
 
-from retrieval import Retriever, Searcher
+from retrieval import Retriever, Searcher, ServerError, connect
 from retrieval.explore.novelty import novelties, novelty
 from retrieval.explore.plane import lay_out
 from serve import plane as served_plane
