@@ -18,8 +18,8 @@ BLOCK_BYTES = 1 << 20
 
 
 def samples_digest(image: Image.Image) -> bytes:
-    """BLAKE2b of all samples of an ``identified`` picture: every frame, turned upright, with alpha and all bits, and for
-    how long it is shown: an animation is not a file of pages.
+    """BLAKE2b of all samples of an ``identified`` picture: every frame, turned upright, with alpha and all bits, and
+    for how long it is shown: an animation is not a file of pages.
 
     Pictures of 8 bits or less are compared as RGBA, however they are stored: palette, grey and RGB may be equal. Of a
     file that hides more than its frames, every byte counts.
