@@ -203,7 +203,7 @@ def _tables(rows: dict[str, dict[str, Any]]) -> list[str]:
     told = [f"{command}{'' if kinds is most else ': ' + ', '.join(kinds)}" for command, kinds in commands.items()]
     peers = " | ".join(FAMILIES)
     return [
-        "; ".join(told) + ":",
+        ";\n".join(told) + ":",
         "",
         f"| alteration | found | proposed | query: first | in ten | {peers} |",
         "|---|" + "---|" * (4 + len(FAMILIES)),

@@ -423,6 +423,22 @@ def test_a_drawing_stays_a_copy_when_it_is_compressed(tmp_path: Path, model: Mod
     assert found.copies == "yes" and found.kind in ("bytes", "pixels", "scaled")
 
 
+def test_what_hides_a_part_is_told_from_another_content(
+    tmp_path: Path, model: Model, photographs: list[Image.Image], others: list[Image.Image]
+) -> None:
+    """A sticker leaves a copy; another face, with as much detail, does not."""
+    oval = Image.new("L", (WIDE, HIGH))
+    ImageDraw.Draw(oval).ellipse((WIDE * 0.25, HIGH * 0.2, WIDE * 0.75, HIGH * 0.8), fill=255)
+    detailed = [[ImageEnhance.Contrast(one).enhance(3) for one in these] for these in (photographs[:3], others[:3])]
+    for number, (image, other) in enumerate(zip(*detailed, strict=True)):
+        paths = [tmp_path / f"{name}-{number}.png" for name in ("whole", "sticker", "face")]
+        image.save(paths[0])
+        Image.composite(Image.new("RGB", image.size, (240, 200, 40)), image, oval).save(paths[1])
+        Image.composite(other, image, oval).save(paths[2])
+        assert compare_pictures(paths[0], paths[1], model).copies == "yes"
+        assert compare_pictures(paths[0], paths[2], model).copies != "yes"
+
+
 def test_the_same_samples_stored_otherwise_are_the_same_pixels(
     library: Library, model: Model, photographs: list[Image.Image]
 ) -> None:

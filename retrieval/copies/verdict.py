@@ -32,6 +32,8 @@ NO_MORE = 5.0  # root mean square of grey levels: a difference that compression 
 DISAGREES = 0.55  # share of the textured tiles of photographs that agree, below which they show other things
 AGREES = 0.6  # the share of copies
 FITS = ((0.95, 0.85), (0.75, 0.965), (AGREES, 0.985))  # share of tiles that agree, and median correlation of these
+MOSTLY, BOTH = 0.8, 0.7  # if fewer tiles agree, share of the others that may have texture in both pictures: what hides
+# a part, or what it hides, is mostly plain, and two persons in one uniform have two faces
 PLAIN = 0.25  # share of tiles with texture, below which a picture is compared as a drawing
 FEWEST = 12  # textured tiles of a photograph that can tell anything
 SHARED, LEAST_SHARED = 0.8, 0.1  # of the one picture, and of the other
@@ -233,7 +235,8 @@ def _of_photographs(shown: _Shown, is_grey: bool) -> Verdict:
         return Verdict("other", alike, ("colour",), places)
     if fits < FITS[0][1]:
         return Verdict("other", alike, ("part",), places)
-    if not any(alike >= share and fits >= closely for share, closely in FITS):
+    has_other_content = alike < MOSTLY and (torn & (np.minimum(*tiles.deviations) > TEXTURED)).sum() > BOTH * torn.sum()
+    if has_other_content or not any(alike >= share and fits >= closely for share, closely in FITS):
         return Verdict("unsure", alike, ("part",), places)
     differs = ["negative"] if sign < 0 else ["tone"] if _is_other_tone(tiles) else []
     if (torn & (tiles.residual > CHANGED)).any() or strange.any() or (not differs and _is_written_on(tiles)):
