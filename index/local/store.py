@@ -14,7 +14,7 @@ from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
 from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
-from index.local.database import translated
+from index.local.database import FILE_NAME, SQLite, translated
 from index.local.excluded import EXCLUDED_NAME, read_excluded, write_excluded
 from index.local.faults import cache_faults, catalog_faults
 from index.local.files import check_own
@@ -26,7 +26,6 @@ from index.local.snapshot import Snapshot
 from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
 from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
 from index.local.tables import SCHEMA
-from index.local.transactions import FILE_NAME
 from index.local.writing import CatalogWriter
 from index.neighbours import check_faiss
 from index.owners import check_owner, trust
@@ -68,7 +67,7 @@ class Store:
         check_own(folder, OWN_NAMES)
         _check_it_is_there(path)
         private = _migrated(folder, path)
-        store = cls(folder, Catalog(folder, private), on_gpu, private)
+        store = cls(folder, Catalog(SQLite(folder, private)), on_gpu, private)
         store.rows.meta()
         return store
 
@@ -99,7 +98,7 @@ class Store:
             else:
                 with translated(path):
                     migrations.migrate(path)
-                rows = CatalogWriter(folder)
+                rows = CatalogWriter(SQLite(folder))
             store = StoreWriter(folder, rows)
             try:
                 rows.meta()
@@ -205,7 +204,7 @@ class Store:
     def sizes(self) -> dict[str, int]:
         """Bytes on disk of catalog, caches and model."""
         return {
-            "catalog": self.rows.path.stat().st_size,
+            "catalog": os.stat(self.rows.name).st_size,
             "caches": sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
             "model": sum(path.stat().st_size for path in self.model_folder().glob("*")),
         }
