@@ -175,17 +175,17 @@ def build(
         _tell(library, library.summary, time.monotonic() - started, _budget(memory, latency))
         if library.summary.encoded:
             _warn_of_wrong_model(library)
-        if index_folder is None and place is not None:
+        if index_folder is None and isinstance(place, Path):
             say(f"This index is called {printable(place.name)}. Where no other index is, commands use it.")
         _finish(ctx, library.summary, strict)
 
 
-def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) -> Path | None:
-    """The folder of the index to build, if it is not the nearest one."""
+def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) -> Path | str | None:
+    """The folder or the address of the index to build, if it is not the nearest one."""
     from retrieval.places import index_to_build, place_of_name
 
     if name is None:
-        return index_to_build(photos) if index_folder is None else Path(index_folder)
+        return index_to_build(photos) if index_folder is None else index_folder
     if index_folder is not None:
         raise click.UsageError("--index and --name exclude each other")
     if (place := place_of_name(name)) is None:
@@ -337,7 +337,7 @@ def _tell(library: Library, summary: Summary, seconds: float, budget: Budget | N
         say("To follow such links: --follow-links")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
+    tell(f"{counted(found, 'picture')} in {shown_path(library.index.address)} ({seconds:.1f} s{rate})")
     facts = library.status()
     if facts.search != "exact" or budget is not None:
         tell(f"search: {_searching(facts)}" + _within(budget))

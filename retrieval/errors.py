@@ -16,6 +16,7 @@
     ├── IndexMismatch       an index of another model or schema
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
+    ├── IndexUnreachable    a server that does not answer, or a lost connection
     ├── IndexUnwritable     a read-only folder, a full disk
     ├── ForkUnsafe          a child forked in the midst of other threads' work
     └── MissingExtra        an optional package is needed; the text holds the pip line
@@ -30,6 +31,7 @@ from index.errors import (
     IndexBusy,
     IndexDamaged,
     IndexMismatch,
+    IndexUnreachable,
     IndexUnwritable,
     LatentError,
     MissingExtra,
@@ -46,6 +48,7 @@ __all__ = [
     "IndexBusy",
     "IndexDamaged",
     "IndexMismatch",
+    "IndexUnreachable",
     "IndexUnwritable",
     "LatentError",
     "MissingExtra",

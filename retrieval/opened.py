@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from index.errors import AddressUnknown
 from index.forks import watch
-from index.opening import is_known, open_index
+from index.opening import is_known, open_index, place_of
 from retrieval.defaults import Device
 from retrieval.models.kept import check_model
 from retrieval.models.model import Model, load_model
@@ -53,8 +54,15 @@ class Opened:
 
     @property
     def folder(self) -> Path:
-        """The folder of the index."""
-        return Path(self.index.address)
+        """The folder of the index.
+
+        Raises:
+            AddressUnknown: it is on a server, at ``index.address``.
+        """
+        place = place_of(self.index.address)
+        if isinstance(place, str):
+            raise AddressUnknown(f"{place} is on a server, and has no folder")
+        return place
 
     @property
     def is_known(self) -> bool:
@@ -82,7 +90,7 @@ class Opened:
         return self.index.rows.meta().latent_dim
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({os.fspath(self.folder)!r})"
+        return f"{type(self).__name__}({self.index.address!r})"
 
     def __len__(self) -> int:
         """The number of pictures that can be found."""

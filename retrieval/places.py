@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from index.door import Rows, RowsWriter
-from index.opening import all_named, can_note, exists, folder_of, is_known, named, nearest_index, note_trust, open_index
+from index.opening import all_named, can_note, exists, is_known, named, nearest_index, note_trust, open_index, place_of
 from index.records import Row
 from retrieval.errors import NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
@@ -22,13 +22,16 @@ NAME_MOST = 40  # characters of a name that a folder gives
 SEPARATOR = os.sep.encode()
 
 
-def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
-    """The index folder: ``index``, else $LATENT_INDEX, else ``.latent`` in ``start`` or the nearest folder above.
+def locate_index(
+    index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None
+) -> Path | str:
+    """The folder of the index, or its address on a server: ``index``, else $LATENT_INDEX, else ``.latent`` in ``start``
+    or the nearest folder above.
 
     If there is none yet, it is ``.latent`` in ``start``, by default the current folder.
 
     Raises:
-        AddressUnknown: an address that is not a folder.
+        AddressUnknown: an address of an unknown kind.
         NotTrusted: it was not named, and this user has neither made nor trusted it (``trust_index``).
     """
     if (named := _named(index)) is not None:
@@ -90,10 +93,10 @@ def _roots_of(index: Path) -> list[str]:
         opened.close()
 
 
-def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path:
+def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path | str:
     """Note that this user trusts an index that somebody else made, or that was moved here; or ``forget`` that.
 
-    It is found as by ``locate_index``. Returns its folder.
+    It is found as by ``locate_index``. Returns its folder or address.
 
     Raises:
         NoIndex: there is none.
@@ -104,15 +107,15 @@ def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = F
     return folder
 
 
-def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | None:
+def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | str | None:
     """The index that ``index`` or $LATENT_INDEX names, if this user has neither made nor trusted it; else None."""
     named = _named(index)
     return named if named is not None and exists(named) and not is_known(named) else None
 
 
-def _named(index: str | os.PathLike[str] | None) -> Path | None:
+def _named(index: str | os.PathLike[str] | None) -> Path | str | None:
     named = index or os.environ.get(ENVIRONMENT)
-    return folder_of(named) if named else None
+    return place_of(named) if named else None
 
 
 def all_scopes(rows: Rows, index: str, reading: Reading) -> list[Scope]:

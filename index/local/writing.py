@@ -176,11 +176,10 @@ def create_tables(connection: Connection, facts: Meta) -> None:
 def row_values(row: Row) -> dict[str, Any]:
     """The values of a row to store, in the form in which SQLite returns them, with their checksum.
 
-    SQLite has no -0.0 and no NaN, and a reason may quote a name that is no Unicode. PostgreSQL has no text with NUL.
+    SQLite has no -0.0 and no NaN, and a reason may quote a name that is no Unicode.
     """
     looks = [None if one is None or isnan(one) else float(one) + 0.0 for one in (row.realism, row.spread)]
     reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
-    reason = reason and reason.replace("\0", "\\x00")
     row = row._replace(realism=looks[0], spread=looks[1], reason=reason)
     if not is_sane(row):
         raise ValueError(f"no row of an index can be {row}")
