@@ -11,7 +11,7 @@ from pathlib import Path
 from index.door import Rows, RowsWriter
 from index.opening import all_named, can_note, exists, is_known, named, nearest_index, note_trust, open_index, place_of
 from index.records import Row
-from retrieval.errors import NotTrusted, PathError
+from retrieval.errors import IndexBusy, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
@@ -146,6 +146,28 @@ def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Readi
         if root_id not in taken and (inside or not os.path.isdir(root)):
             scopes.append(_scope(known, index, root_id, root, root, reading))
     return scopes
+
+
+def claimed(rows: RowsWriter, scopes: list[Scope]) -> list[Scope]:
+    """Those scopes, which are this process's from now on. A missing folder is left to another that claimed it before.
+
+    Raises:
+        IndexBusy: another process works on one of the folders.
+    """
+    mine = rows.claim({scope.root_id for scope in scopes})
+    claim_all(rows, {scope.root_id for scope in scopes if os.path.isdir(scope.folder)})
+    return [scope for scope in scopes if scope.root_id in mine]
+
+
+def claim_all(rows: RowsWriter, root_ids: set[int]) -> None:
+    """Claim these roots.
+
+    Raises:
+        IndexBusy: another process works on one of them.
+    """
+    if taken := root_ids - rows.claim(root_ids):
+        folder = rows.roots()[min(taken)]
+        raise IndexBusy(f"another latent is at work on {folder} in this index; wait until it is done")
 
 
 def _scope(known: dict[int, str], index: str, root_id: int, root: str, folder: str, reading: Reading) -> Scope:

@@ -100,6 +100,11 @@ class Server:
         return self.address(name)
 
 
+def name_of(address: str) -> str:
+    """The database of an address."""
+    return address.partition("@/")[2].partition("?")[0]
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The server of this session. Without PostgreSQL and its driver, the tests that need it are skipped."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -44,6 +44,10 @@ class CatalogWriter(Catalog):
         os.replace(part, folder / FILE_NAME)
         flush_folder(folder)
         return cls(SQLite(folder))
+
+    def claim(self, root_ids: Collection[int]) -> set[int]:
+        """All of these roots: no other process writes to a file."""
+        return set(root_ids)
 
     def add_root(self, path: str) -> int:
         """Return the id of the root at the absolute ``path``; add the root if it is new."""
