@@ -24,6 +24,7 @@ from cli.console import (
     shown_path,
     size,
     tell,
+    warned,
     workers_option,
 )
 from cli.listing import list_pictures
@@ -484,6 +485,25 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
         tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+
+
+@index.command(
+    name="copy",
+    epilog="\b\nExamples:\n  latent index copy .latent postgresql://me@db.example/photos\n"
+    "  latent index copy postgresql://me@db.example/photos copy.latent",
+)
+@click.argument("source", metavar="SRC", type=click.Path(file_okay=False), callback=warned)
+@click.argument("target", metavar="DST", type=click.Path(file_okay=False))
+def copy_(source: str, target: str) -> None:
+    """Copy an index to another folder or server, and compare both row by row.
+
+    No picture is copied, and the folders of pictures keep their paths. A copy that was stopped goes on where it was.
+    """
+    from retrieval import Library
+
+    with Library.open(source) as library, bar("row", "copying") as report:
+        count = library.copy_to(target, report)
+    tell(f"copied {counted(count, 'row')} to {shown_path(target)}, and compared them")
 
 
 index.add_command(list_pictures)

@@ -145,6 +145,10 @@ class Index(Protocol):
     def address(self) -> str: ...
 
     @property
+    def budget(self) -> Budget:
+        """Limits for a search, as they were given."""
+
+    @property
     def rows(self) -> Rows: ...
 
     @property

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations
 from typing import Self
 
+from index.copying import copy_index
 from index.door import IndexWriter
 from index.opening import write_index
 from index.records import Budget, Direction, Meta, Row
@@ -243,6 +244,21 @@ class Library(Opened):
                 repair_index(writer)
             self._model = None
         return faults
+
+    def copy_to(self, index: str | os.PathLike[str], report: OnProgress | None = None) -> int:
+        """Copy the index to another place, a folder or a server, and compare both row by row. Returns the rows.
+
+        A copy that was stopped goes on where it was. No picture is copied, and roots keep their absolute paths.
+
+        Raises:
+            IndexMismatch: there is an index at that place that is no part of this one.
+            IndexBusy: another process is writing there.
+            IndexUnwritable: the place cannot be written.
+        """
+        facts = self.index.rows.meta()
+        create = Meta(facts.model_name, facts.model_digest, facts.latent_dim, facts.standardized)
+        with write_index(index, create=create) as target:
+            return copy_index(self.index, target, report)
 
     def _writing(self) -> AbstractContextManager[IndexWriter]:
         return write_index(self.index.address)

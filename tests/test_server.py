@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from conftest import Run, write_shapes
 
+from index.copying import copy_index
 from index.errors import (
     AddressUnknown,
     IndexBusy,
@@ -29,10 +30,11 @@ from index.errors import (
     NoIndex,
 )
 from index.opening import exists, is_known, note_trust, open_index, write_index
-from index.records import Change
+from index.records import Budget, Change, Direction, Meta
 from retrieval import Library, Retriever
 from tests.servers import OWNER, Places, Server, fill, name_of, opened, programs, writing
 from tests.test_index import DIM, brute_force, random_codes, row
+from tests.test_where import drawn_facts, drawn_rows
 
 SECRET = "s3cr3t-of-the-tests"
 COUNT = 40
@@ -111,6 +113,17 @@ def build(photos: Path, address: str, bundle: Path, **more: object) -> subproces
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)  # type: ignore[call-overload,no-any-return]
 
 
+def wait_for_rows(address: str, running: subprocess.Popen[str]) -> None:
+    """Wait until the first batch is committed."""
+    while running.poll() is None:
+        if exists(address):
+            with opened(address) as store:
+                if store.rows.counts():
+                    return
+        time.sleep(0.05)
+    raise AssertionError(running.communicate()[0])
+
+
 def test_several_builders_at_once_on_folders_of_their_own(server: Server, tmp_path: Path, tiny_bundle: Path) -> None:
     """Also the first ones, of which one makes the tables; every file is there once, and numbers have no gaps."""
     address, folders = server.new(), [tmp_path / f"photos-{number}" for number in range(3)]
@@ -132,8 +145,7 @@ def test_two_builders_never_share_a_folder_and_a_killed_one_leaves_no_lock(
     photos, address = tmp_path / "photos", server.new()
     write_shapes(photos, 600)
     first = build(photos, address, tiny_bundle)
-    while not exists(address) or not opened(address).rows.counts():
-        assert first.poll() is None and not time.sleep(0.05)
+    wait_for_rows(address, first)
     for below in (photos, photos.parent):
         with pytest.raises(IndexBusy, match="at work on"):
             Library.build(below, address, model=tiny_bundle, workers=1)
@@ -181,8 +193,7 @@ def test_the_server_is_restarted_in_the_midst_of_a_build(own_server: Server, tmp
     photos, address = tmp_path / "photos", own_server.new()
     write_shapes(photos, 900)
     running = build(photos, address, tiny_bundle)
-    while not exists(address) or not opened(address).rows.counts():
-        assert running.poll() is None and not time.sleep(0.05)
+    wait_for_rows(address, running)
     with opened(address) as reader:
         assert reader.rows.meta().found > 0
         own_server.stop("immediate")
@@ -205,7 +216,8 @@ def test_a_connection_that_is_cut_in_a_commit_leaves_all_of_it_or_nothing(server
     rng, lost = np.random.default_rng(0), 0
     kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(address)}'"
     for number in range(1, 13):
-        before = opened(address).rows.meta().generation
+        with opened(address) as store:
+            before = store.rows.meta().generation
         wait = float(rng.uniform(0, 0.06))
         killer = threading.Timer(wait, lambda: server.ask(kill))
         try:
@@ -346,6 +358,52 @@ def test_damage_is_told_and_mended(server: Server) -> None:
     with opened(address) as store:
         assert store.faults() == [] and store.rows.meta().found == 28
         assert sorted(one.id or 0 for one in store.rows.skipped()) == [3, 5]
+
+
+@pytest.mark.parametrize("way", ["to a server", "to a folder", "from server to server"])
+def test_a_copy_is_equal_row_by_row_and_goes_on(server: Server, tmp_path: Path, latent: Run, way: str) -> None:
+    """Of drawn rows in all states, with facts, notes and settings; and what is no copy is refused."""
+    rng, codes = np.random.default_rng(len(way)), random_codes(300, 1, True)
+    folder, address = tmp_path / "a", server.new()
+    source = folder if way == "to a server" else address
+    target = tmp_path / "b" if way == "to a folder" else server.new()
+    rows = drawn_rows(300, rng)
+    kept = {one.content_hash: its for one in rows if (its := drawn_facts(rng)) is not None}
+    with writing(source, Meta("m", "digest", DIM, True)) as store:
+        for number in (1, 2):
+            assert store.rows.add_root(str(tmp_path / f"photos-{number}")) == number
+        store.rows.apply([Change(one, code) for one, code in zip(rows, codes, strict=True)])
+        store.rows.apply([Change(row(900, status="skipped", reason="a \0 b", realism=None, path=b"\xff.jpg"))])
+        store.rows.keep_facts(kept)
+        store.rows.mark([3, 4, 5], "vanished")
+        store.rows.mark([6, 7], "removed", forget_codes=True)
+        store.notes.keep_apart([(b"a", b"b")])
+        store.notes.keep_direction(Direction("rise", codes[0], 3, 4, 0.5))
+        store.keep_budget(Budget(10**9, 0.5))
+        store.keep_excluded(["*.tmp"])
+    if way == "to a folder":  # a part of it is there
+        with writing(target, Meta("m", "digest", DIM, True)) as part:
+            root = part.rows.add_root(str(tmp_path / f"photos-{rows[9].root_id}"))
+            its = kept.get(rows[9].content_hash)
+            part.rows.apply([Change(rows[9]._replace(root_id=root), codes[9], its)])
+    assert "copied 301 rows" in latent("index", "copy", source, target).stdout
+    with opened(source) as one, opened(target) as other:
+        assert other.faults() == [] and other.budget == one.budget == Budget(10**9, 0.5)
+        assert other.excluded() == ("*.tmp",) and list(other.notes.directions()) == ["rise"]
+        assert other.rows.counts() == one.rows.counts() == {"found": 295, "vanished": 3, "removed": 2, "skipped": 1}
+        hits, copies = (store.search(codes[:9], 12, "cosine") for store in (one, other))
+        assert [[its.picture.path for its in found] for found in hits] == [
+            [its.picture.path for its in found] for found in copies
+        ]
+    with writing(target) as store:
+        store.rows.mark([1], "vanished")
+    assert "is no copy" in latent("index", "copy", source, target, code=3).stderr
+    with (
+        opened(source) as one,
+        writing(server.new(), Meta("x", "other", DIM, True)) as another,
+        pytest.raises(IndexMismatch, match="holds codes of x"),
+    ):
+        copy_index(one, another)
 
 
 SECRETS = (
