@@ -34,14 +34,18 @@ def copy_index(source: Index, target: IndexWriter, report: Report | None = None)
         roots = source.rows.roots()
         if strange := sorted(set(target.rows.roots().values()) - set(roots.values())):
             raise _differs(target, f"it holds pictures of {strange[0]}")
-        total, done = sum(source.rows.counts().values()), 0
+        rows, to = list[Row](), dict[int, int]()
         for root_id, root in roots.items():
-            listed, to = source.rows.listing(root_id), target.rows.add_root(root)
-            there = target.rows.listing(to)
-            for part in _parts([row for path, row in sorted(listed.items()) if path not in there]):
-                target.rows.apply(_changes(source.rows, part, to))
-                done += len(part)
-                report(done, total)
+            to[root_id] = target.rows.add_root(root)
+            there = target.rows.listing(to[root_id])
+            rows += [row for path, row in source.rows.listing(root_id).items() if path not in there]
+        total = sum(source.rows.counts().values())
+        done = total - len(rows)
+        rows.sort(key=lambda row: row.id or 0)  # so that of equally near ones the same comes first
+        for part in _parts(rows):
+            target.rows.apply(_changes(source.rows, part, to))
+            done += len(part)
+            report(done, total)
         _copy_beside(source, target)
         _compare(source, target)
     target.refresh_caches()
@@ -54,11 +58,13 @@ def _check_model(source: Index, target: Index) -> None:
         raise _differs(target, f"it holds codes of {theirs.model_name} ({theirs.model_digest[:12]})")
 
 
-def _changes(rows: Rows, part: list[Row], root_id: int) -> list[Change]:
+def _changes(rows: Rows, part: list[Row], to: dict[int, int]) -> list[Change]:
     codes = rows.codes([row.id for row in part if row.id is not None])
     facts = rows.facts(row.content_hash for row in part if row.content_hash is not None)
     return [
-        Change(_plain(row)._replace(root_id=root_id), codes.get(row.id or 0), facts.get(row.content_hash or b""))
+        Change(
+            _plain(row)._replace(root_id=to[row.root_id]), codes.get(row.id or 0), facts.get(row.content_hash or b"")
+        )
         for row in part
     ]
 

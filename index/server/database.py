@@ -24,10 +24,11 @@ from index.server.dialect import Compiler
 CONNECTIONS = 8  # threads of one process that can read at once; others wait
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_S = 60  # longest wait for other writers
+IDLE_TIMEOUT_S = 120  # a writer that was suspended in a transaction loses it, or all others would wait
 KINDS = {"BIGINT": "int8", "SMALLINT": "int2", "FLOAT": "float8", "TEXT": "text", "BYTEA": "bytea"}
 SET_UP = (  # nothing of the database but the tables that are named runs or is read (CVE-2018-1058)
-    "SELECT set_config('search_path', 'pg_catalog', false), set_config('lock_timeout', '{lock_timeout_s}s', false), "
-    "set_config('jit', 'off', false)"
+    "SELECT set_config('search_path', 'pg_catalog', false), set_config('lock_timeout', '{lock_s}s', false), "
+    "set_config('idle_in_transaction_session_timeout', '{idle_s}s', false), set_config('jit', 'off', false)"
 )
 
 
@@ -73,8 +74,12 @@ class PostgreSQL:
                 raise IndexUnreachable(f"the connection to {self.name} was lost; what was committed before is kept")
             connection = connected(self.name)
             made.append(connection)
-            connection.execute(SET_UP.format(lock_timeout_s=LOCK_TIMEOUT_S))
-            connection.commit()
+            try:
+                connection.execute(SET_UP.format(lock_s=LOCK_TIMEOUT_S, idle_s=IDLE_TIMEOUT_S if writing else 0))
+                connection.commit()
+            except BaseException:
+                connection.close()
+                raise
             connection.cursor_factory = _BinaryCursor
             return connection
 
