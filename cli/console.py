@@ -92,7 +92,7 @@ def _index_option(callback: Callable[..., Any], metavar: str, more: str = "") ->
         type=click.Path(file_okay=False),
         metavar=metavar,
         callback=callback,
-        help=f"Index folder{more}.",
+        help=f"Index folder, or postgresql://USER@HOST/DATABASE{more}.",
     )
 
 

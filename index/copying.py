@@ -123,4 +123,4 @@ def _parts(rows: list[Row]) -> list[list[Row]]:
 
 
 def _differs(target: Index, why: str) -> IndexMismatch:
-    return IndexMismatch(f"{target.address} is no copy: {why}; copy to another place", code="no_copy")
+    return IndexMismatch(f"{target.address} is no copy: {why}", code="no_copy")
