@@ -65,9 +65,8 @@ def main() -> None:
         times = query_ms(places, codes[:QUERIES] + 0.3)
         for place in places:
             print(f"{place}: {rates[place]:,.0f} rows/s, {times[place]:.2f} ms a query")
-        print(
-            f"server / folder: rows/s {rates[places[1]] / rates[places[0]]:.2f}, query {times[places[1]] / times[places[0]]:.2f}"
-        )
+        rate, slower = (its[places[1]] / its[places[0]] for its in (rates, times))
+        print(f"server / folder: rows/s {rate:.2f}, query {slower:.2f}")
 
 
 if __name__ == "__main__":
