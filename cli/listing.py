@@ -22,23 +22,14 @@ from cli.console import (
     tell,
 )
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
-from retrieval.defaults import Device
+from retrieval.defaults import ORDERS, Device
 
 if TYPE_CHECKING:
     from index.records import Found
     from index.where import Where
     from retrieval import Searcher
 
-ORDERS = {  # word: (order of the library, whether the largest comes first)
-    "path": ("path", False),
-    "taken": ("taken_us", False),
-    "newest": ("taken_us", True),
-    "size": ("size_bytes", True),
-    "pixels": ("pixels", True),
-    "realism": ("realism", False),
-    "novelty": ("novelty", True),
-    "distance": ("distance", False),
-}
+WORDS = [*ORDERS, "distance"]
 FORMATS = ["table", "json", "jsonl", "csv", "paths"]
 FIELDS = ["path", "size_bytes", "width", "height", "taken", "realism"]
 
@@ -55,9 +46,7 @@ Examples:
 )
 @index_option
 @filter_options
-@click.option(
-    "--order", type=click.Choice([*ORDERS]), default="path", show_default=True, help="Which picture comes first."
-)
+@click.option("--order", type=click.Choice(WORDS), default="path", show_default=True, help="Which picture comes first.")
 @click.option("--reverse", is_flag=True, help="Turn the order round.")
 @click.option("--like", type=click.Path(), metavar="IMAGE", help="The picture that --order distance measures from.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="At most this many [default: all].")
@@ -115,9 +104,9 @@ def _listed(
     limit: int | None,
     offset: int,
 ) -> list[Listed]:
-    by, is_descending = ORDERS[order]
     if like is None:
-        found = searcher.pictures(where, order=by, descending=is_descending != reverse, most=limit, offset=offset)  # type: ignore[arg-type]
+        by, is_descending = ORDERS[order]
+        found = searcher.pictures(where, order=by, descending=is_descending != reverse, most=limit, offset=offset)
         return _with_dates(searcher, found, [None] * len(found))
     everything = max(1, len(searcher))
     if reverse:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from index.where import AllOf, Where
+from retrieval.defaults import ORDERS
 from retrieval.explore.directions import direction_between
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import conditions, with_words
@@ -30,18 +31,9 @@ if TYPE_CHECKING:
     from index.records import Direction, Found
     from retrieval.arrays import Floats, Pixels
     from retrieval.retriever import Retriever
-    from retrieval.searcher import Hit, Order
+    from retrieval.searcher import Hit
     from serve.thumbnails import Thumbnails
 
-ORDERS: dict[str, tuple[Order, bool]] = {  # word: (order of the library, whether the largest comes first)
-    "path": ("path", False),
-    "taken": ("taken_us", False),
-    "newest": ("taken_us", True),
-    "size": ("size_bytes", True),
-    "pixels": ("pixels", True),
-    "realism": ("realism", False),
-    "novelty": ("novelty", True),
-}
 TERM = re.compile(r"(?:(?P<weight>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\*)?(?P<name>.+)", re.DOTALL)
 IDENTIFIER = re.compile(r"\d{1,18}")
 TERMS_MOST = 64

@@ -20,7 +20,7 @@ from retrieval.explore.plane import MOST, Cluster, grouped, paint_scale, placed,
 from retrieval.known import Known
 from serve import records
 from serve.codes import code_text
-from serve.collection import place_of
+from serve.collection import place_of, roots_of
 from serve.errors import FAILED, Refused, refusal_of
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def described(searcher: Searcher, generation: int, tell: Tell) -> records.Map:
     total = len(searcher)
     count = min(total, MOST)
     columns, codes = Columns(), np.empty((count, searcher.latent_dim), np.float32)
-    roots = sorted(searcher.index.rows.roots().values(), key=len, reverse=True)
+    roots = roots_of(searcher.index)
     tell("reading", 0, count)
     for pictures, batch in sampled(searcher, total):
         codes[len(columns.ids) : len(columns.ids) + len(batch)] = batch

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { byId, make, showPicture } from "./dom.js";
+import { chip } from "./grid.js";
 import { METRICS, MOST_K, PLACE, UNFILTERED, asks, filtersSet } from "./question.js";
 import { percent, say } from "./words.js";
 
@@ -126,10 +127,7 @@ export class Form {
     const row = make("div", { className: "marked" }, make("span", {}, say(`marks_${kind}`)));
     for (const id of ids) {
       const words = say("unmark", { name: this.names?.(id) ?? say("picture_number", { id }) });
-      const button = make("button", { type: "button", className: "mark", title: words, ariaLabel: words });
-      button.append(make("img", { src: api.thumbnailAt(id, 128), alt: "" }), make("span", { ariaHidden: "true" }, "×"));
-      button.addEventListener("click", () => this.go({ [kind]: ids.filter((one) => one !== id) }));
-      row.append(button);
+      row.append(chip(id, words, () => this.go({ [kind]: ids.filter((one) => one !== id) })));
     }
     return row;
   }

@@ -109,6 +109,14 @@ export function pictureTile(button, item) {
   button.append(about);
 }
 
+// A small picture that a click takes out of where it is.
+export function chip(id, words, takeOut) {
+  const button = make("button", { type: "button", className: "mark", title: words, ariaLabel: words });
+  button.append(make("img", { src: thumbnailAt(id, 128), alt: "" }), make("span", { ariaHidden: "true" }, "×"));
+  button.addEventListener("click", takeOut);
+  return button;
+}
+
 function similarity(item) {
   const words = say("similarity", { value: item.similarity.toFixed(2) });
   return make("span", { className: "tile-figure", title: words }, item.similarity.toFixed(2));

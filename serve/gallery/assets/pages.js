@@ -1,5 +1,7 @@
 // Fills a grid page by page, as far as it is scrolled.
 
+import * as api from "./api.js";
+
 const AHEAD = "800px";
 
 export class Pages {
@@ -68,4 +70,10 @@ export class Pages {
     this.watcher.disconnect();
     if (!this.done) this.watcher.observe(this.watched);
   }
+}
+
+// A page of the newest pictures that have all words of a text, as `load` answers.
+export async function newest(text, limit, offset, signal) {
+  const { items, total } = await api.items({ text, order: "newest", limit, offset }, signal);
+  return { items, done: items.length === 0 || offset + items.length >= total };
 }

@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { byId, make, modal, showPicture } from "./dom.js";
 import { Grid, pictureTile } from "./grid.js";
 import { Live } from "./live.js";
-import { Pages } from "./pages.js";
+import { Pages, newest } from "./pages.js";
 import { anySeed, searchBy } from "./question.js";
 import { Sums } from "./sums.js";
 import * as trouble from "./trouble.js";
@@ -184,7 +184,7 @@ class Picker {
     this.pages = new Pages({
       grid,
       more: byId("picker-more"),
-      load: (offset, signal) => this.#load(offset, signal),
+      load: (offset, signal) => newest(byId("picker-text").value.trim(), PICKED, offset, signal),
       told: (pages) => this.#told(grid.items.length, pages.loading),
       failed: (error) => (byId("picker-state").textContent = trouble.wordsOf(error)),
     });
@@ -209,12 +209,6 @@ class Picker {
 
   #told(number, loading) {
     byId("picker-state").textContent = number > 0 ? "" : say(loading ? "loading" : "none");
-  }
-
-  async #load(offset, signal) {
-    const text = byId("picker-text").value.trim();
-    const { items, total } = await api.items({ text, order: "newest", limit: PICKED, offset }, signal);
-    return { items, done: items.length === 0 || offset + items.length >= total };
   }
 }
 

@@ -2,9 +2,9 @@
 
 import * as api from "./api.js";
 import { byId, make } from "./dom.js";
-import { Grid, pictureTile } from "./grid.js";
+import { Grid, chip, pictureTile } from "./grid.js";
 import { Live } from "./live.js";
-import { Pages } from "./pages.js";
+import { Pages, newest } from "./pages.js";
 import { alongOf, anySeed, searchBy, stepsOf } from "./question.js";
 import * as trouble from "./trouble.js";
 import { count, percent, say } from "./words.js";
@@ -77,10 +77,7 @@ export class Sums {
   #showSide(side, ids) {
     const chips = ids.map((id) => {
       const words = say("sum_forget", { name: this.names.get(id) ?? say("picture_number", { id }) });
-      const button = make("button", { type: "button", className: "mark", title: words, ariaLabel: words });
-      button.append(make("img", { src: api.thumbnailAt(id, 128), alt: "" }), make("span", { ariaHidden: "true" }, "×"));
-      button.addEventListener("click", () => this.go({ [side]: this.question[side].filter((one) => one !== id) }));
-      return make("li", {}, button);
+      return make("li", {}, chip(id, words, () => this.go({ [side]: this.question[side].filter((one) => one !== id) })));
     });
     byId(side).replaceChildren(...chips);
   }
@@ -200,7 +197,7 @@ class Shelf {
     this.pages = new Pages({
       grid,
       more: byId("shelf-more"),
-      load: (offset, signal) => this.#load(offset, signal),
+      load: (offset, signal) => newest(byId("shelf-text").value.trim(), SHELF, offset, signal),
       told: (pages) => (byId("shelf-state").textContent = grid.items.length > 0 ? "" : say(pages.loading ? "loading" : "none")),
       failed: (error) => (byId("shelf-state").textContent = trouble.wordsOf(error)),
     });
@@ -209,11 +206,5 @@ class Shelf {
       event.preventDefault();
       this.pages.start();
     });
-  }
-
-  async #load(offset, signal) {
-    const text = byId("shelf-text").value.trim();
-    const { items, total } = await api.items({ text, order: "newest", limit: SHELF, offset }, signal);
-    return { items, done: items.length === 0 || offset + items.length >= total };
   }
 }
