@@ -142,11 +142,11 @@ class Acts(ABC):
             yield from (RemoteGroup(**one) for one in told["groups"])
             start = told["next"]
 
-    def decide(self, plan: RemotePlan, decision: Decision, group: int | None = None) -> RemotePlan:
+    def decide(self, plan: RemotePlan, decision: Decision, *, group: int | None = None) -> RemotePlan:
         """Note what is to be done with a group, or with all that are open. Nothing is done."""
         return RemotePlan(**self._post(f"copies/{plan.id}/decide", {"decision": decision, "group": group}))
 
-    def keep_apart(self, plan: RemotePlan, group: int, copy: int | None = None) -> RemotePlan:
+    def keep_apart(self, plan: RemotePlan, group: int, *, copy: int | None = None) -> RemotePlan:
         """Remember that a copy of a group, or all of them, are none."""
         return RemotePlan(**self._post(f"copies/{plan.id}/part", {"group": group, "copy": copy}))
 
@@ -154,7 +154,7 @@ class Acts(ABC):
         """What would be done with the groups that are to be kept."""
         return RemoteOffer(**self._post(f"copies/{plan.id}/offer", {"action": action}))
 
-    def apply(self, plan: RemotePlan, offer: RemoteOffer, report: OnProgress | None = None) -> RemoteJob:
+    def apply(self, plan: RemotePlan, offer: RemoteOffer, *, report: OnProgress | None = None) -> RemoteJob:
         """Do what was offered, and wait for it."""
         return self._waited(self._post(f"copies/{plan.id}/apply", {"nonce": offer.nonce}), report)
 

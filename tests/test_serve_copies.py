@@ -379,7 +379,7 @@ def test_the_client_reviews_and_updates(serving: Callable[..., Site], home: Path
     assert plan.groups == COPIED and seen and client.plans() == [plan]
     groups = list(client.groups(plan))
     assert [group.number for group in groups] == list(range(COPIED))
-    client.decide(plan, "keep", 0)
+    client.decide(plan, "keep", group=0)
     scaled = next(group.number for group in groups if group.copies[0]["kind"] == "scaled")
     assert client.keep_apart(plan, scaled).decided["apart"] == 1
     before, offer = all_files(home), client.offer(plan)

@@ -20,9 +20,9 @@ from train.settings import OwnSettings, declare
 
 @dataclass(frozen=True)
 class Settings(OwnSettings):
-    categories: int = declare(10, "Values of the categorical code; 0 for none.", at_least=0)
-    noise: int = declare(32, "Further inputs of G, which no code describes.", at_least=0)
-    information_weight: float = declare(1.0, "Weight of the mutual information.", at_least=0)
+    categories: int = declare(10, "Categories to find; 0: none.", at_least=0)
+    noise: int = declare(32, "Further inputs of G, which no code describes.", at_least=0, hidden=True)
+    information_weight: float = declare(1.0, "Weight of the mutual information.", at_least=0, hidden=True)
 
 
 class NoisyGenerator(nn.Module):

@@ -17,9 +17,11 @@ from train.settings import OwnSettings, declare
 
 @dataclass(frozen=True)
 class Settings(OwnSettings):
-    margin: float = declare(0.43, "KL per dimension that E wants of generated pictures.", at_least=0)
-    critic_weight: float = declare(0.25, "Weight of the adversary (alpha).", at_least=0)
-    pixel_weight: float = declare(0.5, "Weight of the pixels (beta) at 128 px; larger for smaller ones.", at_least=0)
+    margin: float = declare(0.43, "KL per dimension that E wants of generated pictures.", at_least=0, hidden=True)
+    critic_weight: float = declare(0.25, "Weight of the adversary (alpha).", at_least=0, hidden=True)
+    pixel_weight: float = declare(
+        0.5, "Weight of the pixels (beta) at 128 px; larger for smaller ones.", at_least=0, hidden=True
+    )
 
 
 class IntroVAE(Method):
