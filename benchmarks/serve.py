@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -83,7 +84,10 @@ def server(home: Path) -> Iterator[Running]:
 
 
 def memory_mb(process: int) -> tuple[float, float]:
-    """Memory of a process and of its children in MB; what several share counts in parts (PSS)."""
+    """Memory of a process and of its children in MB, what each has for itself alone.
+
+    What several share is left out: a share of it (PSS) grows whenever another process on the machine ends.
+    """
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     for task in Path(f"/proc/{process}/task").iterdir():
         children += (task / "children").read_text().split()
@@ -95,7 +99,7 @@ def _own_mb(process: str) -> float:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1000
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1000
 
 
 def timed(calls: Sequence[Callable[[int], object]], ids: list[int], clients: int) -> list[tuple[float, float]]:
@@ -115,13 +119,14 @@ def timed(calls: Sequence[Callable[[int], object]], ids: list[int], clients: int
     return [(float(np.percentile(its, 50)), float(np.percentile(its, 99))) for its in took.T]
 
 
-def over_http(port: int, token: str, route: str) -> Callable[[int], object]:
+def over_http(port: int, token: str) -> Callable[[str], bytes]:
+    """What gets a route's answer, by a connection of each thread's own."""
     mine = local()
 
-    def get(number: int) -> bytes:
+    def get(route: str) -> bytes:
         if not hasattr(mine, "connection"):
             mine.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        mine.connection.request("GET", route.format(number), headers={"Authorization": f"Bearer {token}"})
+        mine.connection.request("GET", f"/api/v1/{route}", headers={"Authorization": f"Bearer {token}"})
         answer = mine.connection.getresponse()
         content: bytes = answer.read()
         assert answer.status == 200, content
@@ -138,21 +143,33 @@ def table(home: Path) -> None:
 
 def _table(running: Running, searcher: Searcher) -> None:
     port = int(running.origin.rpartition(":")[2])
-    query, thumbnail, painting = (
-        over_http(port, running.token, f"/api/v1/{route}")
-        for route in (f"query?id={{}}&k={K}", "items/{}/thumbnail?size=256", "items/{}/painting")
-    )
+    get = over_http(port, running.token)
     paths = {one.id: one.path for one in searcher.pictures()}
     numbers = np.random.default_rng(0).choice(sorted(paths), QUERIES).tolist()
 
     def here(number: int) -> object:
         return ask(searcher, Question((Term(1.0, paths[number]),), k=K))
 
-    print("| clients | searcher p50, p99 ms | HTTP query | thumbnail, seen before | painting |\n|---|---|---|---|---|")
+    def query(number: int) -> object:
+        return get(f"query?id={number}&k={K}")
+
+    def thumbnail(number: int) -> object:
+        return get(f"items/{number}/thumbnail?size=256")
+
+    def painting(number: int) -> object:
+        return get(f"items/{number}/painting")
+
+    def step(number: int) -> object:
+        """What a slider between two pictures asks for each time."""
+        code = json.loads(get(f"interpolate?a={number}&b={numbers[0]}&t=0.3"))["code"]
+        return get(f"paint?code={quote(code, safe='')}")
+
+    print("| clients | searcher p50, p99 ms | HTTP query | thumbnail, seen before | painting | step of a slider |")
+    print("|---|---|---|---|---|---|")
     for clients in CLIENTS:
         timed([thumbnail], sorted(set(numbers)), clients)
         cells = [*timed([here, query], numbers, clients), *timed([thumbnail], numbers, clients)]
-        cells += timed([painting], numbers[:100], clients)
+        cells += [*timed([painting], numbers[:100], clients), *timed([step], numbers[:100], clients)]
         print(f"| {clients} | " + " | ".join(f"{p50:.1f}, {p99:.1f}" for p50, p99 in cells) + " |", flush=True)
 
 
@@ -238,13 +255,14 @@ def main() -> None:
     words.add_argument("--minutes", type=float)
     words.add_argument("--page", action="store_true")
     words.add_argument("--pictures", type=int, default=PICTURES)
+    words.add_argument("--model", help="of the index that is made")
     words.add_argument("--home", type=Path, help="where pictures and index are made, or lie already")
     given = words.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         home = given.home or Path(scratch)
         if not (home / ".latent").exists():
             write_pictures(home / "photos", given.pictures)
-            Retriever.build(home / "photos", index=home / ".latent").close()
+            Retriever.build(home / "photos", index=home / ".latent", model=given.model).close()
         if given.page:
             page(home)
         elif given.minutes:
