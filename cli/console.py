@@ -47,7 +47,7 @@ def _finite(
     return number
 
 
-def _warned(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+def warned(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A click callback: say what is trusted in an index that was named, but neither made nor trusted by this user."""
     from retrieval.places import foreign_index
 
@@ -77,9 +77,9 @@ def _found(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     from retrieval.places import remembered_index, would_find
 
     if ctx.resilient_parsing or (would_find() if value is None else os.path.lexists(value)):
-        return _warned(ctx, parameter, value)
+        return warned(ctx, parameter, value)
     if (remembered := remembered_index(value)) is None:
-        return _warned(ctx, parameter, value)
+        return warned(ctx, parameter, value)
     if value is None:
         say(f"Note: there is no index here; using {printable(remembered.name)} ({shown_path(str(remembered))}).")
     return str(remembered)
@@ -98,7 +98,7 @@ def _index_option(callback: Callable[..., Any], metavar: str, more: str = "") ->
         type=click.Path(file_okay=False),
         metavar=metavar,
         callback=callback,
-        help=f"Index folder{more}.",
+        help=f"Index folder, or postgresql://USER@HOST/DATABASE{more}.",
     )
 
 
@@ -118,7 +118,7 @@ indexes_option = click.option(
     "as one. Repeatable.",
 )
 index_to_build_option = _index_option(
-    _warned,
+    warned,
     "DIR",
     " [default: $LATENT_INDEX, else .latent here or in the nearest parent; for PHOTOS elsewhere, one by their name]",
 )

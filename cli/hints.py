@@ -17,6 +17,7 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "pictures_lost": "with: latent index verify --repair, then latent index update",
     "note_damaged": "with: latent index verify --repair",
     "facts_damaged": "with: latent index verify --repair, then latent index update --facts",
+    "no_copy": "name another with: latent index copy SRC DST",
     "not_indexed": "add new files with: latent index update",
     "archive_not_indexed": "add it with: latent index build {folder}",
     "move_without_folder": "give one with --to DIR",

@@ -21,6 +21,7 @@ from cli.console import (
     shown_path,
     size,
     tell,
+    warned,
     workers_option,
 )
 from cli.indexing import (
@@ -115,17 +116,17 @@ def build(
         tell_summary(library, library.summary, time.monotonic() - started, budget_of(memory, latency))
         if library.summary.encoded:
             warn_of_wrong_model(library)
-        if index_folder is None and place is not None:
+        if index_folder is None and isinstance(place, Path):
             say(f"This index is called {printable(place.name)}. Where no other index is, commands use it.")
         _finish(ctx, library.summary, strict)
 
 
-def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) -> Path | None:
-    """The folder of the index to build, if it is not the nearest one."""
+def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) -> Path | str | None:
+    """The folder or the address of the index to build, if it is not the nearest one."""
     from retrieval.places import index_to_build, place_of_name
 
     if name is None:
-        return index_to_build(photos) if index_folder is None else Path(index_folder)
+        return index_to_build(photos) if index_folder is None else index_folder
     if index_folder is not None:
         raise click.UsageError("--index and --name exclude each other")
     if (place := place_of_name(name)) is None:
@@ -314,6 +315,25 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
     with Library.open(index_folder) as library:
         gone = library.remove(paths)
         tell(f"removed {counted(gone, 'file')} from the index; {counted(len(library), 'picture')} left")
+
+
+@index.command(
+    name="copy",
+    epilog="\b\nExamples:\n  latent index copy .latent postgresql://me@db.example/photos\n"
+    "  latent index copy postgresql://me@db.example/photos copy.latent",
+)
+@click.argument("source", metavar="SRC", type=click.Path(file_okay=False), callback=warned)
+@click.argument("target", metavar="DST", type=click.Path(file_okay=False))
+def copy_(source: str, target: str) -> None:
+    """Copy an index to another folder or server, and compare both row by row.
+
+    No picture is copied, and the folders of pictures keep their paths. A copy that was stopped goes on where it was.
+    """
+    from retrieval import Library
+
+    with Library.open(source) as library, bar("row", "copying") as report:
+        count = library.copy_to(target, report)
+    tell(f"copied {counted(count, 'row')} to {shown_path(target)}, and compared them")
 
 
 index.add_command(list_pictures)

@@ -62,7 +62,7 @@ def tell_summary(library: Library, summary: Summary, seconds: float, budget: Bud
         say("To follow such links: --follow-links")
     found = len(library)
     rate = f", {summary.encoded / seconds:,.0f} pictures/s" if summary.encoded else ""
-    tell(f"{counted(found, 'picture')} in {shown_path(str(library.folder))} ({seconds:.1f} s{rate})")
+    tell(f"{counted(found, 'picture')} in {shown_path(library.index.address)} ({seconds:.1f} s{rate})")
     facts = library.status()
     if facts.search != "exact" or budget is not None:
         tell(f"search: {searching(facts)}" + _within(budget))

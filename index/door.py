@@ -88,7 +88,13 @@ class Rows(Protocol):
 
 
 class RowsWriter(Rows, Protocol):
-    """``Rows`` that can be written. Each call is one transaction."""
+    """``Rows`` that can be written. Each call is one transaction, and so is all that is done inside ``snapshot()``."""
+
+    def claim(self, root_ids: Collection[int]) -> set[int]:
+        """Those of these roots that no other process works on. They are this one's until the index is closed.
+
+        Where one process alone may write, that is all of them.
+        """
 
     def add_root(self, path: str) -> int:
         """Return the id of the root at the absolute ``path``; add the root if it is new."""
@@ -139,6 +145,10 @@ class Index(Protocol):
     def address(self) -> str: ...
 
     @property
+    def budget(self) -> Budget:
+        """Limits for a search, as they were given."""
+
+    @property
     def rows(self) -> Rows: ...
 
     @property
@@ -176,7 +186,7 @@ class Index(Protocol):
 
 
 class IndexWriter(Index, Protocol):
-    """An index opened for writing by this process alone."""
+    """An index opened for writing: a folder by this process alone, a server by several, each at its own roots."""
 
     @property
     def rows(self) -> RowsWriter: ...

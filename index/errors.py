@@ -62,6 +62,12 @@ class IndexUnwritable(LatentError):
     code = "index_unwritable"
 
 
+class IndexUnreachable(LatentError):
+    """The server of an index does not answer, or the connection was lost."""
+
+    code = "index_unreachable"
+
+
 class MissingExtra(LatentError):
     """An optional package is needed. The message holds the exact pip line."""
 

@@ -23,7 +23,7 @@ import numpy as np
 from index.door import Index
 from index.errors import IndexMismatch, LatentError, PartAbsent
 from index.facts import Facts
-from index.records import Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row
+from index.records import Budget, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row
 from index.where import AllOf, AnyOf, Listed, Not, Order, Where
 
 SHIFT = 40  # bits of an id within its index
@@ -57,6 +57,11 @@ class Many:
         self.absent: dict[str, str] = dict(absent or {})
         _check_alike(self._indexes)
         self.rows, self.notes = _Rows(self), _Notes(self)
+
+    @property
+    def budget(self) -> Budget:
+        """None of its own: each index keeps its own limits."""
+        return Budget()
 
     @property
     def address(self) -> str:

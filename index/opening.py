@@ -1,17 +1,33 @@
-"""Open an index by its address. Today this is a folder; only this module distinguishes kinds of addresses."""
+"""Open an index by its address, a folder or a server; only this module distinguishes kinds of addresses.
+
+Who names an address trusts it, as with a folder that is named: its model runs, and the folders that it names are read.
+No server is ever found without being named. Who may write there is for the server to say, so there are no owners to
+compare; what this user's program made is noted by the identity of the index, and another index that answers at the same
+address is foreign again.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from index import owners
 from index.door import Index, IndexWriter
-from index.errors import AddressUnknown, IndexUnwritable, LatentError, NoIndex, PartAbsent
+from index.errors import (
+    AddressUnknown,
+    IndexUnwritable,
+    LatentError,
+    MissingExtra,
+    NoIndex,
+    PartAbsent,
+    pip_line,
+)
 from index.records import Meta
+from index.server.address import checked, is_server
 from index.trust import user_folder
 
 INDEX_NAME = ".latent"
@@ -30,10 +46,17 @@ def open_index(address: Address, on_gpu: bool = False) -> Index:
         NotTrusted: it belongs to another user.
         IndexMismatch: it has a newer schema.
         IndexDamaged: the catalog cannot be read.
+        IndexUnreachable: the server does not answer, or does not let this user in.
+        MissingExtra: the driver of the server is not installed.
     """
+    place = place_of(address)
+    if isinstance(place, str):
+        with _driver():
+            from index.server.store import ServerStore
+        return ServerStore.open(place, on_gpu)
     from index.local.store import Store
 
-    return Store.open(folder_of(address), on_gpu)
+    return Store.open(place, on_gpu)
 
 
 def open_indexes(
@@ -91,28 +114,65 @@ def read_addresses(path: str | os.PathLike[str]) -> list[str]:
 
 
 def write_index(address: Address, create: Meta | None = None) -> AbstractContextManager[IndexWriter]:
-    """Open an index for writing by this process alone. With ``create``, a missing index is created.
+    """Open an index for writing. With ``create``, a missing index is created.
+
+    A folder is written by this process alone; on a server, each process claims the roots that it works on.
 
     Raises:
         AddressUnknown: the address is of an unknown kind.
+        IndexUnreachable: the server does not answer, or does not let this user in.
+        MissingExtra: the driver of the server is not installed.
         IndexBusy: another process is writing.
         IndexUnwritable: the folder cannot be written, or holds other files and no index.
         NoIndex: there is none, and ``create`` is None.
         NotTrusted: it belongs to another user.
     """
+    place = place_of(address)
+    if isinstance(place, str):
+        with _driver():
+            from index.server.store import ServerStore
+        return ServerStore.writing(place, create)
     from index.local.store import Store
 
-    return Store.writing(folder_of(address), create)
+    return Store.writing(place, create)
 
 
 def exists(address: Address) -> bool:
-    """Whether there is an index at an address."""
-    return os.path.isfile(folder_of(address) / "catalog.db")
+    """Whether there is an index at an address.
+
+    Raises:
+        IndexUnreachable: the server does not answer, or does not let this user in.
+    """
+    place = place_of(address)
+    if isinstance(place, str):
+        return _identity_at(place) is not None
+    return os.path.isfile(place / "catalog.db")
 
 
 def is_known(address: Address) -> bool:
     """Whether this user's program made the index at an address, or this user trusts it."""
-    return owners.is_known(folder_of(address))
+    return owners.is_known(_noted_as(place_of(address)))
+
+
+def _noted_as(place: Path | str) -> Path | str:
+    """What notes call the index at a place."""
+    if isinstance(place, Path):
+        return place
+    return json.dumps([place, _identity_at(place)])  # another index at this address is not that one
+
+
+def _identity_at(place: str) -> str | None:
+    with _driver():
+        from index.server.store import identity_at
+    return identity_at(place)
+
+
+@contextmanager
+def _driver() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(f"an index on a server needs psycopg: {pip_line('server')}") from error
 
 
 def can_note() -> bool:
@@ -127,14 +187,14 @@ def note_trust(address: Address, forget: bool = False) -> None:
         NoIndex: there is none.
         IndexUnwritable: there is no place for the note.
     """
-    folder = folder_of(address)
+    place = place_of(address)
     if forget:
-        owners.forget(folder)
+        owners.forget(_noted_as(place))
         return
-    if not exists(folder):
-        raise NoIndex(f"there is no index at {folder}", folder=str(folder))
+    if not exists(place):
+        raise NoIndex(f"there is no index at {place}", folder=str(place))
     try:
-        owners.trust(folder)
+        owners.trust(_noted_as(place), [os.getuid()] if isinstance(place, str) else None)
     except OSError as error:
         raise IndexUnwritable(f"this cannot be noted: {error.strerror}", code="no_user_folder") from error
 
@@ -168,14 +228,19 @@ def nearest_index(start: Address) -> Path:
     return here / INDEX_NAME
 
 
-def folder_of(address: Address) -> Path:
-    """The folder of an index.
+def place_of(address: Address) -> Path | str:
+    """The folder of an index, or the address of the server that holds it.
 
     Raises:
-        AddressUnknown: the address is of an unknown kind.
+        AddressUnknown: the address is of an unknown kind, or holds a password.
     """
-    scheme = SCHEME.match(os.fspath(address))
+    named = os.fspath(address)
+    if is_server(named):
+        return checked(named)
+    scheme = SCHEME.match(named)
     if scheme:
         kind = scheme[1]
-        raise AddressUnknown(f"an index is a folder; addresses with {kind}:// are not supported", scheme=kind)
+        raise AddressUnknown(
+            f"an index is a folder or on a PostgreSQL server; addresses with {kind}:// are not supported", scheme=kind
+        )
     return Path(os.path.realpath(address))

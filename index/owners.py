@@ -42,7 +42,7 @@ def check_owner(folder: Path) -> None:
             )
 
 
-def is_known(folder: Path) -> bool:
+def is_known(folder: Path | str) -> bool:
     """Whether this user's program made the index here, or this user trusts it."""
     return bool(_noted(folder))
 
@@ -52,8 +52,10 @@ def can_note() -> bool:
     return user_folder() is not None
 
 
-def trust(folder: Path) -> None:
+def trust(folder: Path | str, owners: Owners | None = None) -> None:
     """Note that this user made or trusts the index at ``folder``, with its owners as they are.
+
+    Another name than that of a folder is noted with the given ``owners``.
 
     Raises:
         OSError: the note cannot be written, or there is no place for it.
@@ -62,21 +64,21 @@ def trust(folder: Path) -> None:
     if note is None:
         raise OSError(None, "there is no folder for notes of this user")
     note.parent.mkdir(mode=0o700, exist_ok=True)
-    write(note, " ".join(map(str, _owners(folder))) + f"\n{folder}\n")
+    write(note, " ".join(map(str, owners or _owners(Path(folder)))) + f"\n{folder}\n")
 
 
-def forget(folder: Path) -> None:
+def forget(folder: Path | str) -> None:
     """Undo ``trust``."""
     if (note := _note(folder)) is not None:
         note.unlink(missing_ok=True)
 
 
-def _note(folder: Path) -> Path | None:
+def _note(folder: Path | str) -> Path | None:
     place = user_folder()
     return place and place / NOTES / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()}.txt"
 
 
-def _noted(folder: Path) -> Owners:
+def _noted(folder: Path | str) -> Owners:
     """The owners that this user has seen at the index; none if there is no note."""
     note = _note(folder)
     with suppress(OSError, ValueError):

@@ -16,6 +16,7 @@
     ├── IndexMismatch       an index of another model or schema
     ├── IndexBusy           another process is writing to the index
     ├── IndexDamaged        the catalog cannot be read
+    ├── IndexUnreachable    a server that does not answer, or a lost connection
     ├── IndexUnwritable     a read-only folder, a full disk
     ├── PartAbsent          one of several indexes does not answer
     ├── ForkUnsafe          a child forked in the midst of other threads' work
@@ -31,6 +32,7 @@ from index.errors import (
     IndexBusy,
     IndexDamaged,
     IndexMismatch,
+    IndexUnreachable,
     IndexUnwritable,
     LatentError,
     MissingExtra,
@@ -48,6 +50,7 @@ __all__ = [
     "IndexBusy",
     "IndexDamaged",
     "IndexMismatch",
+    "IndexUnreachable",
     "IndexUnwritable",
     "LatentError",
     "MissingExtra",

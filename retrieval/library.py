@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import combinations
 from typing import Self
 
+from index.copying import copy_index
 from index.door import IndexWriter
 from index.opening import write_index
 from index.records import Budget, Direction, Meta, Row
@@ -22,7 +23,16 @@ from retrieval.models.model import Model
 from retrieval.opened import Opened
 from retrieval.pictures.kinds import other_kind
 from retrieval.pictures.leaving_out import chosen_patterns
-from retrieval.places import Listings, absolute, all_scopes, locate_index, rows_of_file, scopes_below
+from retrieval.places import (
+    Listings,
+    absolute,
+    all_scopes,
+    claim_all,
+    claimed,
+    locate_index,
+    rows_of_file,
+    scopes_below,
+)
 from retrieval.progress import OnProgress
 from retrieval.status import Status, status_of
 from retrieval.verify import all_faults, repair_index
@@ -91,7 +101,8 @@ class Library(Opened):
             check_model(writer.rows.meta(), chosen)
             provide_model(chosen, writer, generator)
             reading = _without(reading, exclude, writer)
-            scopes = scopes_below(writer.rows, writer.address, folders, reading)
+            with writer.rows.snapshot():  # or another process could begin with a folder around or inside these
+                scopes = claimed(writer.rows, scopes_below(writer.rows, writer.address, folders, reading))
             summary = _brought_up_to_date(writer, chosen, scopes, budget, workers, report)
         built = cls(folder, device=device)
         built.summary = summary
@@ -121,7 +132,7 @@ class Library(Opened):
         model, reading = self.model, Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
             reading = _without(reading, exclude, writer)
-            scopes = all_scopes(writer.rows, writer.address, reading)
+            scopes = claimed(writer.rows, all_scopes(writer.rows, writer.address, reading))
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
         return self.summary
 
@@ -151,6 +162,7 @@ class Library(Opened):
         with self._writing() as writer:
             listings = Listings(writer.rows)
             found = [listings.at(path) for path in paths]
+            claim_all(writer.rows, {root_id for root_id, _ in found})
             gone = sum(_remove(writer, *one) for one in found)
             writer.refresh_caches()
         return gone
@@ -232,6 +244,21 @@ class Library(Opened):
                 repair_index(writer)
             self._model = None
         return faults
+
+    def copy_to(self, index: str | os.PathLike[str], report: OnProgress | None = None) -> int:
+        """Copy the index to another place, a folder or a server, and compare both row by row. Returns the rows.
+
+        A copy that was stopped goes on where it was. No picture is copied, and roots keep their absolute paths.
+
+        Raises:
+            IndexMismatch: there is an index at that place that is no part of this one.
+            IndexBusy: another process is writing there.
+            IndexUnwritable: the place cannot be written.
+        """
+        facts = self.index.rows.meta()
+        create = Meta(facts.model_name, facts.model_digest, facts.latent_dim, facts.standardized)
+        with write_index(index, create=create) as target:
+            return copy_index(self.index, target, report)
 
     def _writing(self) -> AbstractContextManager[IndexWriter]:
         return write_index(self.index.address)

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from index.errors import AddressUnknown
 from index.forks import watch
 from index.many import Many
-from index.opening import Address, is_known, open_indexes
+from index.opening import Address, is_known, open_indexes, place_of
 from retrieval.defaults import Device
 from retrieval.models.kept import check_model
 from retrieval.models.model import Model, load_model
@@ -81,8 +82,15 @@ class Opened:
 
     @property
     def folder(self) -> Path:
-        """The folder of the index."""
-        return Path(self.index.address)
+        """The folder of the index.
+
+        Raises:
+            AddressUnknown: it is on a server, at ``index.address``.
+        """
+        place = place_of(self.index.address)
+        if isinstance(place, str):
+            raise AddressUnknown(f"{place} is on a server, and has no folder")
+        return place
 
     @property
     def is_known(self) -> bool:

@@ -14,16 +14,16 @@ from index.opening import (
     all_named,
     can_note,
     exists,
-    folder_of,
     is_known,
     named,
     nearest_index,
     note_trust,
     open_index,
+    place_of,
     read_addresses,
 )
 from index.records import Row
-from retrieval.errors import NotTrusted, PathError
+from retrieval.errors import IndexBusy, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
@@ -34,13 +34,16 @@ NAME_MOST = 40  # characters of a name that a folder gives
 SEPARATOR = os.sep.encode()
 
 
-def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None) -> Path:
-    """The index folder: ``index``, else $LATENT_INDEX, else ``.latent`` in ``start`` or the nearest folder above.
+def locate_index(
+    index: str | os.PathLike[str] | None = None, start: str | os.PathLike[str] | None = None
+) -> Path | str:
+    """The folder of the index, or its address on a server: ``index``, else $LATENT_INDEX, else ``.latent`` in ``start``
+    or the nearest folder above.
 
     If there is none yet, it is ``.latent`` in ``start``, by default the current folder.
 
     Raises:
-        AddressUnknown: an address that is not a folder.
+        AddressUnknown: an address of an unknown kind.
         NotTrusted: it was not named, and this user has neither made nor trusted it (``trust_index``).
     """
     if (named := _named(index)) is not None:
@@ -55,11 +58,11 @@ def locate_index(index: str | os.PathLike[str] | None = None, start: str | os.Pa
     return folder
 
 
-def locate_indexes(index: Address | Sequence[Address] | None = None) -> list[Path]:
-    """The folders of one or several indexes, each as by ``locate_index``; a text file stands for those that it names.
+def locate_indexes(index: Address | Sequence[Address] | None = None) -> list[Path | str]:
+    """The folders or addresses of one or several indexes, each as by ``locate_index``; a text file stands for those that it names.
 
     Raises:
-        AddressUnknown: a text file cannot be read, or an address is not a folder.
+        AddressUnknown: a text file cannot be read, or an address is of an unknown kind.
         NotTrusted: as ``locate_index``.
     """
     if index is None:
@@ -116,10 +119,10 @@ def _roots_of(index: Path) -> list[str]:
         opened.close()
 
 
-def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path:
+def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = False) -> Path | str:
     """Note that this user trusts an index that somebody else made, or that was moved here; or ``forget`` that.
 
-    It is found as by ``locate_index``. Returns its folder.
+    It is found as by ``locate_index``. Returns its folder or address.
 
     Raises:
         NoIndex: there is none.
@@ -130,15 +133,15 @@ def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = F
     return folder
 
 
-def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | None:
+def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | str | None:
     """The index that ``index`` or $LATENT_INDEX names, if this user has neither made nor trusted it; else None."""
     named = _named(index)
     return named if named is not None and exists(named) and not is_known(named) else None
 
 
-def _named(index: str | os.PathLike[str] | None) -> Path | None:
+def _named(index: str | os.PathLike[str] | None) -> Path | str | None:
     named = index or os.environ.get(ENVIRONMENT)
-    return folder_of(named) if named else None
+    return place_of(named) if named else None
 
 
 def all_scopes(rows: Rows, index: str, reading: Reading) -> list[Scope]:
@@ -169,6 +172,28 @@ def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Readi
         if root_id not in taken and (inside or not os.path.isdir(root)):
             scopes.append(_scope(known, index, root_id, root, root, reading))
     return scopes
+
+
+def claimed(rows: RowsWriter, scopes: list[Scope]) -> list[Scope]:
+    """Those scopes, which are this process's from now on. A missing folder is left to another that claimed it before.
+
+    Raises:
+        IndexBusy: another process works on one of the folders.
+    """
+    mine = rows.claim({scope.root_id for scope in scopes})
+    claim_all(rows, {scope.root_id for scope in scopes if os.path.isdir(scope.folder)})
+    return [scope for scope in scopes if scope.root_id in mine]
+
+
+def claim_all(rows: RowsWriter, root_ids: set[int]) -> None:
+    """Claim these roots.
+
+    Raises:
+        IndexBusy: another process works on one of them.
+    """
+    if taken := root_ids - rows.claim(root_ids):
+        folder = rows.roots()[min(taken)]
+        raise IndexBusy(f"another latent is at work on {folder} in this index; wait until it is done")
 
 
 def _scope(known: dict[int, str], index: str, root_id: int, root: str, folder: str, reading: Reading) -> Scope:

@@ -11,11 +11,12 @@ import pytest
 
 from index.errors import IndexDamaged
 from index.local.catalog import Catalog
-from index.local.store import Store, StoreWriter
+from index.local.store import Searched, SearchedWriter
 from index.local.structures import LISTS_MOST, choose
 from index.records import Budget, Change, Direction, Meta, Row
 from index.where import AnyOf, Compare
-from tests.test_index import DIM, brute_force, make_store, random_codes, row
+from tests.servers import Places, fill, opened, writing
+from tests.test_index import DIM, brute_force, random_codes, row
 
 HASHES = [b"%016d" % number for number in range(12)]  # few, so that contents repeat
 STATES = ("found", "skipped", "vanished", "removed")
@@ -79,7 +80,7 @@ def drawn_change(rng: np.random.Generator, number: int, root_id: int, old: Row |
     return Change(row(number, **facts, **looks), rng.standard_normal(DIM).astype(np.float32))
 
 
-def written(writer: StoreWriter, expected: Expected, rng: np.random.Generator, step: int, folder: Path) -> None:
+def written(writer: SearchedWriter, expected: Expected, rng: np.random.Generator, step: int, folder: Path) -> None:
     """One drawn write, to both."""
     kind = rng.integers(10)
     some = [one for one in expected.rows if rng.random() < 0.1]
@@ -180,7 +181,7 @@ def check_draws(rows: Catalog, expected: Expected) -> None:
         assert np.array_equal(drawn, rows.some_codes(20)) and np.array_equal(seen, rows.some_looks(20))
 
 
-def check_search(store: Store, expected: Expected, rng: np.random.Generator) -> None:
+def check_search(store: Searched, expected: Expected, rng: np.random.Generator) -> None:
     found = expected.found()
     xb = np.stack([expected.codes[one] for one in found]) if found else np.empty((0, DIM), np.float32)
     query = rng.standard_normal(DIM).astype(np.float32)
@@ -191,13 +192,13 @@ def check_search(store: Store, expected: Expected, rng: np.random.Generator) -> 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_is_written_every_question_is_answered_as_by_a_dictionary(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    places: Places, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.local.catalog.PAGE", 7)
     monkeypatch.setattr("index.local.catalog.VARIABLES", 5)
-    rng, expected, folder = np.random.default_rng(seed), Expected(), tmp_path / "i"
+    rng, expected, place = np.random.default_rng(seed), Expected(), places()
     stamps, most = dict[int, bytes](), 0
-    with Store.writing(folder, create=Meta("m", "digest", DIM, False)) as writer, Store.open(folder) as reader:
+    with writing(place, Meta("m", "digest", DIM, False)) as writer, opened(place) as reader:
         for step in range(45):
             written(writer, expected, rng, step, tmp_path)
             for store in (writer, reader):
@@ -214,30 +215,30 @@ def test_whatever_is_written_every_question_is_answered_as_by_a_dictionary(
     assert most >= 40 and len(set(stamps.values())) == len(stamps) > 30
 
 
-def test_the_stamp_is_of_the_history_and_of_the_codes(tmp_path: Path) -> None:
+def test_the_stamp_is_of_the_history_and_of_the_codes(places: Places, tmp_path: Path) -> None:
     """Or a cache of another index with as many changes would be believed."""
     codes = random_codes(30, 0, True)
     other = codes.copy()
     other[3, 0] += 1e-3
     stamps = []
     for number, its in enumerate((codes, codes, other, codes[:29])):
-        make_store(tmp_path / str(number), its, True)
-        with Store.open(tmp_path / str(number)) as store:
+        fill(places(str(number)), tmp_path / "photos", its)
+        with opened(places(str(number))) as store:
             stamps.append(store.rows.meta().stamp)
             assert store.rows.stamp_of(99) is None
     assert stamps[0] == stamps[1] and len(set(stamps)) == 3
-    with Store.writing(tmp_path / "0") as store:
+    with writing(places("0")) as store:
         store.rows.mark([1], "vanished")
-    with Store.writing(tmp_path / "1") as store:
+    with writing(places("1")) as store:
         store.rows.mark([2], "vanished")
-    with Store.open(tmp_path / "0") as one, Store.open(tmp_path / "1") as two:
+    with opened(places("0")) as one, opened(places("1")) as two:
         assert one.rows.meta().stamp != two.rows.meta().stamp
 
 
-def test_a_direction_of_another_length_is_damage(tmp_path: Path) -> None:
-    make_store(tmp_path / "i", random_codes(3, 0, True), True)
+def test_a_direction_of_another_length_is_damage(places: Places, tmp_path: Path) -> None:
+    fill(places("i"), tmp_path / "photos", random_codes(3, 0, True))
     right = Direction("smile", np.arange(DIM, dtype=np.float32), 3, 4, 0.5)
-    with Store.writing(tmp_path / "i") as store:
+    with writing(places("i")) as store:
         store.notes.keep_direction(right)
         kept = store.notes.directions()["smile"]
         assert np.array_equal(kept.vector, right.vector) and (kept.with_count, kept.without_count) == (3, 4)
@@ -249,12 +250,14 @@ def test_a_direction_of_another_length_is_damage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("few", [0, 2000])
-def test_filters_that_let_hardly_any_pass(tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_that_let_hardly_any_pass(
+    places: Places, tmp_path: Path, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first alone, the last alone, both, and none, whichever of them FAISS proposes."""
     monkeypatch.setattr("index.local.ranking.FEW", few)
     codes = random_codes(40, 3, True)
-    make_store(tmp_path / "i", codes, True)
-    with Store.open(tmp_path / "i") as store:
+    fill(places("i"), tmp_path / "photos", codes)
+    with opened(places("i")) as store:
         for ids in ((1,), (2,), (40,), (1, 40), (2, 3), ()):
             where = AnyOf(tuple(Compare("mtime_ns", "=", one - 1) for one in ids))
             for query, hits in zip(codes[:5], store.search(codes[:5], 5, "euclidean", where=where), strict=True):

@@ -25,6 +25,7 @@ from index.records import Change, Facts, Meta, Row
 from index.where import AllOf, AnyOf, Compare, InFolder, Known, Listed, Matches, Near, Not, Unusual, Where
 from retrieval import Question, Retriever, Term, ask
 from tests.conftest import write_shapes
+from tests.servers import Places, opened, writing
 from tests.test_index import DIM, brute_force, random_codes, row
 
 FOLDERS = ("", "a/", "a/b/", "a.b/", "ab/", "a/[b]/")
@@ -193,19 +194,19 @@ def leaf_passes(where: Where, one: Row, its: Facts | None, roots: dict[int, str]
     raise AssertionError(where)
 
 
-def made_with_facts(folder: Path, rows: list[Row], codes: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
+def made_with_facts(places: Places, rows: list[Row], codes: np.ndarray, rng: np.random.Generator) -> tuple[Any, Any]:
     """Make an index. Returns its roots, and the facts by content."""
     facts = {one.content_hash: drawn_facts(rng) for one in rows}
-    roots = made(folder, rows, codes)
-    with Store.writing(folder) as store:
+    roots = made(places, rows, codes)
+    with writing(places()) as store:
         store.rows.keep_facts({content: its for content, its in facts.items() if its is not None})
     return roots, facts
 
 
-def made(folder: Path, rows: list[Row], codes: np.ndarray) -> dict[int, str]:
-    with Store.writing(folder, create=Meta("m", "digest", DIM, True)) as store:
+def made(places: Places, rows: list[Row], codes: np.ndarray) -> dict[int, str]:
+    with writing(places(), Meta("m", "digest", DIM, True)) as store:
         for name in ("photos", "other photos"):
-            store.rows.add_root(str(folder.parent / name))
+            store.rows.add_root(str(places.folder / name))
         store.rows.apply([Change(one, code) for one, code in zip(rows, codes, strict=True)])
         store.refresh_caches()
         return store.rows.roots()
@@ -215,7 +216,7 @@ def made(folder: Path, rows: list[Row], codes: np.ndarray) -> dict[int, str]:
     ("few", "rare", "read_s"), [(0, 0.0, 0), (0, 0.0, np.inf), (0, 1.1, np.inf), (2000, 0.0, np.inf), (2000, 0.0, 0)]
 )
 def test_what_a_filter_lets_pass_is_found_as_brute_force_finds_it(
-    tmp_path: Path, few: int, rare: float, read_s: float, monkeypatch: pytest.MonkeyPatch
+    places: Places, few: int, rare: float, read_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Few are ranked all, many are proposed by FAISS, and then listed before or not; SQL or arrays filter: all to the
     last id, with ties and ids that are left out."""
@@ -226,9 +227,9 @@ def test_what_a_filter_lets_pass_is_found_as_brute_force_finds_it(
     monkeypatch.setattr("index.local.ranking.AS_MANY", 0.0)
     rng, codes = np.random.default_rng(few + int(rare)), random_codes(500, 1, True)
     rows = drawn_rows(500, rng)
-    roots, facts = made_with_facts(tmp_path / "i", rows, codes, rng)
+    roots, facts = made_with_facts(places, rows, codes, rng)
     shares = []
-    with Store.open(tmp_path / "i") as store:
+    with opened(places()) as store:
         for number in range(100):
             where, k = drawn_filter(rng, roots), int(rng.integers(1, 40))
             xq = codes[[0, number]] if number % 2 else random_codes(2, number + 9, True)
@@ -368,11 +369,11 @@ def test_a_damaged_fact_is_no_reason_to_be_a_hit(
 
 
 @pytest.mark.parametrize("fact", ["path", "size_bytes", "taken_us", "pixels", "realism", "rating", "camera"])
-def test_pictures_in_order(tmp_path: Path, fact: str) -> None:
+def test_pictures_in_order(places: Places, fact: str) -> None:
     rng, codes = np.random.default_rng(len(fact)), random_codes(200, 1, True)
     rows = drawn_rows(200, rng)
-    roots, facts = made_with_facts(tmp_path / "i", rows, codes, rng)
-    with Store.open(tmp_path / "i") as store:
+    roots, facts = made_with_facts(places, rows, codes, rng)
+    with opened(places()) as store:
         if fact == "camera":
             with pytest.raises(ValueError, match="an order by path, size_bytes"):
                 store.rows.listed(None, fact, False, None, 0)  # type: ignore[arg-type]
@@ -397,13 +398,13 @@ def test_pictures_in_order(tmp_path: Path, fact: str) -> None:
 
 
 @pytest.mark.parametrize("structure", [QUANTIZED, Structure(True, 16, 12)])
-def test_filters_on_quantized_codes(tmp_path: Path, structure: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_on_quantized_codes(places: Places, structure: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow filter is ranked exactly whatever the structure; a wide one finds what the structure finds."""
     monkeypatch.setattr("index.local.store.choose", lambda *facts: structure)
     rng, codes = np.random.default_rng(0), random_codes(3000, 1, True)
     rows = drawn_rows(3000, rng)
-    roots = made(tmp_path / "i", rows, codes)
-    with Store.open(tmp_path / "i") as store:
+    roots = made(places, rows, codes)
+    with opened(places()) as store:
         for where, least in ((Compare("width_px", "<", 2), 1.0), (Compare("width_px", ">", 5), 0.7)):
             allowed = {place + 1 for place, one in enumerate(rows) if passes(where, one, None, roots)}
             recalls = []

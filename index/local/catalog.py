@@ -1,7 +1,7 @@
-"""The catalog, for reading: one SQLite file, read through SQLAlchemy, that holds the truth about an index.
+"""The catalog, for reading: the truth about an index, in SQLite's file or on a server, read through SQLAlchemy.
 
 Paths are stored as bytes, as in the file system, relative to their photo root. A root inside the folder that holds the
-index is stored relative to that folder, so that both can be moved together.
+index is stored relative to that folder, so that both can be moved together; on a server all are absolute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,7 +28,7 @@ from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root
 from index.local.shared import Shared
 from index.local.sums import Coded, damaged_codes, sum_of
 from index.local.tables import codes, generations, meta, pictures, roots
-from index.local.transactions import Transactions
+from index.local.transactions import Database, Transactions
 from index.local.words import Words
 from index.records import Facts, Floats, Found, Ids, Meta, Row
 from index.where import AllOf, Order, Where
@@ -54,10 +53,10 @@ CODED = select(*CODE).select_from(pictures).join(codes).where(pictures.c.status 
 
 
 class Catalog(Transactions):
-    """One catalog file, opened for reading. Any thread may read it. Each transaction sees one state."""
+    """One catalog, opened for reading. Any thread may read it. Each transaction sees one state."""
 
-    def __init__(self, folder: Path, path: Path | None = None) -> None:
-        super().__init__(folder, path)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._shared = Shared()
 
     def meta(self) -> Meta:
@@ -67,13 +66,10 @@ class Catalog(Transactions):
     def _read_meta(self, connection: Connection) -> Meta:
         row = connection.execute(select(meta)).mappings().first()
         if row is None:
-            raise IndexDamaged(f"{self.path} has lost its head row; build the index again in another folder")
+            raise IndexDamaged(f"{self.name} has lost its head row; build the index again in another folder")
         facts = Meta(**{key: row[key] for key in Meta.__dataclass_fields__})
-        pages, page = (
-            connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0 for name in ("page_count", "page_size")
-        )
-        if not is_sane_meta(facts, pages * page) or meta_sum(facts) != row["checksum"]:
-            raise IndexDamaged(f"the head row of {self.path} is damaged; {RESTORE}")
+        if not is_sane_meta(facts, self.database.stored_bytes(connection)) or meta_sum(facts) != row["checksum"]:
+            raise IndexDamaged(f"the head row of {self.name} is damaged; {RESTORE}")
         return facts
 
     def stamp_of(self, generation: int) -> bytes | None:
@@ -89,8 +85,9 @@ class Catalog(Transactions):
         rows = connection.execute(select(roots).order_by(roots.c.id)).all()
         for row in rows:
             if sum_of(row.id, row.path) != row.checksum or not is_sane_root(row.path):
-                raise IndexDamaged(f"the path of root {row.id} in {self.path} is damaged; {RESTORE}")
-        return {row.id: os.path.normpath(os.path.join(self.anchor, os.fsdecode(row.path))) for row in rows}
+                raise IndexDamaged(f"the path of root {row.id} in {self.name} is damaged; {RESTORE}")
+        anchor = self.database.anchor or ""
+        return {row.id: os.path.normpath(os.path.join(anchor, os.fsdecode(row.path))) for row in rows}
 
     def shared(self, name: str, read: Callable[[Connection], T]) -> T:
         """What ``read`` makes of the current state, held once for all threads until that changes.
@@ -143,7 +140,7 @@ class Catalog(Transactions):
 
     def damage(self, what: str, number: int) -> IndexDamaged:
         """The error that names a picture whose row or code is damaged."""
-        text = f"the {what} of {self.name_of(number)} in {self.path} is damaged; repair the index, and update it"
+        text = f"the {what} of {self.name_of(number)} in {self.name} is damaged; repair the index, and update it"
         return IndexDamaged(text, code="picture_damaged", id=number)
 
     def name_of(self, number: int) -> str:
@@ -261,7 +258,7 @@ class Catalog(Transactions):
             for content_hash, known in read_facts(connection, hashes):
                 if known is None:
                     raise IndexDamaged(
-                        f"the facts of content {content_hash.hex()} in {self.path} are damaged; repair the index, and "
+                        f"the facts of content {content_hash.hex()} in {self.name} are damaged; repair the index, and "
                         "have facts read again",
                         code="facts_damaged",
                     )
@@ -331,7 +328,7 @@ class Catalog(Transactions):
                 page = self._matrix([tuple(row) for row in rows])
                 if not rows and count != before.found and before == self.meta():
                     raise IndexDamaged(
-                        f"{self.path} has {count} pictures with codes, but counts {before.found}; repair the index, "
+                        f"{self.name} has {count} pictures with codes, but counts {before.found}; repair the index, "
                         "and update it",
                         code="pictures_lost",
                     )
@@ -364,7 +361,7 @@ class Catalog(Transactions):
         try:
             looks = np.array([tuple(row) for row in rows], np.float64).reshape(-1, 2)
         except ValueError as error:  # of another type
-            raise IndexDamaged(f"realism or spread of a picture in {self.path} is damaged; repair the index") from error
+            raise IndexDamaged(f"realism or spread of a picture in {self.name} is damaged; repair the index") from error
         return looks[(np.abs(looks) < MOST_LOOKS).all(1)].astype(np.float32)
 
 

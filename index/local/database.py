@@ -13,12 +13,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Hashable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
+from sqlalchemy import Connection, Engine, QueuePool, Table, create_engine, event, insert
 from sqlalchemy.exc import DBAPIError
 
 from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, NoIndex
@@ -27,6 +28,7 @@ from index.local.files import check_files
 from index.local.functions import add_functions
 from index.local.schema import check_schema
 
+FILE_NAME = "catalog.db"
 BUSY_TIMEOUT_S = 30.0
 TURN_S = 0.1  # longest time that readers may join each other without a gap
 CONNECTIONS = 32  # threads of one process that can read at once; others wait
@@ -126,6 +128,58 @@ def mode_for_reading(path: Path) -> str:
     """The mode ``rw`` if the file can be written, else ``ro``: after a killed writer, the next reader rolls back."""
     may_write = os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
     return "rw" if may_write else "ro"
+
+
+class SQLite:
+    """A catalog in a file (``index.local.transactions.Database``). The writer's lock is ``index.local.store``'s."""
+
+    def __init__(self, folder: Path, path: Path | None = None) -> None:
+        """``path``: a copy of the catalog to read in place of the folder's own."""
+        self.path = path or folder / FILE_NAME
+        self.anchor: Path | None = Path(os.path.realpath(folder)).parent
+        self._turnstile = turnstile_of(self.path)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def engine(self, writing: bool) -> Engine:
+        engine = open_engine(self.path, writing)
+        return engine.execution_options(writing=writing)
+
+    @contextmanager
+    def transaction(self, engine: Engine, changing: bool) -> Iterator[Connection]:
+        """A writer's transactions are all the same; it is alone, and takes no turns."""
+        writing = engine.get_execution_options()["writing"]
+        assert writing or not changing
+        turn = nullcontext() if writing else self._turnstile.inside()
+        with translated(self.path), turn, engine.begin() as connection:
+            yield connection
+
+    def version(self, connection: Connection) -> Hashable:
+        return connection.exec_driver_sql("PRAGMA data_version").scalar()
+
+    def stored_bytes(self, connection: Connection) -> int:
+        pages, page = (
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() or 0 for name in ("page_count", "page_size")
+        )
+        return int(pages * page)
+
+    def insert(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        connection.execute(insert(table), rows)
+
+    def structure_faults(self, connection: Connection) -> list[str]:
+        lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        strays = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        return [str(line) for line in lines if line != "ok"] + [
+            f"row {one[1]} of {one[0]} is a stray" for one in strays
+        ]
+
+    def mend_structure(self, connection: Connection) -> None:
+        connection.exec_driver_sql("REINDEX")
+
+    def after_fork(self) -> None:
+        """Turnstiles begin anew on their own."""
 
 
 class Turnstile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Label, bindparam, delete, func, literal_column, select
+from sqlalchemy import Connection, Label, bindparam, delete, func, insert, literal_column, select
 from sqlalchemy import Row as Record
 
 from index.facts import Facts
@@ -19,7 +19,8 @@ ROWID: Label[Any] = literal_column("facts.rowid").label("number")  # a key may b
 PAGED = select(ROWID, *FACTS).where(ROWID.element > bindparam("last")).order_by(ROWID.element).limit(5000)
 HELD = select(pictures.c.id).where(pictures.c.content_hash == facts.c.content_hash).exists()
 HELD_FACTS = select(facts.c.content_hash).where(facts.c.content_hash == pictures.c.content_hash).exists()
-COLUMNS, PLACES = ", ".join(column.name for column in FACTS), ", ".join("?" * len(FACTS))
+NAMES = [column.name for column in FACTS]
+COLUMNS, PLACES = ", ".join(NAMES), ", ".join("?" * len(FACTS))
 KEEP = f"INSERT OR REPLACE INTO facts ({COLUMNS}) VALUES ({PLACES})"  # made by SQLAlchemy it takes twice as long
 
 
@@ -45,8 +46,13 @@ def last(connection: Connection) -> int:
 
 def keep(connection: Connection, known: Mapping[bytes, Facts]) -> None:
     """Write facts, in place of older ones."""
-    if known:
-        connection.exec_driver_sql(KEEP, [_record(content_hash, its) for content_hash, its in known.items()])
+    records = [_record(content_hash, its) for content_hash, its in known.items()]
+    if records and connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(KEEP, records)
+    elif records:
+        for part in _parts(known):
+            connection.execute(delete(facts).where(facts.c.content_hash.in_(part)))
+        connection.execute(insert(facts), [dict(zip(NAMES, record, strict=True)) for record in records])
 
 
 def _record(content_hash: bytes, known: Facts) -> tuple[Any, ...]:

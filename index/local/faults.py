@@ -39,7 +39,7 @@ def catalog_faults(rows: Catalog) -> list[str]:
 
 def _faults_in(rows: Catalog) -> Iterator[str]:
     with rows.transaction() as connection:
-        yield from structure_faults(connection)
+        yield from rows.database.structure_faults(connection)
         for table, note in damaged_notes(connection):
             yield f"the entry {note[0]!a} of {table.name} is damaged"
         for _, content_hash in damaged_facts(connection):
@@ -54,13 +54,6 @@ def _faults_in(rows: Catalog) -> Iterator[str]:
         yield f"the row of {rows.name_of(row.id or 0)} is damaged"
     for number in damaged_code_ids(rows):
         yield f"the code of {rows.name_of(number)} is damaged"
-
-
-def structure_faults(connection: Connection) -> list[str]:
-    """What SQLite finds wrong, in its words."""
-    lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-    strays = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
-    return [str(line) for line in lines if line != "ok"] + [f"row {one[1]} of {one[0]} is a stray" for one in strays]
 
 
 def damaged_rows(rows: Catalog) -> Iterator[Row]:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, select
 from index.errors import IndexDamaged
 from index.local.catalog import RESTORE, SUMMED, naming
 from index.local.facts import forget_damaged
-from index.local.faults import LOST, ROWID, damaged_code_ids, damaged_notes, damaged_rows, structure_faults
+from index.local.faults import LOST, ROWID, damaged_code_ids, damaged_notes, damaged_rows
 from index.local.sanity import is_inside
 from index.local.tables import codes, pictures, roots
 from index.local.writing import ROWS_OF, CatalogWriter, delete_codes, overwrite
@@ -27,17 +27,17 @@ def mend(rows: CatalogWriter) -> None:
     Raises:
         IndexDamaged: the structure of the tables is damaged.
     """
-    with rows.transaction() as connection:
-        if structure_faults(connection):
-            connection.exec_driver_sql("REINDEX")
+    with rows.changing() as connection:
+        if rows.database.structure_faults(connection):
+            rows.database.mend_structure(connection)
         _mend_rows(rows, connection)
         _mend_codes(rows, connection)
         for table, note in list(damaged_notes(connection)):
             connection.execute(delete(table).where(ROWID.element == note.rowid))
         forget_damaged(connection)
         rows.recount()
-        if faults := structure_faults(connection):
-            raise IndexDamaged(f"{rows.path} cannot be repaired ({faults[0]}); {RESTORE}", code="beyond_repair")
+        if faults := rows.database.structure_faults(connection):
+            raise IndexDamaged(f"{rows.name} cannot be repaired ({faults[0]}); {RESTORE}", code="beyond_repair")
 
 
 def _mend_rows(rows: CatalogWriter, connection: Connection) -> None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Row as Record
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import delete, insert, select
 
 from index.errors import IndexDamaged
 from index.local.catalog import Catalog
@@ -54,7 +53,7 @@ class Notes:
         return found
 
     def _damage(self, what: str) -> IndexDamaged:
-        return IndexDamaged(f"{what} in {self._catalog.path} is damaged; repair the index", code="note_damaged")
+        return IndexDamaged(f"{what} in {self._catalog.name} is damaged; repair the index", code="note_damaged")
 
 
 def is_whole_direction(row: Record[Any]) -> bool:
@@ -75,10 +74,11 @@ class NotesWriter(Notes):
     def keep_apart(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Mark pairs of contents as not copies of each other."""
         rows = sorted({(min(pair), max(pair)) for pair in pairs})
-        with self._catalog.transaction() as connection:
-            for a, b in rows:
-                values = {"hash_a": a, "hash_b": b, "checksum": sum_of(a, b)}
-                connection.execute(insert(distinct).values(values).on_conflict_do_nothing())
+        with self._catalog.changing() as connection:
+            known = {tuple(one) for one in connection.execute(select(distinct.c.hash_a, distinct.c.hash_b))}
+            values = [{"hash_a": a, "hash_b": b, "checksum": sum_of(a, b)} for a, b in rows if (a, b) not in known]
+            if values:
+                connection.execute(insert(distinct), values)
 
     def keep_direction(self, direction: Direction) -> None:
         """Store a direction. It replaces one of the same name."""
@@ -86,10 +86,10 @@ class NotesWriter(Notes):
         vector = np.ascontiguousarray(direction.vector, "<f4").tobytes()
         values = {**vars(direction), "vector": vector, "accuracy": accuracy}
         values["checksum"] = sum_of(*(values[name] for name in Direction.__dataclass_fields__))
-        new = insert(directions).values(values)
-        with self._catalog.transaction() as connection:
-            connection.execute(new.on_conflict_do_update(index_elements=[directions.c.name], set_=values))
+        with self._catalog.changing() as connection:
+            connection.execute(delete(directions).where(directions.c.name == direction.name))
+            connection.execute(insert(directions).values(values))
 
     def forget_direction(self, name: str) -> None:
-        with self._catalog.transaction() as connection:
+        with self._catalog.changing() as connection:
             connection.execute(delete(directions).where(directions.c.name == name))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from index import folders
 from index.atomic import PART
@@ -14,7 +15,7 @@ from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
 from index.local import migrations
 from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
-from index.local.database import translated
+from index.local.database import FILE_NAME, SQLite, translated
 from index.local.excluded import EXCLUDED_NAME, read_excluded, write_excluded
 from index.local.faults import cache_faults, catalog_faults
 from index.local.files import check_own
@@ -26,7 +27,6 @@ from index.local.snapshot import Snapshot
 from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
 from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
 from index.local.tables import SCHEMA
-from index.local.transactions import FILE_NAME
 from index.local.writing import CatalogWriter
 from index.neighbours import check_faiss
 from index.owners import check_owner, trust
@@ -41,83 +41,28 @@ OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, *MO
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
-class Store:
-    """An index folder, for reading (``index.door.Index``): catalog, caches, the model's copy. Any thread may use it."""
+class Searched:
+    """An index, for reading, wherever its catalog is (``index.door.Index``). Any thread may use it.
 
-    def __init__(self, folder: Path, rows: Catalog, on_gpu: bool = False, private: Path | None = None) -> None:
-        """``private`` is a copy of the catalog, which ``close`` deletes."""
-        self.folder, self.rows, self.on_gpu, self._private = folder, rows, on_gpu, private
+    What remains to subclasses: the address, the patterns that are left out, the model's copy, and how it is opened.
+    """
+
+    notes: Notes
+
+    def __init__(self, caches: Path, rows: Catalog, budget: Budget, on_gpu: bool = False) -> None:
+        """``caches``: the folder of the cache files."""
+        self.caches, self.rows, self.on_gpu, self.budget = caches, rows, on_gpu, budget
         self.notes = Notes(rows)
-        self.budget = read_budget(folder)
-        self._snapshots = Snapshots(folder, rows, self._structure, on_gpu)
+        self._snapshots = Snapshots(caches, rows, self._structure, on_gpu)
 
-    @classmethod
-    def open(cls, folder: Path, on_gpu: bool = False) -> Store:
-        """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly.
-
-        A catalog of an older schema is migrated first; if it cannot be written, a private copy is.
-
-        Raises:
-            NoIndex: there is none.
-            NotTrusted: it belongs to another user.
-            IndexMismatch: it has a newer schema.
-            IndexDamaged: the catalog cannot be read.
-        """
-        path = folder / FILE_NAME
-        check_owner(folder)
-        check_own(folder, OWN_NAMES)
-        _check_it_is_there(path)
-        private = _migrated(folder, path)
-        store = cls(folder, Catalog(folder, private), on_gpu, private)
-        store.rows.meta()
-        return store
-
-    @classmethod
-    @contextmanager
-    def writing(cls, folder: Path, create: Meta | None = None) -> Iterator[StoreWriter]:
-        """Open an index for writing by this process alone. With ``create``, a missing index is created.
-
-        Raises:
-            IndexBusy: another process is writing.
-            IndexUnwritable: the folder cannot be written, or holds other files and no index.
-            NoIndex: there is none, and ``create`` is None.
-            NotTrusted: it belongs to another user.
-        """
-        path = folder / FILE_NAME
-        check_own(folder, OWN_NAMES)
-        if path.exists():
-            check_owner(folder)
-        if create is None:
-            _check_it_is_there(path)
-        check_faiss()
-        _check_it_is_ours(folder)
-        with _locked(folder):
-            if create is not None and not path.is_file():
-                rows = CatalogWriter.create(folder, create)
-                with suppress(OSError):  # without a place for the note, the index must be named each time
-                    trust(folder)
-            else:
-                with translated(path):
-                    migrations.migrate(path)
-                rows = CatalogWriter(folder)
-            store = StoreWriter(folder, rows)
-            try:
-                rows.meta()
-                folders.recover(folder / MODEL_NAME)
-                yield store
-            finally:
-                rows.close()
-
-    @property
-    def address(self) -> str:
-        return str(self.folder)
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
+        raise NotImplementedError
 
     def close(self) -> None:
         self.rows.close()
-        if self._private is not None:
-            self._private.unlink(missing_ok=True)
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -203,34 +148,14 @@ class Store:
         memory, latency = structure.memory_bytes(count, dim), structure.latency_s(count, dim)
         return Layout(str(structure), memory, latency, quality.recall, fits(memory, latency, self.budget))
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes on disk of catalog, caches and model."""
-        return {
-            "catalog": self.rows.path.stat().st_size,
-            "caches": sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
-            "model": sum(path.stat().st_size for path in self.model_folder().glob("*")),
-        }
-
-    def excluded(self) -> tuple[str, ...]:
-        """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
-        return read_excluded(self.folder)
-
-    def model_folder(self) -> Path:
-        """The folder to read the index's copy of its model from."""
-        return folders.place_of(self.folder / MODEL_NAME)
-
     def _structure(self, facts: Meta) -> Structure:
         return choose(facts.found, facts.latent_dim, self.budget)
 
 
-class StoreWriter(Store):
-    """An index folder, for writing by one process at a time (``index.door.IndexWriter``)."""
+class SearchedWriter(Searched):
+    """What writers share: the caches are brought up to date, and damage is mended."""
 
     rows: CatalogWriter
-
-    def __init__(self, folder: Path, rows: CatalogWriter) -> None:
-        super().__init__(folder, rows)
-        self.notes: NotesWriter = NotesWriter(rows)
 
     def refresh_caches(self) -> None:
         """Update existing cache files, and the default one, to the catalog's generation.
@@ -239,7 +164,7 @@ class StoreWriter(Store):
             IndexUnwritable: they cannot be written. The catalog is complete nevertheless.
         """
         for kind in KINDS:
-            for leftover in self.folder.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
+            for leftover in self.caches.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
                 leftover.unlink(missing_ok=True)
         facts = self.rows.meta()
         for metric in self._metrics_in_use(facts):
@@ -266,6 +191,109 @@ class StoreWriter(Store):
         self.drop_caches()
         self.refresh_caches()
 
+    def _metrics_in_use(self, facts: Meta) -> list[Metric]:
+        first: Metric = cache_kind("euclidean", facts)
+        return [kind for kind in KINDS if kind == first or self.cache_path(kind).exists()]
+
+
+class Store(Searched):
+    """An index folder, for reading (``index.door.Index``): catalog, caches, the model's copy. Any thread may use it."""
+
+    def __init__(self, folder: Path, rows: Catalog, on_gpu: bool = False, private: Path | None = None) -> None:
+        """``private`` is a copy of the catalog, which ``close`` deletes."""
+        super().__init__(folder, rows, read_budget(folder), on_gpu)
+        self.folder, self._private = folder, private
+
+    @classmethod
+    def open(cls, folder: Path, on_gpu: bool = False) -> Store:
+        """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly.
+
+        A catalog of an older schema is migrated first; if it cannot be written, a private copy is.
+
+        Raises:
+            NoIndex: there is none.
+            NotTrusted: it belongs to another user.
+            IndexMismatch: it has a newer schema.
+            IndexDamaged: the catalog cannot be read.
+        """
+        path = folder / FILE_NAME
+        check_owner(folder)
+        check_own(folder, OWN_NAMES)
+        _check_it_is_there(path)
+        private = _migrated(folder, path)
+        store = cls(folder, Catalog(SQLite(folder, private)), on_gpu, private)
+        store.rows.meta()
+        return store
+
+    @classmethod
+    @contextmanager
+    def writing(cls, folder: Path, create: Meta | None = None) -> Iterator[StoreWriter]:
+        """Open an index for writing by this process alone. With ``create``, a missing index is created.
+
+        Raises:
+            IndexBusy: another process is writing.
+            IndexUnwritable: the folder cannot be written, or holds other files and no index.
+            NoIndex: there is none, and ``create`` is None.
+            NotTrusted: it belongs to another user.
+        """
+        path = folder / FILE_NAME
+        check_own(folder, OWN_NAMES)
+        if path.exists():
+            check_owner(folder)
+        if create is None:
+            _check_it_is_there(path)
+        check_faiss()
+        _check_it_is_ours(folder)
+        with _locked(folder):
+            if create is not None and not path.is_file():
+                rows = CatalogWriter.create(folder, create)
+                with suppress(OSError):  # without a place for the note, the index must be named each time
+                    trust(folder)
+            else:
+                with translated(path):
+                    migrations.migrate(path)
+                rows = CatalogWriter(SQLite(folder))
+            store = StoreWriter(folder, rows)
+            try:
+                rows.meta()
+                folders.recover(folder / MODEL_NAME)
+                yield store
+            finally:
+                rows.close()
+
+    @property
+    def address(self) -> str:
+        return str(self.folder)
+
+    def close(self) -> None:
+        super().close()
+        if self._private is not None:
+            self._private.unlink(missing_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes on disk of catalog, caches and model."""
+        return {
+            "catalog": os.stat(self.rows.name).st_size,
+            "caches": sum(path.stat().st_size for path in self.folder.glob("*.faiss")),
+            "model": sum(path.stat().st_size for path in self.model_folder().glob("*")),
+        }
+
+    def excluded(self) -> tuple[str, ...]:
+        """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
+        return read_excluded(self.folder)
+
+    def model_folder(self) -> Path:
+        """The folder to read the index's copy of its model from."""
+        return folders.place_of(self.folder / MODEL_NAME)
+
+
+class StoreWriter(SearchedWriter, Store):
+    """An index folder, for writing by one process at a time (``index.door.IndexWriter``)."""
+
+    def __init__(self, folder: Path, rows: CatalogWriter) -> None:
+        super().__init__(folder, rows)
+        self.notes: NotesWriter = NotesWriter(rows)
+
     def keep_budget(self, budget: Budget) -> None:
         """Store ``budget``. Caches are built within it from now on."""
         self.budget = budget
@@ -285,10 +313,6 @@ class StoreWriter(Store):
             folders.replace(self.folder / MODEL_NAME, fill)
         except OSError as error:
             raise IndexUnwritable(f"{self.folder / MODEL_NAME} cannot be written: {error.strerror or error}") from error
-
-    def _metrics_in_use(self, facts: Meta) -> list[Metric]:
-        first: Metric = cache_kind("euclidean", facts)
-        return [kind for kind in KINDS if kind == first or self.cache_path(kind).exists()]
 
 
 def _check_it_is_there(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -15,21 +15,20 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from index.atomic import flush_folder
 from index.local.catalog import NAMED, PAGE, SUMMED, Catalog, naming
-from index.local.database import open_engine, translated
+from index.local.database import FILE_NAME, SQLite, open_engine, translated
 from index.local.facts import forget_lost
 from index.local.facts import keep as keep_facts
 from index.local.files import make_new
 from index.local.sanity import is_sane, meta_sum
 from index.local.sums import code_sum, row_sum, sum_of
 from index.local.tables import SCHEMA, codes, generations, meta, pictures, roots, tables
-from index.local.transactions import FILE_NAME
 from index.records import Change, Facts, Meta, Row, State
 
 ROWS_OF = select(*SUMMED).where(pictures.c.id.in_(NAMED))
 
 
 class CatalogWriter(Catalog):
-    """A catalog opened for writing. ``index.local.store`` ensures that only one process does so."""
+    """A catalog opened for writing. ``index.local.store`` ensures that only one process writes to a file."""
 
     writing = True
 
@@ -38,35 +37,33 @@ class CatalogWriter(Catalog):
         """Create a new catalog. It appears at its path only when it is complete."""
         part = folder / (FILE_NAME + ".part")
         make_new(part)
-        facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
         engine = open_engine(part, writing=True, empty=True)
         with translated(part), engine.begin() as connection:
-            tables.create_all(connection, checkfirst=False)  # there are no tables, or this fails
-            values = {**vars(facts), "id": 1, "schema": SCHEMA, "checksum": meta_sum(facts)}
-            connection.execute(insert(meta).values(values))
-            connection.execute(insert(generations).values(generation=facts.generation, stamp=facts.stamp))
+            create_tables(connection, facts)
         engine.dispose()
         os.replace(part, folder / FILE_NAME)
         flush_folder(folder)
-        return cls(folder)
+        return cls(SQLite(folder))
+
+    def claim(self, root_ids: Collection[int]) -> set[int]:
+        """All of these roots: no other process writes to a file."""
+        return set(root_ids)
 
     def add_root(self, path: str) -> int:
         """Return the id of the root at the absolute ``path``; add the root if it is new."""
         stored = self._portable(path)
-        with self.transaction() as connection:
+        with self.changing() as connection:
             known = connection.scalar(select(roots.c.id).where(roots.c.path == stored))
             if known is not None:
                 return int(known)
-            made = connection.execute(insert(roots).values(path=stored)).inserted_primary_key
-            assert made is not None
-            root_id = int(made[0])
-            checksum = sum_of(root_id, stored)
-            connection.execute(update(roots).where(roots.c.id == root_id).values(checksum=checksum))
+            root_id = 1 + (connection.scalar(select(func.max(roots.c.id))) or 0)
+            values = {"id": root_id, "path": stored, "checksum": sum_of(root_id, stored)}
+            connection.execute(insert(roots).values(values))
             return root_id
 
     def drop_root(self, root_id: int) -> int:
         """Delete a root with all its rows and codes. Return the number of deleted rows."""
-        with self.transaction() as connection:
+        with self.changing() as connection:
             mine = select(pictures.c.id).where(pictures.c.root_id == root_id)
             ids = connection.scalars(mine).all()
             before, contents = _count_found(connection, ids), _contents(connection, ids)
@@ -78,8 +75,9 @@ class CatalogWriter(Catalog):
         return len(ids)
 
     def _portable(self, path: str) -> bytes:
-        inside = os.path.join(path, "").startswith(os.path.join(self.anchor, ""))
-        return os.fsencode(os.path.relpath(path, self.anchor) if inside else path)
+        anchor = self.database.anchor
+        inside = anchor is not None and os.path.join(path, "").startswith(os.path.join(anchor, ""))
+        return os.fsencode(os.path.relpath(path, anchor) if inside else path)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Write rows, codes and facts in one transaction. If the code of a change is None, its row's old code goes.
@@ -88,7 +86,7 @@ class CatalogWriter(Catalog):
         """
         if not changes:
             return
-        with self.transaction() as connection:
+        with self.changing() as connection:
             old = [change.row.id for change in changes if change.row.id is not None]
             before, contents = _count_found(connection, old), _contents(connection, old)
             digest = self._write(connection, changes)
@@ -101,14 +99,14 @@ class CatalogWriter(Catalog):
 
         No code changes, so no generation begins.
         """
-        with self.transaction() as connection:
+        with self.changing() as connection:
             keep_facts(connection, facts)
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
         """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
         if not ids:
             return
-        with self.transaction() as connection:
+        with self.changing() as connection:
             before = _count_found(connection, ids)
             contents = _contents(connection, ids) if forget_codes else set()
             changes: dict[str, Any] = {"status": status, "generation": self.meta().generation + 1}
@@ -124,7 +122,7 @@ class CatalogWriter(Catalog):
 
     def recount(self) -> None:
         """Count again the pictures that can be found, and have all caches rebuilt."""
-        with self.transaction() as connection:
+        with self.changing() as connection:
             findable = select(func.count()).select_from(pictures).where(pictures.c.status == "found")
             counted = connection.scalar(findable) or 0
             self._finish(connection, b"recount", counted - self.meta().found, rebuild=True)
@@ -149,11 +147,11 @@ class CatalogWriter(Catalog):
             digest.update(f"{number} {row.status}".encode())
         delete_codes(connection, [row.id for row in old if row.id is not None])
         if new:
-            connection.execute(insert(pictures), new)
+            self.database.insert(connection, pictures, new)
             self._write_meta(connection, replace(facts, next_id=facts.next_id + len(new)))
         overwrite(connection, old)
         if coded:
-            connection.execute(insert(codes), coded)
+            self.database.insert(connection, codes, coded)
         known = {one.row.content_hash: one.facts for one in changes}
         keep_facts(connection, {content: facts for content, facts in known.items() if content and facts})
         return digest.digest()
@@ -168,6 +166,15 @@ class CatalogWriter(Catalog):
 
     def _write_meta(self, connection: Connection, facts: Meta) -> None:
         connection.execute(update(meta).values({**vars(facts), "checksum": meta_sum(facts)}))
+
+
+def create_tables(connection: Connection, facts: Meta) -> None:
+    """Create the tables of a new catalog, and its head row."""
+    facts = replace(facts, stamp=xxhash.xxh3_128(facts.model_digest.encode()).digest())
+    tables.create_all(connection, checkfirst=False)  # there are no tables, or this fails
+    values = {**vars(facts), "id": 1, "schema": SCHEMA, "checksum": meta_sum(facts)}
+    connection.execute(insert(meta).values(values))
+    connection.execute(insert(generations).values(generation=facts.generation, stamp=facts.stamp))
 
 
 def row_values(row: Row) -> dict[str, Any]:
