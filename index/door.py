@@ -80,6 +80,9 @@ class Rows(Protocol):
     def without_facts(self) -> list[Row]:
         """Rows of pictures that can be found and whose contents have no facts, by root and path."""
 
+    def count_without_facts(self) -> int:
+        """The number of ``without_facts``."""
+
     def counts(self) -> dict[str, int]:
         """Number of rows in each state."""
 

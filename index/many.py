@@ -264,6 +264,9 @@ class _Rows:
             for row in index.rows.without_facts()
         ]
 
+    def count_without_facts(self) -> int:
+        return sum(self._many.ask(lambda _, index: index.rows.count_without_facts()).values())
+
     def hashes_by_size(self, sizes: Iterable[int]) -> dict[int, frozenset[bytes]]:
         wanted, found = list(sizes), dict[int, frozenset[bytes]]()
         for _, index in self._many.each():

@@ -61,7 +61,7 @@ class Collection:
             generation=told.generation,
             roots=len(told.roots),
             skipped=told.skipped,
-            missing_facts=len(self.searcher.index.rows.without_facts()),
+            missing_facts=self.searcher.index.rows.count_without_facts(),
             directions=list(self.searcher.directions()),
             reveals=self._reveal is not None,
             read_only=read_only,

@@ -397,6 +397,35 @@ def test_pictures_in_order(places: Places, fact: str) -> None:
             ]
 
 
+def test_an_open_index_lists_what_was_written_since(tmp_path: Path) -> None:
+    """Orders and counts are kept until something is written: rows, or facts alone, of which no generation tells."""
+    rng, codes = np.random.default_rng(7), random_codes(60, 7, True)
+    rows = drawn_rows(60, rng)
+    made(tmp_path / "i", rows[:30], codes[:30])
+
+    def told(store: Store, order: Any) -> Any:
+        listed = [one.id for one in store.rows.listed(None, order, True, None, 0)]
+        return listed, store.rows.count_without_facts(), store.rows.counts()
+
+    with Store.open(tmp_path / "i") as reader:
+        seen = []
+        for step in range(12):
+            order = ("taken_us", "rating", "size_bytes")[step % 3]
+            with Store.writing(tmp_path / "i") as writer:
+                if step % 2:
+                    these = {rows[place].content_hash for place in rng.integers(0, 30, 8)}
+                    facts = {one: drawn_facts(rng) for one in these}
+                    writer.rows.keep_facts({one: its for one, its in facts.items() if its is not None})
+                else:
+                    number = 30 + step
+                    writer.rows.apply([Change(rows[number], codes[number])])
+            with Store.open(tmp_path / "i") as fresh:
+                assert told(reader, order) == told(reader, order) == told(fresh, order)
+                assert fresh.rows.count_without_facts() == len(fresh.rows.without_facts())
+            seen.append(reader.rows.count_without_facts())
+        assert len(set(seen)) > 3
+
+
 @pytest.mark.parametrize("structure", [QUANTIZED, Structure(True, 16, 12)])
 def test_filters_on_quantized_codes(places: Places, structure: Structure, monkeypatch: pytest.MonkeyPatch) -> None:
     """A narrow filter is ranked exactly whatever the structure; a wide one finds what the structure finds."""

@@ -24,6 +24,7 @@ from index.local.facts import HELD_FACTS
 from index.local.facts import last as last_facts
 from index.local.facts import read as read_facts
 from index.local.filters import asks_contents, clause, in_order, source_of
+from index.local.orders import Orders
 from index.local.sanity import are_inside, is_inside, is_sane_meta, is_sane_root, is_whole, meta_sum
 from index.local.shared import Shared
 from index.local.sums import Coded, damaged_codes, sum_of
@@ -42,6 +43,7 @@ RESTORE = "restore the index from a backup, or build it again in another folder"
 ROW = [pictures.c[name] for name in Row._fields]
 FACTS_OF = attrgetter(*Found._fields[2:])
 SUMMED = [*ROW, pictures.c.checksum]
+WITHOUT_FACTS = (pictures.c.status == "found", pictures.c.content_hash.is_not(None), ~HELD_FACTS)
 CODE = [codes.c.picture_id, codes.c.code, codes.c.checksum]
 NAMED = select(func.json_each(bindparam("ids")).table_valued("value").c.value)  # for any number of ids
 FOUND_OF = select(*SUMMED).where(pictures.c.id.in_(NAMED), pictures.c.status == "found")
@@ -197,13 +199,19 @@ class Catalog(Transactions):
         """Pictures that can be found and match ``where``, in an order; of equals, the lower id first."""
         where = where or AllOf(())
         with self.transaction() as connection:
-            places = self.roots()
-            query = select(*SUMMED).select_from(source_of(where, order)).where(pictures.c.status == "found")
-            query = query.where(clause(where, places)).order_by(*in_order(order, descending, places), pictures.c.id)
-            rows = connection.execute(query.limit(count).offset(offset)).all()
-            found = [self._picture(row, places) for row in rows]
+            orders = self.shared("orders", lambda _: Orders())
+            ids = orders.of((where, order, descending), lambda: self._in_order(connection, where, order, descending))
+            page = ids[offset:][:count].tolist()
+            pictures_of = self.found(page)
+            found = [pictures_of[one] for one in page]
             self.check_facts(where, found)
             return found
+
+    def _in_order(self, connection: Connection, where: Where, order: Order, descending: bool) -> Ids:
+        places = self.roots()
+        query = select(pictures.c.id).select_from(source_of(where, order)).where(pictures.c.status == "found")
+        query = query.where(clause(where, places)).order_by(*in_order(order, descending, places), pictures.c.id)
+        return whole_numbers(connection, query)[0]
 
     def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
         """The next ``count`` pictures that can be found and match ``where``, with ids above ``after``, by id; and their
@@ -276,16 +284,24 @@ class Catalog(Transactions):
 
     def without_facts(self) -> list[Row]:
         """Rows of pictures that can be found and whose contents have no facts, by root and path."""
-        query = select(*SUMMED).where(pictures.c.status == "found", pictures.c.content_hash.is_not(None), ~HELD_FACTS)
+        query = select(*SUMMED).where(*WITHOUT_FACTS)
         with self.transaction() as connection:
             records = connection.execute(query.order_by(pictures.c.root_id, pictures.c.path)).all()
             return [self._row(record) for record in records]
 
+    def count_without_facts(self) -> int:
+        """The number of ``without_facts``."""
+        query = select(func.count()).select_from(pictures).where(*WITHOUT_FACTS)
+        return self.shared("without facts", lambda connection: int(connection.scalar(query) or 0))
+
     def counts(self) -> dict[str, int]:
         """Number of rows in each state."""
-        with self.transaction() as connection:
-            query = select(pictures.c.status, func.count()).group_by(pictures.c.status)
+        query = select(pictures.c.status, func.count()).group_by(pictures.c.status)
+
+        def read(connection: Connection) -> dict[str, int]:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
+
+        return dict(self.shared("counts", read))
 
     def skipped(self) -> list[Row]:
         with self.transaction() as connection:
