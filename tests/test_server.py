@@ -32,7 +32,7 @@ from index.errors import (
 from index.opening import exists, is_known, note_trust, open_index, write_index
 from index.records import Budget, Change, Direction, Meta
 from retrieval import Library, Retriever
-from tests.servers import OWNER, Places, Server, fill, name_of, opened, programs, writing
+from tests.servers import OWNER, Places, Server, fill, name_of, opened, programs, running, writing
 from tests.test_index import DIM, brute_force, random_codes, row
 from tests.test_where import drawn_facts, drawn_rows
 
@@ -46,15 +46,10 @@ def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own_server(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def own_server(server: Server) -> Iterator[Server]:
     """A server that a test may stop."""
-    folder = Path(tmp_path_factory.mktemp("pg"))
-    for place in (folder, *folder.parents[:2]):
-        place.chmod(0o755)
-    one = Server(server.programs, folder)
-    yield one
-    if (one.data / "postmaster.pid").exists():
-        one.stop("immediate")
+    with running(server.programs) as one:
+        yield one
 
 
 def rows_of(place: Path | str) -> list[tuple[object, ...]]:
@@ -88,7 +83,7 @@ def test_a_build_on_a_server_is_a_build_in_a_folder(
         ("show", query, "--format", "json"),
     ):
         one, other = (latent(*words, "--index", index, cwd=tmp_path).stdout for index in (address, folder))
-        assert one.replace(address, "X") == other.replace(str(folder), "X") and str(query.parent) in one
+        assert one.replace(address, "X") == other.replace(str(folder), "X") and f"{photos.name}/shape-3-0" in one
     facts = json.loads(latent("index", "status", "--format", "json", "--index", address).stdout)
     assert facts["found"] == COUNT and facts["excluded"] == ["nothing*"] and facts["model_bytes"] > 1000
     assert "all is well" in latent("index", "verify", "--index", address).stdout

@@ -19,7 +19,7 @@ import pytest
 from index.errors import IndexDamaged
 from index.local.columns import Columns, places_in
 from index.local.snapshot import Snapshot
-from index.local.store import Store
+from index.local.store import Searched, Store
 from index.local.structures import QUANTIZED, Structure
 from index.records import Change, Facts, Meta, Row
 from index.where import AllOf, AnyOf, Compare, InFolder, Known, Listed, Matches, Near, Not, Unusual, Where
@@ -266,7 +266,7 @@ def drawn_sign(rng: np.random.Generator) -> Any:
     return str(rng.choice(list(SIGNS)))
 
 
-def test_arrays_say_of_drawn_filters_what_sql_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_say_of_drawn_filters_what_sql_says(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of pictures that cannot be found, and of contents that no picture has any more."""
     monkeypatch.setattr("index.local.columns.MOST_MASKS", 3)
     monkeypatch.setattr("index.local.arrays.ROWS_AT_ONCE", 100)
@@ -275,12 +275,12 @@ def test_arrays_say_of_drawn_filters_what_sql_says(tmp_path: Path, monkeypatch: 
         one._replace(mtime_ns=LARGE + int(rng.integers(-3, 4))) if number % 2 else one
         for number, one in enumerate(drawn_rows(500, rng))
     ]
-    roots, _ = made_with_facts(tmp_path / "i", rows, codes, rng)
-    with Store.writing(tmp_path / "i") as store:
+    roots, _ = made_with_facts(places, rows, codes, rng)
+    with writing(places()) as store:
         store.rows.mark([5, 6, 77], "vanished")
         store.rows.mark(list(range(200, 230)), "removed", forget_codes=True)
     columns, shares = Columns(), []
-    with Store.open(tmp_path / "i") as store, store.rows.transaction():
+    with opened(places()) as store, store.rows.transaction():
         for _ in range(400):
             where = drawn_for_arrays(rng, roots)
             ids, passes = columns.passing(store.rows, where)
@@ -292,17 +292,17 @@ def test_arrays_say_of_drawn_filters_what_sql_says(tmp_path: Path, monkeypatch: 
     assert len(ids) == 467 and len([one for one in shares if 0.05 < one < 0.95]) > 100
 
 
-def test_arrays_follow_what_a_writer_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_follow_what_a_writer_changes(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also facts that are written without a new generation, in place of the last ones or of others."""
     monkeypatch.setattr("index.local.columns.READ_S", 0)
     codes = random_codes(60, 1, True)
     rows = drawn_rows(60, np.random.default_rng(0))
-    made(tmp_path / "i", rows, codes)
+    made(places, rows, codes)
     rated: dict[bytes, int] = {}
-    with Store.open(tmp_path / "i") as reader:
+    with opened(places()) as reader:
         for step in range(40):
             rng = np.random.default_rng(step)
-            with Store.writing(tmp_path / "i") as store:
+            with writing(places()) as store:
                 if step % 4 == 3:
                     store.rows.mark([step], "vanished", forget_codes=True)
                 contents = [rows[place].content_hash or b"" for place in rng.integers(40, 60, 1 + step % 3)]
@@ -318,9 +318,9 @@ def test_arrays_follow_what_a_writer_changes(tmp_path: Path, monkeypatch: pytest
             assert {one.id for one in hits} == wanted
 
 
-def test_what_is_read_of_a_state_is_held_once_for_all_threads(tmp_path: Path) -> None:
-    made(tmp_path / "i", drawn_rows(30, np.random.default_rng(0)), random_codes(30, 1, True))
-    with Store.open(tmp_path / "i") as reader, ThreadPoolExecutor(8) as threads:
+def test_what_is_read_of_a_state_is_held_once_for_all_threads(places: Places) -> None:
+    made(places, drawn_rows(30, np.random.default_rng(0)), random_codes(30, 1, True))
+    with opened(places()) as reader, ThreadPoolExecutor(8) as threads:
         start, made_ = threading.Barrier(8), list[int]()
 
         def read(_: object) -> object:
@@ -334,7 +334,7 @@ def test_what_is_read_of_a_state_is_held_once_for_all_threads(tmp_path: Path) ->
 
         first = set(threads.map(ask, range(8)))
         assert len(first) == len(made_) == 1
-        with Store.writing(tmp_path / "i") as store:
+        with writing(places()) as store:
             store.rows.mark([3], "vanished")
         second = set(threads.map(ask, range(8)))
         assert len(second) == 1 and len(made_) == 2 and first != second
@@ -350,7 +350,7 @@ def test_a_damaged_fact_is_no_reason_to_be_a_hit(
     """Of a hit, a picture in a list and one on a page, the facts that a filter asked are checked."""
     monkeypatch.setattr("index.local.columns.READ_S", read_s)
     rows = drawn_rows(30, np.random.default_rng(0))
-    made(tmp_path / "i", rows, random_codes(30, 1, True))
+    made(Places(tmp_path, None), rows, random_codes(30, 1, True))
     with Store.writing(tmp_path / "i") as store:
         its = Facts("JPEG", rating=3, focal_mm=5.0)
         store.rows.keep_facts({one.content_hash: its for one in rows if one.content_hash})
@@ -397,21 +397,21 @@ def test_pictures_in_order(places: Places, fact: str) -> None:
             ]
 
 
-def test_an_open_index_lists_what_was_written_since(tmp_path: Path) -> None:
+def test_an_open_index_lists_what_was_written_since(places: Places) -> None:
     """Orders and counts are kept until something is written: rows, or facts alone, of which no generation tells."""
     rng, codes = np.random.default_rng(7), random_codes(60, 7, True)
     rows = drawn_rows(60, rng)
-    made(tmp_path / "i", rows[:30], codes[:30])
+    made(places, rows[:30], codes[:30])
 
-    def told(store: Store, order: Any) -> Any:
+    def told(store: Searched, order: Any) -> Any:
         listed = [one.id for one in store.rows.listed(None, order, True, None, 0)]
         return listed, store.rows.count_without_facts(), store.rows.counts()
 
-    with Store.open(tmp_path / "i") as reader:
+    with opened(places()) as reader:
         seen = []
         for step in range(12):
             order = ("taken_us", "rating", "size_bytes")[step % 3]
-            with Store.writing(tmp_path / "i") as writer:
+            with writing(places()) as writer:
                 if step % 2:
                     these = {rows[place].content_hash for place in rng.integers(0, 30, 8)}
                     facts = {one: drawn_facts(rng) for one in these}
@@ -419,7 +419,7 @@ def test_an_open_index_lists_what_was_written_since(tmp_path: Path) -> None:
                 else:
                     number = 30 + step
                     writer.rows.apply([Change(rows[number], codes[number])])
-            with Store.open(tmp_path / "i") as fresh:
+            with opened(places()) as fresh:
                 assert told(reader, order) == told(reader, order) == told(fresh, order)
                 assert fresh.rows.count_without_facts() == len(fresh.rows.without_facts())
             seen.append(reader.rows.count_without_facts())
