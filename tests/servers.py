@@ -62,8 +62,10 @@ class Server:
         try:
             self.run("postgres", "--version")
         except PermissionError:
-            shutil.copytree(self.programs.parent, self.folder / "pginstall", symlinks=True)
-            return self.folder / "pginstall" / self.programs.name
+            package = self.programs.parents[1]
+            for one in package.parent.glob(f"{package.name}*"):  # its libraries lie in a folder beside it
+                shutil.copytree(one, self.folder / one.name, symlinks=True)
+            return self.folder / self.programs.relative_to(package.parent)
         return self.programs
 
     def run(self, program: str, *words: object, file_bytes: int | None = None) -> None:
