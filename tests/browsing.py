@@ -148,6 +148,14 @@ def quiet(served: Served) -> Iterator[Served]:
         one.page.context.close()
 
 
+def violations(opened: Opened) -> list[str]:
+    """What axe-core finds, a line for each element."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(opened.page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+
 def ids_of(opened: Opened) -> dict[str, int]:
     """The id of each picture, as the server says it."""
     items = opened.page.evaluate("fetch('/api/v1/items?limit=200').then(answer => answer.json())")["items"]

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.browsing import NEEDED, Opened, Served, quiet, serving
+from tests.browsing import NEEDED, Opened, Served, quiet, serving, violations
 from tests.conftest import write_shapes
 
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 pytestmark = NEEDED
 
-OPTIONS = {"resultTypes": ["violations"]}
 READY = "#grid:not([aria-busy]) .tile"
 
 
@@ -29,14 +28,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def gallery(served: Served) -> Iterator[Served]:
     with quiet(served) as gallery:
         yield gallery
-
-
-def violations(opened: Opened) -> list[str]:
-    """What axe-core finds, a line for each element."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(opened.page, options=OPTIONS).response["violations"]
-    return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
 
 
 def show(opened: Opened, path: str, ready: str, act: Callable[[Opened], object] | None = None) -> None:

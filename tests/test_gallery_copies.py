@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from retrieval import Searcher
-from tests.browsing import NEEDED, Opened, Served, quiet, serving
+from tests.browsing import NEEDED, Opened, Served, quiet, serving, violations
 from tests.conftest import write_shapes
 from tests.scenes import write_copies, write_scenes
 
@@ -256,6 +256,32 @@ def test_a_server_that_goes_away_is_told(gallery: Served) -> None:
     opened.page.wait_for_selector("#trouble", state="hidden")
     assert all("ERR_INTERNET_DISCONNECTED" in line for line in opened.said)
     opened.said.clear()
+
+
+@pytest.mark.parametrize(("width_px", "scheme"), [(360, "dark"), (1200, "light"), (1200, "dark")])
+def test_copies_and_index_are_accessible(gallery: Served, width_px: int, scheme: str) -> None:
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    how = {"viewport": {"width": width_px, "height": 900}, "color_scheme": scheme, "reduced_motion": "reduce"}
+    opened, found = reviewed(gallery, **how), {}
+    found["open groups"] = violations(opened)
+    opened.page.locator(".group").first.focus()
+    opened.page.keyboard.press("k")
+    opened.page.wait_for_selector("#apply:enabled")
+    found["decided"] = violations(opened)
+    opened.page.click("#apply")
+    opened.page.wait_for_selector("#confirm[open]")
+    opened.page.wait_for_timeout(400)  # it fades in
+    found["question"] = violations(opened)
+    opened.page.click("#confirm-no")
+    opened.page.click("#find summary")
+    opened.page.wait_for_timeout(400)
+    found["what to find"] = violations(opened)
+    opened.page.click("#to-index")
+    opened.until("document.querySelector('#skipped').textContent.includes('broken.jpg')")
+    opened.page.click("#update")
+    opened.page.wait_for_selector("#job-close:visible")
+    found["index"] = violations(opened)
+    assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
