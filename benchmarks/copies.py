@@ -212,6 +212,26 @@ def _tables(rows: dict[str, dict[str, Any]]) -> list[str]:
         f"| no copies | called copies | proposed | {peers} |",
         "|---|" + "---|" * (2 + len(FAMILIES)),
         *(_line_of_no_copies(kind, rows[kind]) for kind in negatives.KINDS if kind in rows),
+        "",
+        f"| all together | latent | {peers} |",
+        "|---|" + "---|" * (1 + len(FAMILIES)),
+        *_lines_of_all(rows),
+    ]
+
+
+def _lines_of_all(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Both tables in three numbers: what is found of all that was planted, wrong pairs where there are none, and F1."""
+    names = [OURS[0], *FAMILIES.values()]
+    planted = sum(row["planted"] for kind, row in rows.items() if kind in alterations.KINDS)
+    found, wrong = (
+        [sum(row["pairs"].get(name, 0) for kind, row in rows.items() if kind in kinds) for name in names]
+        for kinds in (alterations.KINDS, negatives.KINDS)
+    )
+    scores = [2 * right / (right + no + planted) for right, no in zip(found, wrong, strict=True)]
+    return [
+        f"| copies found, of {planted:,} | {' | '.join(f'{one:,}' for one in found)} |",
+        f"| pairs of no copies called copies | {' | '.join(f'{one:,}' for one in wrong)} |",
+        f"| F1 | {' | '.join(f'{one:.3f}' for one in scores)} |",
     ]
 
 

@@ -114,12 +114,12 @@ def filter_options(command: Command) -> Command:
     return wrapped
 
 
-def say_what_left_nothing(searcher: Searcher, conditions: Sequence[Condition]) -> None:
-    """Which of the conditions let no picture pass, or how many each of them does."""
+def say_what_left_nothing(searcher: Searcher, conditions: Sequence[Condition]) -> bool:
+    """Which of the conditions let no picture pass, or how many each of them does. False if some picture passes all."""
     from index.where import AllOf
 
     if not conditions or searcher.count(AllOf(tuple(one.where for one in conditions))):
-        return
+        return False
     counts = [(one.text, searcher.count(one.where)) for one in conditions]
     alone = [text for text, count in counts if not count]
     if alone:
@@ -127,6 +127,7 @@ def say_what_left_nothing(searcher: Searcher, conditions: Sequence[Condition]) -
     else:
         each = ", ".join(f"{text} ({count:,})" for text, count in counts)
         say(f"No picture of {len(searcher):,} passes all of: {each}")
+    return True
 
 
 def filtered(searcher: Searcher, filters: Filters) -> Where | None:

@@ -205,12 +205,21 @@ def query(
         _say_who_is_absent(retriever)
         if told and (sheet or html_file):
             _write_sheets(retriever, told, sheet, html_file, decode_scale, explain)
-        if told and not any(answer.hits for answer in told):
-            say_what_left_nothing(retriever, conditions)
+        is_empty = told and not any(answer.hits for answer in told)
+        if is_empty and not say_what_left_nothing(retriever, conditions):
+            _say_what_is_left_out(offset, within)
     if gone := {record["path"] for some in records for record in some if record["gone"]}:
         say(f"gone since they were indexed: {counted(len(gone), 'hit')}; update the index with: latent index update")
     if len(answers) < len(questions):
         ctx.exit(1)
+
+
+def _say_what_is_left_out(offset: int, within: float | None) -> None:
+    """Why nothing is found, where no filter is to blame."""
+    limits = [] if within is None else [f"closer than {within:g}"]
+    limits += [f"after the first {offset:,}"] if offset else []
+    if limits:
+        say(f"There is no hit {' and '.join(limits)}.")
 
 
 def _terms(

@@ -149,6 +149,10 @@ def test_what_left_nothing_is_said(here: Path, latent: Run) -> None:
     assert f"No picture of {COUNT} passes: taken >= '2031'" in alone.stderr and "--in" not in alone.stderr
     both = latent("index", "list", "--where", "width < 70 and width > 80", *index, cwd=here)
     assert f"No picture of {COUNT} passes all of: width < 70 (6), width > 80 (113)" in both.stderr
+    beyond = latent("query", query, "--offset", 7000, "--after", "1900", *index, cwd=here)
+    assert "There is no hit after the first 7,000." in beyond.stderr
+    near = latent("query", query, "--within", 0.001, *index, cwd=here)
+    assert near.stdout.count(".jpg") + near.stderr.count("There is no hit closer than 0.001.") == 1
     refused = latent("features", "-o", "x.npz", "--after", "2031", *index, cwd=here, code=1)
     assert "taken >= '2031'" in refused.stderr and not (here / "x.npz").exists()
 
