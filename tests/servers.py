@@ -18,7 +18,7 @@ import pytest
 
 from index.local.store import Searched, SearchedWriter, Store
 from index.records import Change, Meta
-from tests.test_index import DIM, row
+from tests.codes import DIM, row
 
 OWNER = "tester"
 SETTINGS = (
@@ -188,3 +188,8 @@ def fill(place: Path | str, photos: Path, codes: np.ndarray, standardized: bool 
         for start in range(0, len(changes), 100):
             store.rows.apply(changes[start : start + 100])
         store.refresh_caches()
+
+
+def make_store(folder: Path, codes: np.ndarray, standardized: bool) -> None:
+    """Make an index in a folder, of pictures in ``photos`` beside it."""
+    fill(folder, folder.parent / "photos", codes, standardized)

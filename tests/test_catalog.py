@@ -15,8 +15,8 @@ from index.local.store import Searched, SearchedWriter
 from index.local.structures import LISTS_MOST, choose
 from index.records import Budget, Change, Direction, Meta, Row
 from index.where import AnyOf, Compare
+from tests.codes import DIM, brute_force, random_codes, row
 from tests.servers import Places, fill, opened, writing
-from tests.test_index import DIM, brute_force, random_codes, row
 
 HASHES = [b"%016d" % number for number in range(12)]  # few, so that contents repeat
 STATES = ("found", "skipped", "vanished", "removed")

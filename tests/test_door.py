@@ -24,7 +24,8 @@ from index.local.cachefile import MAGIC, TAIL, Trailer, trailer_of
 from index.local.store import Store
 from index.local.structures import Quality, Structure
 from index.trust import DIGEST_BYTES
-from tests.test_index import make_store, random_codes
+from tests.codes import random_codes
+from tests.servers import make_store
 
 ROOMS = ("index", "retrieval", "train")
 HERE = Path(__file__).parent.parent
@@ -149,3 +150,18 @@ def test_public_functions_take_two_arguments_by_position_at_most() -> None:
         if len(by_position) > FEW_BY_POSITION and optional and by_position.index(optional[-1]) >= FEW_BY_POSITION:
             too_many[name] = by_position
     assert too_many == {}
+
+
+CLOCKS = re.compile(r"\b(time\.time|time_ns\(|datetime\.now|utcnow|date\.today|CURRENT_TIMESTAMP|\bnow\(\))")
+
+
+@pytest.mark.parametrize("room", ["index", "retrieval"])
+def test_no_answer_and_no_row_depends_on_the_time_of_day(room: str) -> None:
+    """The clocks of the machines that share an index may differ: dates are compared as files and cameras tell them."""
+    asked = {
+        f"{path.relative_to(HERE)}: {line.strip()}"
+        for path in (HERE / room).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if CLOCKS.search(line)
+    }
+    assert asked == set()

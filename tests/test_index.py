@@ -15,66 +15,30 @@ from index.local.cachefile import CacheUnusable
 from index.local.caches import VectorCache
 from index.local.store import Store
 from index.local.writing import CatalogWriter
-from index.records import Change, Meta, Row
-
-DIM = 24
-
-
-def standard(codes: np.ndarray) -> np.ndarray:
-    codes = codes - codes.mean(1, keepdims=True)
-    return (codes / codes.std(1, keepdims=True)).astype(np.float32)
-
-
-def random_codes(count: int, seed: int, standardized: bool) -> np.ndarray:
-    codes = np.random.default_rng(seed).standard_normal((count, DIM)).astype(np.float32)
-    codes[count // 2 :: 7] = codes[0]  # exact copies: ties
-    return standard(codes) if standardized else codes * np.linspace(0.2, 3, count, dtype=np.float32)[:, None]
-
-
-def row(number: int, **changes: object) -> Row:
-    facts = {"root_id": 1, "path": b"%05d.jpg" % number, "size_bytes": 1, "mtime_ns": number, "status": "found"}
-    return Row(**{**facts, "realism": 0.0, "spread": 1.0, "width_px": 1, "height_px": 1, **changes})  # type: ignore[arg-type]
-
-
-def make_store(folder: Path, codes: np.ndarray, standardized: bool) -> None:
-    with Store.writing(folder, create=Meta("m", "digest", DIM, standardized)) as store:
-        store.rows.add_root(str(folder.parent / "photos"))
-        changes = [Change(row(number), code) for number, code in enumerate(codes)]
-        for start in range(0, len(changes), 100):
-            store.rows.apply(changes[start : start + 100])
-        store.refresh_caches()
-
-
-def brute_force(xb: np.ndarray, query: np.ndarray, k: int, metric: str, left_out: set[int]) -> list[int]:
-    """Ids, which the catalog counts from 1, in float64; equals by ascending id."""
-    xb, query = xb.astype(np.float64), query.astype(np.float64)
-    if metric == "euclidean":
-        keys = np.linalg.norm(xb - query, axis=1)
-    else:
-        keys = -(xb @ query) / (np.linalg.norm(xb, axis=1) * np.linalg.norm(query))
-    order = sorted(range(len(xb)), key=lambda position: (keys[position], position))
-    return [position + 1 for position in order if position + 1 not in left_out][:k]
+from index.records import Change, Meta
+from tests.codes import DIM, brute_force, random_codes, row
+from tests.servers import Places, fill, make_store, opened, writing
 
 
 @pytest.mark.parametrize("standardized", [True, False])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 @pytest.mark.parametrize("k", [1, 10, 60, 1000])
-def test_search_equals_brute_force_to_the_last_id(tmp_path: Path, standardized: bool, metric: str, k: int) -> None:
+def test_search_equals_brute_force_to_the_last_id(places: Places, standardized: bool, metric: str, k: int) -> None:
     xb, xq = random_codes(400, 0, standardized), random_codes(12, 1, standardized)
     xq[3] = xb[0]  # a query with many exact ties
-    make_store(tmp_path / "i", xb, standardized)
+    fill(places(), places.folder / "photos", xb, standardized)
     left_out: list[set[int]] = [set() for _ in xq]
     left_out[3], left_out[4] = {1}, {5, 6, 7}
-    with Store.open(tmp_path / "i") as store:
+    with opened(places()) as store:
         hits = store.search(xq, k, metric, left_out)  # type: ignore[arg-type]
     for query, found, out in zip(xq, hits, left_out, strict=True):
         assert [one.id for one in found] == brute_force(xb, query, k, metric, out)
 
 
-def test_both_numbers_of_a_neighbour_are_exact(tmp_path: Path) -> None:
+def test_both_numbers_of_a_neighbour_are_exact(places: Places) -> None:
     xb = random_codes(50, 0, False)
-    make_store(tmp_path / "i", xb, False)
-    with Store.open(tmp_path / "i") as store:
+    fill(places(), places.folder / "photos", xb, False)
+    with opened(places()) as store:
         (hits,) = store.search(xb[:1], 50, "cosine")
     assert len(hits) == 50
     for one in hits:
@@ -83,37 +47,37 @@ def test_both_numbers_of_a_neighbour_are_exact(tmp_path: Path) -> None:
         assert one.similarity == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-12)
 
 
-def test_the_metrics_rank_differently_only_where_codes_are_not_standardized(tmp_path: Path) -> None:
+def test_the_metrics_rank_differently_only_where_codes_are_not_standardized(places: Places) -> None:
     for standardized in (True, False):
-        folder = tmp_path / str(standardized)
-        make_store(folder, random_codes(200, 2, standardized), standardized)
-        with Store.open(folder) as store:
+        place = places(str(standardized))
+        fill(place, places.folder / "photos", random_codes(200, 2, standardized), standardized)
+        with opened(place) as store:
             xq = random_codes(5, 3, standardized)
             euclid, cosine = (
                 [[one.id for one in hits] for hits in store.search(xq, 30, metric)]
                 for metric in ("euclidean", "cosine")
             )
-        assert (euclid == cosine) is standardized
-        assert len(list(folder.glob("*.faiss"))) == (1 if standardized else 2)
+            assert (euclid == cosine) is standardized
+            assert len(list(store.caches.glob("*.faiss"))) == (1 if standardized else 2)
 
 
-def test_caches_are_caught_up_after_every_kind_of_change(tmp_path: Path) -> None:
-    codes, folder = random_codes(60, 4, True), tmp_path / "i"
-    make_store(folder, codes, True)
+def test_caches_are_caught_up_after_every_kind_of_change(places: Places) -> None:
+    codes, place = random_codes(60, 4, True), places()
+    fill(place, places.folder / "photos", codes)
     other = random_codes(3, 5, True)
-    with Store.writing(folder) as store:
+    with writing(place) as store:
         store.rows.apply([Change(row(60), other[0]), Change(row(3, id=4), other[1])])
         store.rows.mark([7], "vanished")
         store.rows.mark([8], "removed", forget_codes=True)
     expected = {number + 1: code for number, code in enumerate(codes)} | {61: other[0], 4: other[1]}
     del expected[7], expected[8]
-    with Store.open(folder) as store:
+    with opened(place) as store:
         cache = store.cache("cosine")
         vectors = cache.faiss_index.reconstruct_batch(np.array(sorted(expected)))
         assert not store.cache_faults()
     assert VectorCache.thawed(cache).ids().tolist() == sorted(expected)
     assert np.allclose(vectors, np.stack([expected[i] for i in sorted(expected)]) / np.sqrt(DIM), atol=1e-6)
-    with Store.open(folder) as store:  # what was saved is what was searched
+    with opened(place) as store:  # what was saved is what was searched
         assert VectorCache.load(store.cache_path("cosine"), "cosine", DIM).generation == store.rows.meta().generation
 
 
@@ -178,10 +142,10 @@ def test_a_cache_that_holds_other_codes_is_a_fault_that_verify_names(tmp_path: P
         assert store.cache_faults() == ["cache: cosine.faiss does not hold the catalog's codes"]
 
 
-def test_a_batch_lands_whole_or_not_at_all(tmp_path: Path) -> None:
-    folder, codes = tmp_path / "i", random_codes(10, 8, True)
-    make_store(folder, codes, True)
-    with Store.writing(folder) as store:
+def test_a_batch_lands_whole_or_not_at_all(places: Places) -> None:
+    place, codes = places(), random_codes(10, 8, True)
+    fill(place, places.folder / "photos", codes)
+    with writing(place) as store:
         with pytest.raises(IndexDamaged):  # the second row takes a path that is taken
             store.rows.apply([Change(row(100), codes[0]), Change(row(5), codes[1])])
         facts = store.rows.meta()
@@ -231,24 +195,24 @@ def test_a_folder_of_other_files_becomes_no_index_and_loses_nothing(tmp_path: Pa
     assert (folder / "movie.part").exists() and (folder / "mine.faiss").exists()
 
 
-def test_who_reads_slowly_keeps_no_writer_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, codes = tmp_path / "i", random_codes(30, 0, True)
-    make_store(folder, codes, True)
+def test_who_reads_slowly_keeps_no_writer_waiting(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, codes = places(), random_codes(30, 0, True)
+    fill(place, places.folder / "photos", codes)
     monkeypatch.setattr("index.local.database.BUSY_TIMEOUT_S", 0.2)
-    with Store.open(folder) as store:
+    with opened(place) as store:
         rows, page = store.rows.found_page(0, 10)
         assert [picture.id for picture in rows] == list(range(1, 11)) and np.array_equal(page, codes[:10])
-        with Store.writing(folder) as other:
+        with writing(place) as other:
             other.rows.mark([11, 30], "vanished")
         rows, page = store.rows.found_page(10, 100)
         assert [picture.id for picture in rows] == list(range(12, 30)) and np.array_equal(page, codes[11:29])
         assert store.rows.found_page(30, 10)[0] == []
 
 
-def test_counting_along_equals_counting(tmp_path: Path) -> None:
-    folder = tmp_path / "i"
-    make_store(folder, random_codes(40, 10, True), True)
-    with Store.writing(folder) as store:
+def test_counting_along_equals_counting(places: Places) -> None:
+    place = places()
+    fill(place, places.folder / "photos", random_codes(40, 10, True))
+    with writing(place) as store:
         catalog: CatalogWriter = store.rows
         catalog.mark([1, 2, 3], "vanished")
         catalog.mark([2], "found")

@@ -20,8 +20,9 @@ from index.local.store import Store
 from index.local.tables import SCHEMA
 from index.opening import exists, nearest_index, open_index, write_index
 from index.records import Change, Meta
+from tests.codes import DIM, random_codes, row
 from tests.conftest import obey_permissions
-from tests.test_index import DIM, make_store, random_codes, row
+from tests.servers import make_store
 
 DATA = Path(__file__).parent / "data"
 OLD = json.loads((DATA / "schema-1.json").read_text())

@@ -32,8 +32,8 @@ from index.errors import (
 from index.opening import exists, is_known, note_trust, open_index, write_index
 from index.records import Budget, Change, Direction, Meta
 from retrieval import Library, Retriever
+from tests.codes import DIM, brute_force, random_codes, row
 from tests.servers import OWNER, Places, Server, fill, name_of, opened, programs, running, writing
-from tests.test_index import DIM, brute_force, random_codes, row
 from tests.test_where import drawn_facts, drawn_rows
 
 SECRET = "s3cr3t-of-the-tests"
@@ -280,6 +280,39 @@ def test_caches_are_each_readers_own_and_are_caught_up(server: Server, tmp_path:
             assert [one.id for one in hits] == brute_force(codes[:count], codes[0], 20, "euclidean", gone)
             assert reader.cache("euclidean").generation == reader.rows.meta().generation
         assert len(list((tmp_path / "caches").rglob("cosine.faiss"))) == 1 and reader.cache_faults() == []
+
+
+def test_ten_readers_see_whole_states_while_one_writes(server: Server) -> None:
+    """Each answer is that of one generation, to the last id; and each reader comes to the last one."""
+    address, codes, batch = server.new(), random_codes(330, 3, True), 10
+    fill(address, Path("/nowhere/photos"), codes[:30])
+    seen: list[set[int]] = [set() for _ in range(10)]
+    wrong, done = list[object](), threading.Event()
+
+    def read(number: int) -> None:
+        try:
+            with opened(address) as reader:
+                while not done.is_set() or len(codes) not in seen[number]:
+                    with reader.rows.snapshot():
+                        count = reader.rows.meta().found
+                        (hits,) = reader.search(codes[number : number + 1], 15, "cosine")
+                    if [one.id for one in hits] != brute_force(codes[:count], codes[number], 15, "cosine", set()):
+                        wrong.append((number, count))
+                    seen[number].add(count)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    with writing(address) as store:
+        for start in range(30, len(codes), batch):
+            store.rows.apply([Change(row(one), codes[one]) for one in range(start, start + batch)])
+    done.set()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == [] and all(len(codes) in counts for counts in seen)
+    assert len(set.union(*seen)) > 3  # they have read meanwhile
 
 
 def test_who_migrates_at_once_does_it_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

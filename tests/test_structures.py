@@ -16,7 +16,8 @@ from index.local.snapshots import cache_kind
 from index.local.store import Store
 from index.local.structures import EXACT, QUANTIZED, Quality, Structure, choose, read_budget, write_budget
 from index.records import Budget, Change
-from tests.test_index import DIM, brute_force, make_store, row, standard
+from tests.codes import DIM, brute_force, row, standard
+from tests.servers import make_store
 
 MB = 1_000_000
 KINDS = {"quantized": QUANTIZED, "inverted": Structure(True, 16, 8)}

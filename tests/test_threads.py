@@ -19,8 +19,9 @@ import pytest
 
 from index.local.store import Store
 from retrieval import Retriever, Searcher, load_model
+from tests.codes import brute_force, random_codes
 from tests.conftest import write_shapes
-from tests.test_index import brute_force, make_store, random_codes
+from tests.servers import make_store
 
 T = TypeVar("T")
 
@@ -31,7 +32,7 @@ import numpy as np
 from pathlib import Path
 from index.local.store import Store
 from index.records import Change
-from tests.test_index import row
+from tests.codes import row
 
 folder, codes = Path(sys.argv[1]), np.load(sys.argv[2])
 for step in range(int(sys.argv[3])):

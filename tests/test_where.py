@@ -24,9 +24,9 @@ from index.local.structures import QUANTIZED, Structure
 from index.records import Change, Facts, Meta, Row
 from index.where import AllOf, AnyOf, Compare, InFolder, Known, Listed, Matches, Near, Not, Unusual, Where
 from retrieval import Question, Retriever, Term, ask
+from tests.codes import DIM, brute_force, random_codes, row
 from tests.conftest import write_shapes
 from tests.servers import Places, opened, writing
-from tests.test_index import DIM, brute_force, random_codes, row
 
 FOLDERS = ("", "a/", "a/b/", "a.b/", "ab/", "a/[b]/")
 FILE_FACTS = ("size_bytes", "mtime_ns", "width_px", "height_px", "pixels", "realism", "spread")

@@ -15,7 +15,7 @@ from index.local.sanity import meta_sum
 from index.local.store import Store
 from index.local.sums import code_sum, facts_sum, row_sum, sum_of
 from index.records import Change, Direction, Facts, Meta, Row
-from tests.test_index import DIM, random_codes
+from tests.codes import DIM, random_codes
 
 SIZE = 40
 PAGE_BYTES, SECTOR_BYTES = 4096, 512

@@ -19,7 +19,7 @@ from index.local.structures import EXACT, QUANTIZED, UNMEASURED, Structure
 from index.neighbours import import_faiss
 from tests.attacks.catalogs import SIZE, copied, make_index
 from tests.campaigns.mutate import mutated
-from tests.test_index import DIM, random_codes
+from tests.codes import DIM, random_codes
 
 QUERIES = random_codes(5, 9, True)
 PRECIOUS = b"precious " * 4000

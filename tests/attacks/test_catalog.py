@@ -39,7 +39,7 @@ from tests.attacks.catalogs import (
     super_record,
 )
 from tests.campaigns.mutate import mutated
-from tests.test_index import DIM, random_codes
+from tests.codes import DIM, random_codes
 from tests.test_migrations import DATA, older_index
 
 QUERIES = random_codes(5, 9, True)
