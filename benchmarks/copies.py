@@ -221,18 +221,19 @@ def _tables(rows: dict[str, dict[str, Any]]) -> list[str]:
 
 def _lines_of_all(rows: dict[str, dict[str, Any]]) -> list[str]:
     """Both tables in three numbers: what is found of all that was planted, wrong pairs where there are none, and F1."""
-    names = [OURS[0], *FAMILIES.values()]
     planted = sum(row["planted"] for kind, row in rows.items() if kind in alterations.KINDS)
-    found, wrong = (
-        [sum(row["pairs"].get(name, 0) for kind, row in rows.items() if kind in kinds) for name in names]
-        for kinds in (alterations.KINDS, negatives.KINDS)
-    )
-    scores = [2 * right / (right + no + planted) for right, no in zip(found, wrong, strict=True)]
-    return [
-        f"| copies found, of {planted:,} | {' | '.join(f'{one:,}' for one in found)} |",
-        f"| pairs of no copies called copies | {' | '.join(f'{one:,}' for one in wrong)} |",
-        f"| F1 | {' | '.join(f'{one:.3f}' for one in scores)} |",
-    ]
+    cells: list[tuple[str, str, str]] = []
+    for name in (OURS[0], *FAMILIES.values()):
+        if all(name in row["pairs"] for row in rows.values()):
+            right, wrong = (
+                sum(row["pairs"][name] for kind, row in rows.items() if kind in kinds)
+                for kinds in (alterations.KINDS, negatives.KINDS)
+            )
+            cells.append((f"{right:,}", f"{wrong:,}", f"{2 * right / (right + wrong + planted):.3f}"))
+        else:
+            cells.append((MISSING,) * 3)
+    heads = (f"copies found, of {planted:,}", "pairs of no copies called copies", "F1")
+    return [f"| {head} | {' | '.join(line)} |" for head, line in zip(heads, zip(*cells, strict=True), strict=True)]
 
 
 def _line_of_copies(kind: str, row: dict[str, Any]) -> str:
