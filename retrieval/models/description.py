@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 SCHEMA = 1
 ENCODER, GENERATOR = "encoder.onnx", "generator.onnx"
@@ -14,6 +14,20 @@ DIMENSIONS = range(1, 65537)
 QUANTILES = range(2, 10_001)  # of how pictures look to a model
 NEEDED = ("schema", "name", "image_size", "latent_dim", "normalisation", "files")
 NORMALISATIONS = ("standardized", "none")
+
+Layout = Literal["nchw", "nhwc"]
+Scale = Literal["0..1", "-1..1", "0..255"]
+Crop = Literal["centre", "whole", "pad"]
+Normalise = Literal["standardize", "unit", "none"]
+Pool = Literal["first", "mean"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": get_args(Layout),
+    "scale": get_args(Scale),
+    "crop": get_args(Crop),
+    "pool": get_args(Pool),
+    "normalise": get_args(Normalise),
+}
+"""How an encoder from elsewhere may want its pictures and its codes: words by the field of its recipe."""
 
 Check = Callable[[Any], bool]
 
@@ -99,6 +113,8 @@ FIELDS: dict[str, Check] = {
     "encoder_bits": lambda value: is_whole(value, range(1, 65)),
     "encoder_cosine": is_number,
     "learnt": _is_learnt,
+    "preprocess": lambda value: is_text(value) and value in CHOICES["crop"],
+    "batch": lambda value: is_whole(value, range(1, 1025)),  # pictures at a time, if an encoder takes no other number
 }
 """The fields that this program reads, or writes."""
 

@@ -24,6 +24,8 @@ from retrieval.errors import ModelError, PictureRefused
 from retrieval.models.bundle import (
     DESCRIPTION,
     SHIPPED,
+    added_models,
+    own_models,
     read_description,
     shipped_models,
     verified,
@@ -33,6 +35,7 @@ from retrieval.models.description import ENCODER, GENERATOR
 from retrieval.models.learnt import FIELD, Learnt, read
 from retrieval.models.sessions import Graph
 from retrieval.pictures.given import is_file, is_opened, pixels_of
+from retrieval.pictures.tasks import Frame
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from retrieval.pictures.given import Given
 
 BATCH = 64
+FRAMES: dict[str, Frame] = {"centre": "square", "whole": "whole", "pad": "thumbnail"}
 CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
 
 
@@ -58,18 +62,27 @@ class Encoded:
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
-    """Open a shipped model by its name, or any bundle by its folder (``./name`` if the name is a shipped one).
+    """Open a shipped model or one that this user added by its name, or any bundle by its folder (``./name`` if the name
+    is one of those).
 
     Raises:
         ModelError: there is no such model, or its bundle is damaged.
     """
-    folder = SHIPPED / name if os.fspath(name) in shipped_models() else Path(name)
+    folder = _folder_of(os.fspath(name))
     if not os.path.isfile(folder / DESCRIPTION):
+        known = ", ".join([*shipped_models(), *added_models()]) or "none here"
         raise ModelError(
-            f"no model {os.fspath(name)!r}: neither a shipped name ({', '.join(shipped_models()) or 'none here'}) "
+            f"no model {os.fspath(name)!r}: neither a shipped or added name ({known}) "
             f"nor a folder with a readable {DESCRIPTION}"
         )
     return Model(folder, device)
+
+
+def _folder_of(name: str) -> Path:
+    if name in shipped_models():
+        return SHIPPED / name
+    own = own_models()
+    return own / name if own and name in added_models() else Path(name)
 
 
 class Model:
@@ -95,6 +108,11 @@ class Model:
     def standardized(self) -> bool:
         """Whether every code has mean 0 and standard deviation 1; then both metrics give the same order."""
         return bool(self.facts["normalisation"] == "standardized")
+
+    @property
+    def frame(self) -> Frame:
+        """What of a picture the encoder is shown."""
+        return FRAMES[self.facts.get("preprocess", "centre")]
 
     @property
     def has_encoder(self) -> bool:
@@ -158,14 +176,17 @@ class Model:
         """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
         if not len(squares):
             return Encoded(np.empty((0, self.latent_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
-        batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
-        outputs = [self._encode_batch(batch) for batch in batches]
+        fixed = self.facts.get("batch")
+        step = fixed or BATCH
+        batches = [squares[i : i + step] for i in range(0, len(squares), step)]
+        outputs = [self._encode_batch(batch, fixed or len(batch)) for batch in batches]
         return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
 
-    def _encode_batch(self, batch: Pixels) -> list[Floats]:
-        n, numbers = len(batch), ((len(batch),), "float32")
-        wanted = {"code": ((n, self.latent_dim), "float32"), "realism": numbers, "spread": numbers}
-        return self._encoder.run("images", batch, wanted)
+    def _encode_batch(self, batch: Pixels, n: int) -> list[Floats]:
+        """Outputs of a batch that is filled up to ``n`` pictures."""
+        filled = batch if len(batch) == n else np.concatenate([batch, batch[-1:].repeat(n - len(batch), 0)])
+        wanted = {"code": ((n, self.latent_dim), "float32"), "realism": ((n,), "float32"), "spread": ((n,), "float32")}
+        return [output[: len(batch)] for output in self._encoder.run("images", filled, wanted)]
 
     def paint(self, z: Floats) -> Pixels:
         """G(z) of latents (n, d): uint8 (n, s, s, 3).
@@ -316,7 +337,7 @@ class Model:
         from retrieval.pictures.shared import decode_all
         from retrieval.pictures.workers import Task
 
-        tasks = [Task(os.fspath(picture)) for picture in pictures if is_file(picture)]
+        tasks = [Task(os.fspath(picture), frame=self.frame) for picture in pictures if is_file(picture)]
         opened = [None if is_file(picture) else _opened(picture) for picture in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
         of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
@@ -325,9 +346,9 @@ class Model:
     def _squared(self, picture: Pixels | PictureRefused) -> Pixels | PictureRefused:
         if isinstance(picture, PictureRefused):
             return picture
-        from retrieval.pictures.decode import square  # Pillow, which files do not need in this process
+        from retrieval.pictures.decode import framed  # Pillow, which files do not need in this process
 
-        return square(picture, self.image_size)
+        return framed(picture, self.image_size, self.frame)
 
     def _open_encoder(self) -> None:
         if self.has_encoder:
