@@ -82,7 +82,7 @@ def _list(form: str) -> None:
         tell(f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>12}  {data}")
 
 
-class Three(click.ParamType):
+class Three(click.ParamType[tuple[float, float, float]]):
     """Three numbers between commas, or one for all three."""
 
     name = "R,G,B"
@@ -114,9 +114,7 @@ class Three(click.ParamType):
 @click.option("--scale", type=click.Choice(CHOICES["scale"]), help="Range of the input, before mean and std.")
 @click.option("--mean", type=Three(), help="Subtracted from each channel.")
 @click.option("--std", type=Three(), help="Each channel is divided by it.")
-@click.option(
-    "--crop", type=click.Choice(CHOICES["crop"]), help="The central square, or all, squeezed or padded."
-)
+@click.option("--crop", type=click.Choice(CHOICES["crop"]), help="The central square, or all, squeezed or padded.")
 @click.option("--output", "output", metavar="NAME", help="The output that is the code, if there are several.")
 @click.option("--pool", type=click.Choice(CHOICES["pool"]), help="Of many vectors, the first or their mean.")
 @click.option("--dim", type=click.IntRange(min=2), help="Keep the first numbers of a code (Matryoshka encoders).")
