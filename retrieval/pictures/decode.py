@@ -372,6 +372,13 @@ def _squeezed(image: Image.Image, size_px: int) -> Image.Image:
     return image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
 
 
+def _looked_at(image: Image.Image, size_px: int) -> Image.Image:
+    both = Image.new("RGB", (size_px, 2 * size_px))
+    both.paste(_squeezed(image, size_px), (0, 0))
+    both.paste(_squared(image, size_px), (0, size_px))
+    return both
+
+
 def _fitted(image: Image.Image, size_px: int) -> Image.Image:
     scale = min(1.0, size_px / max(image.size))
     wide, high = (max(1, round(length * scale)) for length in image.size)
@@ -393,6 +400,7 @@ _FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
     "original": lambda image, _: image,
     "look": _fitted,
     "whole": _squeezed,
+    "looks": _looked_at,
 }
 
 
