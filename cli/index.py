@@ -59,6 +59,7 @@ def index() -> None:
 @index_to_build_option
 @click.option("--name", metavar="NAME", help="Keep the index among your data under this name, instead of in a folder.")
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
+@click.option("--looks", type=click.IntRange(1, 2), help="At the central square alone, or at all of it too [1].")
 @workers_option
 @device_option
 @retry_option
@@ -76,6 +77,7 @@ def build(
     index_folder: str | None,
     name: str | None,
     model: str | None,
+    looks: int | None,
     workers: int | None,
     device: Device,
     retry: bool,
@@ -93,14 +95,14 @@ def build(
     The index stores --memory and --latency; if only one is given, the other is not limited. Files named .latentignore
     leave out what they name in gitignore's grammar.
     """
-    from retrieval import Library
+    from retrieval import Library, load_model
 
     started, place = time.monotonic(), _place(photos, index_folder, name)
     with bar("file", "indexing") as report:
         library = Library.build(
             photos,
             place,
-            model=model,
+            model=model if looks is None else load_model(model or DEFAULT_MODEL, device).with_looks(looks),
             workers=workers,
             device=device,
             report=report,

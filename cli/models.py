@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +26,7 @@ from cli.console import (
 )
 from retrieval.atomic import write
 from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.models.description import CHOICES
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -42,13 +44,35 @@ output_option = click.option(
 )
 
 
-@click.command(epilog="\b\nExamples:\n  latent models\n  latent models --format json")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def models(form: str) -> None:
-    """List the shipped models."""
-    from retrieval import load_model, shipped_models
+form_option = click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 
-    opened = [load_model(name) for name in shipped_models()]
+
+@click.group(
+    invoke_without_command=True,
+    epilog="\b\nExamples:\n  latent models\n  latent models add dinov2-small/ --name dino\n  latent models show dino",
+)
+@form_option
+@click.pass_context
+def models(ctx: click.Context, form: str) -> None:
+    """List the models, and add encoders from elsewhere.
+
+    Without a command, as `latent models list`.
+    """
+    if ctx.invoked_subcommand is None:
+        _list(form)
+
+
+@models.command(name="list")
+@form_option
+def list_models(form: str) -> None:
+    """List the models that come with latent, and those that were added."""
+    _list(form)
+
+
+def _list(form: str) -> None:
+    from retrieval import added_models, load_model, shipped_models
+
+    opened = [load_model(name) for name in (*shipped_models(), *added_models())]
     if form == "json":
         give_json({"schema": 1, "models": [model.facts for model in opened]})
         return
@@ -56,6 +80,102 @@ def models(form: str) -> None:
     for model in opened:
         data = model.facts.get("training_data", {}).get("name", "?")
         tell(f"{model.name:<12}{model.facts.get('method', '?'):<10}{model.image_size:>7}{model.latent_dim:>12}  {data}")
+
+
+class Three(click.ParamType[tuple[float, float, float]]):
+    """Three numbers between commas, or one for all three."""
+
+    name = "R,G,B"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float, float]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = [float(one) for one in str(value).split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+            self.fail(f"{value!r} is neither a number nor three, such as 0.485,0.456,0.406", param, ctx)
+        red, green, blue = numbers if len(numbers) == 3 else numbers * 3
+        return red, green, blue
+
+
+@models.command(
+    epilog="\b\nExamples:\n  latent models add dinov2-small/ --name dino\n"
+    "  latent models add net.onnx --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n"
+    "  latent index build ~/Pictures --model dino"
+)
+@click.argument("source", type=click.Path(exists=True), metavar="FILE.onnx|FOLDER")
+@click.option("--name", help="What it is called [default: as the file or folder].")
+@click.option("--size", type=click.IntRange(min=1), help="Pixels of a side, if the file takes any.")
+@click.option("--layout", type=click.Choice(CHOICES["layout"]), help="Order of the input's axes, if not told.")
+@click.option("--scale", type=click.Choice(CHOICES["scale"]), help="Range of the input, before mean and std.")
+@click.option("--mean", type=Three(), help="Subtracted from each channel.")
+@click.option("--std", type=Three(), help="Each channel is divided by it.")
+@click.option("--crop", type=click.Choice(CHOICES["crop"]), help="The central square, or all, squeezed or padded.")
+@click.option("--output", "output", metavar="NAME", help="The output that is the code, if there are several.")
+@click.option("--pool", type=click.Choice(CHOICES["pool"]), help="Of many vectors, the first or their mean.")
+@click.option("--dim", type=click.IntRange(min=2), help="Keep the first numbers of a code (Matryoshka encoders).")
+@click.option(
+    "--normalise", type=click.Choice(CHOICES["normalise"]), help="Codes: standardized, of length 1, or as they are."
+)
+@click.option("--licence", default="", help="Its licence, for the model's description.")
+def add(source: str, name: str | None, licence: str, **wanted: Any) -> None:
+    """Add an encoder from elsewhere: an ONNX file that turns pictures into vectors.
+
+    A folder as Hugging Face has them is read with its preprocessor_config.json. The new model is tried, and compared
+    with the file itself, before it is kept. It paints nothing: it has no generator.
+    """
+    from retrieval import add_model
+
+    given = {key: value for key, value in wanted.items() if value is not None}
+    added = add_model(source, name, licence=licence, **given)
+    model = added.model
+    for line in added.said:
+        say(line)
+    say(f"Beside the file itself, on the same pixels, codes differ by {added.difference:.1e} at most.")
+    shown = printable(model.name)
+    tell(f"{shown}: {model.image_size} px, {model.latent_dim} dimensions, kept in {shown_path(str(model.folder))}")
+    say(f"Try: latent index build PHOTOS --model {shown}")
+
+
+@models.command()
+@click.argument("name", metavar="NAME|DIR")
+@form_option
+def show(name: str, form: str) -> None:
+    """Show what a model says of itself."""
+    from retrieval import load_model
+
+    model = load_model(name)
+    if form == "json":
+        give_json({"schema": 1, "folder": str(model.folder), **model.facts})
+        return
+    data = model.facts.get("training_data", {})
+    lines = {
+        "name": model.name,
+        "folder": shown_path(str(model.folder)),
+        "method": model.facts.get("method", "?"),
+        "pixels": f"{model.image_size} x {model.image_size}, {model.facts.get('preprocess', 'centre')}",
+        "dimensions": f"{model.latent_dim:,}, {model.facts['normalisation']}",
+        "encoder": model.facts["files"].get("encoder.onnx", "none")[:12],
+        "generator": "yes" if model.has_generator else "none: it paints nothing",
+        "trained on": data.get("name", "?"),
+        "licence": data.get("licence", "?"),
+    }
+    for key, value in lines.items():
+        tell(f"{key:<12}{printable(str(value))}")
+
+
+@models.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove a model that was added. Indexes keep their own copies."""
+    from retrieval import remove_model
+
+    remove_model(name)
+    tell(f"removed {printable(name)}")
 
 
 @click.command(epilog="\b\nExample:\n  latent sample 16 -o samples --seed 7 --sheet samples.png")

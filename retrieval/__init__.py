@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from retrieval.explore.tables import write_features
     from retrieval.ingest.commit import Summary
     from retrieval.library import Library
-    from retrieval.models.bundle import shipped_models
+    from retrieval.models.added import add_model, remove_model
+    from retrieval.models.bundle import added_models, shipped_models
     from retrieval.models.model import Encoded, Model, load_model
     from retrieval.models.transformer import CodeTransformer
     from retrieval.pictures.decode import read_image
@@ -109,6 +110,8 @@ __all__ = [
     "Summary",
     "Term",
     "TrainingError",
+    "add_model",
+    "added_models",
     "apply_plan",
     "ask",
     "ask_all",
@@ -121,6 +124,7 @@ __all__ = [
     "load_plan",
     "locate_index",
     "read_image",
+    "remove_model",
     "shipped_models",
     "trust_index",
     "undo",
@@ -142,7 +146,8 @@ _ROOMS = {
     "retrieval.copies.compare": ("Compared", "compare_pictures"),
     "retrieval.copies.find": ("find_copies",),
     "retrieval.copies.plan": ("Evidence", "Group", "Plan", "load_plan"),
-    "retrieval.models.bundle": ("shipped_models",),
+    "retrieval.models.bundle": ("added_models", "shipped_models"),
+    "retrieval.models.added": ("add_model", "remove_model"),
     "retrieval.models.model": ("Encoded", "Model", "load_model"),
     "retrieval.models.transformer": ("CodeTransformer",),
     "retrieval.explore.tables": ("write_features",),

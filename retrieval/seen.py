@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from retrieval.arrays import Floats
 from retrieval.errors import PictureRefused
 from retrieval.models.model import Model
@@ -78,7 +76,7 @@ def _look_at(searcher: Opened, pictures: Sequence[Query]) -> list[Seen | Picture
 def _encode(model: Model, pictures: Sequence[Query]) -> list[Seen | PictureRefused]:
     squares = model.squares(pictures)
     read = [one for one in squares if not isinstance(one, PictureRefused)]
-    encoded = model.encode_squares(np.array(read, np.uint8).reshape(-1, model.image_size, model.image_size, 3))
+    encoded = model.encode_squares(read)
     facts = zip(encoded.codes, encoded.realism, encoded.spread, strict=True)
     seen = (Seen(code, float(realism), float(spread)) for code, realism, spread in facts)
     return [one if isinstance(one, PictureRefused) else next(seen) for one in squares]

@@ -88,7 +88,7 @@ class Collection:
 
     def query_upload(self, path: str, options: records.Options) -> records.Hits:
         model = self.searcher.model
-        encoded = model.encode_squares(square_of_upload(path, model.image_size)[None])
+        encoded = model.encode_squares(square_of_upload(path, model.image_size, model.frame)[None])
         seen = Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]))
         return self.query(seen, options)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from retrieval.arrays import Pixels
 from retrieval.pictures.opening import OPENING
 from retrieval.pictures.shared import decode_all
-from retrieval.pictures.tasks import Task
+from retrieval.pictures.tasks import Frame, Task
 from serve.errors import Refused, without_paths
 
 MOST_UPLOAD_BYTES = 32 << 20
@@ -69,7 +69,7 @@ def spooled() -> Iterator[tuple[IO[bytes], str]]:
             yield named, named.name
 
 
-def square_of_upload(path: str, side_px: int) -> Pixels:
+def square_of_upload(path: str, side_px: int, frame: Frame) -> Pixels:
     """The encoder's input for an uploaded picture, uint8 (s, s, 3). Its size is known before it is decoded.
 
     Raises:
@@ -80,7 +80,7 @@ def square_of_upload(path: str, side_px: int) -> Pixels:
         raise _unreadable(told.reason)
     if told.width_px * told.height_px > MOST_UPLOAD_PIXELS:
         raise Refused(413, "too_many_pixels", f"a picture may have {MOST_UPLOAD_PIXELS // 10**6} million pixels")
-    (decoded,) = decode_all([Task(path)], side_px)
+    (decoded,) = decode_all([Task(path, frame=frame)], side_px)
     if decoded.pixels is None:
         raise _unreadable(decoded.reason or "")
     return decoded.pixels

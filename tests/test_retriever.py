@@ -511,7 +511,7 @@ def test_a_catalog_that_is_damaged_says_so(shape_folder: Path, tmp_path: Path, t
 
 
 def test_a_damaged_bundle_says_so(tmp_path: Path, tiny_bundle: Path) -> None:
-    with pytest.raises(ModelError, match="neither a shipped name"):
+    with pytest.raises(ModelError, match="neither a shipped or added name"):
         load_model("no-such-model")
     copy = tmp_path / "copy"
     shutil.copytree(tiny_bundle, copy)

@@ -174,7 +174,7 @@ def grouped(
     members = sorted((its for its in members if len(its)), key=lambda its: (-len(its), its[0]))
     averages = np.stack([_average(codes[its], retriever.model.standardized) for its in members])
     model = retriever.model
-    painted = model.paint(paint_scale(model) * averages) if model.has_generator else [None] * len(members)
+    painted = model.decode(averages, paint_scale(model)) if model.has_generator else [None] * len(members)
     middles = [positions[its].mean(0) for its in members]
     typical = [
         its[np.argsort(np.linalg.norm(codes[its] - average, axis=1), kind="stable")]

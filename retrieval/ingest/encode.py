@@ -56,13 +56,15 @@ class Encoder:
 
     def batches(self, paths: Iterable[str], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
         """One outcome per file, in order, ``BATCH_FILES`` at a time. Equal contents in a batch are encoded once."""
-        results = self._pool.map(Task(path, want="picture") for path in paths)
+        results = self._pool.map(Task(path, frame=self._model.frame, want="picture") for path in paths)
         while batch := list(islice(results, BATCH_FILES)):
             yield self._encoded(batch, coded)
 
     def again(self, path: str) -> Outcome:
         """Read and encode a file whose content was known but is not any more."""
-        return self._encoded(list(self._pool.map([Task(path, force=True, want="picture")])), lambda hashes: ())[0]
+        return self._encoded(
+            list(self._pool.map([Task(path, frame=self._model.frame, force=True, want="picture")])), lambda hashes: ()
+        )[0]
 
     def _encoded(self, batch: list[Decoded], coded: Coded) -> list[Outcome]:
         fresh = {one.content_hash: one for one in reversed(batch) if one.content_hash and one.pixels is not None}

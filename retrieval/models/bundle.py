@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from index.trust import user_folder
 from retrieval.atomic import write
 from retrieval.errors import ModelError
 from retrieval.models.description import ENCODER, GENERATOR, SCHEMA, fault_of
@@ -14,6 +15,7 @@ from retrieval.stored import parse_json, read_plain, reason_of
 
 DESCRIPTION = "model.json"
 CARD = "CARD.md"
+OWN = "models"  # among a user's data
 SHIPPED = Path(__file__).parent.parent / "bundles"
 DESCRIPTION_BYTES, GRAPH_BYTES = 4 << 20, (2 << 30) - 1  # ONNX files have less than 2 GB
 
@@ -21,6 +23,18 @@ DESCRIPTION_BYTES, GRAPH_BYTES = 4 << 20, (2 << 30) - 1  # ONNX files have less 
 def shipped_models() -> list[str]:
     """Names of the shipped models, for ``load_model``."""
     return sorted(entry.parent.name for entry in SHIPPED.glob(f"*/{DESCRIPTION}"))
+
+
+def own_models() -> Path | None:
+    """The folder of the models that this user added; None if there is no place for any."""
+    place = user_folder()
+    return place and place / OWN
+
+
+def added_models() -> list[str]:
+    """Names of the models that this user added, for ``load_model``."""
+    place = own_models()
+    return sorted(entry.parent.name for entry in place.glob(f"*/{DESCRIPTION}")) if place else []
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 SCHEMA = 1
 ENCODER, GENERATOR = "encoder.onnx", "generator.onnx"
 NAME_MOST, TEXT_MOST = 200, 2000  # characters
 SIDES = range(8, 1025)  # of a picture, in pixels
 DIMENSIONS = range(1, 65537)
+LOOKS = range(1, 3)  # at a picture
 QUANTILES = range(2, 10_001)  # of how pictures look to a model
 NEEDED = ("schema", "name", "image_size", "latent_dim", "normalisation", "files")
 NORMALISATIONS = ("standardized", "none")
+
+Layout = Literal["nchw", "nhwc"]
+Scale = Literal["0..1", "-1..1", "0..255"]
+Crop = Literal["centre", "whole", "pad"]
+Normalise = Literal["standardize", "unit", "none"]
+Pool = Literal["first", "mean"]
+CHOICES: dict[str, tuple[str, ...]] = {
+    "layout": get_args(Layout),
+    "scale": get_args(Scale),
+    "crop": get_args(Crop),
+    "pool": get_args(Pool),
+    "normalise": get_args(Normalise),
+}
+"""How an encoder from elsewhere may want its pictures and its codes: words by the field of its recipe."""
 
 Check = Callable[[Any], bool]
 
@@ -99,6 +114,9 @@ FIELDS: dict[str, Check] = {
     "encoder_bits": lambda value: is_whole(value, range(1, 65)),
     "encoder_cosine": is_number,
     "learnt": _is_learnt,
+    "looks": lambda value: is_whole(value, LOOKS),
+    "preprocess": lambda value: is_text(value) and value in CHOICES["crop"],
+    "batch": lambda value: is_whole(value, range(1, 1025)),  # pictures at a time, if an encoder takes no other number
 }
 """The fields that this program reads, or writes."""
 
@@ -109,12 +127,17 @@ def fault_of(facts: Any) -> str:
         return "is no JSON object"
     if missing := [name for name in NEEDED if name not in facts]:
         return f"lacks {', '.join(missing)}"
-    for name, is_valid in FIELDS.items():
-        if name in facts and not is_valid(facts[name]):
-            return f"has a {name} that is out of its range"
+    wrong = next((name for name, is_valid in FIELDS.items() if name in facts and not is_valid(facts[name])), None)
+    return f"has a {wrong} that is out of its range" if wrong else _fault_of_all(facts)
+
+
+def _fault_of_all(facts: dict[str, Any]) -> str:
+    """What in the fields, each of which is sane, does not go together."""
     dim, classes, centres = facts["latent_dim"], facts.get("classes", []), facts.get("centres", [])
     if classes and len(classes) >= dim:
         return f"has {len(classes)} classes in codes of {dim} dimensions"
     if any(len(row) != dim for row in centres) or (centres and classes):
         return "has centres that are no codes of its own"
+    if facts.get("looks", 1) > 1 and (classes or facts.get("preprocess", "centre") != "centre"):
+        return "has looks that do not go with its classes or its preprocess"
     return ""

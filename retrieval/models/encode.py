@@ -21,7 +21,7 @@ def encode_files(model: Model, paths: Sequence[str], refused: Refused, workers: 
     """Codes float32 (n, d) of files. The row of a refused file is NaN."""
     codes = np.full((len(paths), model.latent_dim), np.nan, np.float32)
     with DecoderPool(model.image_size, workers) as pool:
-        results = enumerate(pool.map(Task(path) for path in paths))
+        results = enumerate(pool.map(Task(path, frame=model.frame) for path in paths))
         while batch := list(islice(results, ENCODED_AT_ONCE)):
             for row, decoded in batch:
                 if decoded.pixels is None:

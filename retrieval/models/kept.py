@@ -12,6 +12,7 @@ from index.records import Meta
 from retrieval.defaults import DEFAULT_MODEL, Device
 from retrieval.errors import ModelError
 from retrieval.models.bundle import shipped_models, strange_to_a_bundle
+from retrieval.models.description import LOOKS
 from retrieval.models.model import Model, load_model
 
 
@@ -39,7 +40,7 @@ def check_model(facts: Meta, model: Model) -> None:
     if facts.model_digest != model.digest:
         raise IndexMismatch(
             f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
-            f"not of {model.name} ({model.digest[:12]})",
+            f"not of {model.name} ({model.digest[:12]}{', two looks' if model.looks > 1 else ''})",
             code="other_model",
             holds=facts.model_name,
             given=model.name,
@@ -60,8 +61,11 @@ def provide_model(model: Model, index: IndexWriter, generator: bool) -> None:
 def restore_model(index: IndexWriter) -> None:
     """Copy a shipped model again, without G if the old copy's ``model.json`` names none."""
     facts = index.rows.meta()
-    if facts.model_name in shipped_models() and load_model(facts.model_name).digest == facts.model_digest:
-        keep_model(index, load_model(facts.model_name), _had_generator(index))
+    if facts.model_name in shipped_models():
+        shipped = load_model(facts.model_name)
+        for model in map(shipped.with_looks, LOOKS):
+            if model.digest == facts.model_digest:
+                keep_model(index, model, _had_generator(index))
 
 
 def keep_model(index: IndexWriter, model: Model, generator: bool = True) -> None:

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +25,18 @@ from retrieval.errors import ModelError, PictureRefused
 from retrieval.models.bundle import (
     DESCRIPTION,
     SHIPPED,
+    added_models,
+    own_models,
     read_description,
     shipped_models,
     verified,
     write_description,
 )
-from retrieval.models.description import ENCODER, GENERATOR
+from retrieval.models.description import ENCODER, GENERATOR, fault_of
 from retrieval.models.learnt import FIELD, Learnt, read
 from retrieval.models.sessions import Graph
 from retrieval.pictures.given import is_file, is_opened, pixels_of
+from retrieval.pictures.tasks import Frame
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from retrieval.pictures.given import Given
 
 BATCH = 64
+FRAMES: dict[str, Frame] = {"centre": "square", "whole": "whole", "pad": "thumbnail"}
 CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
 
 
@@ -58,18 +63,27 @@ class Encoded:
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
-    """Open a shipped model by its name, or any bundle by its folder (``./name`` if the name is a shipped one).
+    """Open a shipped model or one that this user added by its name, or any bundle by its folder (``./name`` if the name
+    is one of those).
 
     Raises:
         ModelError: there is no such model, or its bundle is damaged.
     """
-    folder = SHIPPED / name if os.fspath(name) in shipped_models() else Path(name)
+    folder = _folder_of(os.fspath(name))
     if not os.path.isfile(folder / DESCRIPTION):
+        known = ", ".join([*shipped_models(), *added_models()]) or "none here"
         raise ModelError(
-            f"no model {os.fspath(name)!r}: neither a shipped name ({', '.join(shipped_models()) or 'none here'}) "
+            f"no model {os.fspath(name)!r}: neither a shipped or added name ({known}) "
             f"nor a folder with a readable {DESCRIPTION}"
         )
     return Model(folder, device)
+
+
+def _folder_of(name: str) -> Path:
+    if name in shipped_models():
+        return SHIPPED / name
+    own = own_models()
+    return own / name if own and name in added_models() else Path(name)
 
 
 class Model:
@@ -77,13 +91,15 @@ class Model:
     and it can be pickled.
     """
 
-    def __init__(self, folder: Path, device: Device = "auto") -> None:
+    def __init__(self, folder: Path, device: Device = "auto", facts: dict[str, Any] | None = None) -> None:
+        """Open the bundle in ``folder``; ``facts`` take the place of those in its description."""
         self.folder = folder
         self.device = device
-        self.facts = read_description(folder)
+        self.facts = facts or read_description(folder)
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
-        self.latent_dim: int = self.facts["latent_dim"]
+        self.looks: int = self.facts.get("looks", 1)
+        self.latent_dim: int = self.facts["latent_dim"] * self.looks
         self._graphs: dict[str, Graph] = {}
         self._opening = threading.Lock()
         watch(self)
@@ -95,6 +111,25 @@ class Model:
     def standardized(self) -> bool:
         """Whether every code has mean 0 and standard deviation 1; then both metrics give the same order."""
         return bool(self.facts["normalisation"] == "standardized")
+
+    @property
+    def frame(self) -> Frame:
+        """What of a picture the encoder is shown."""
+        return "looks" if self.looks > 1 else FRAMES[self.facts.get("preprocess", "centre")]
+
+    def with_looks(self, looks: int) -> Model:
+        """This model with one look at a picture, its central square; or with two: the whole picture too, squeezed.
+
+        Two looks are mirrored as well, and a look's codes are averaged. Their codes stand side by side, so a code has
+        twice as many numbers, and encoding takes four times as long. G decodes the whole picture's part.
+
+        Raises:
+            ModelError: the model has classes, or sees pictures otherwise.
+        """
+        facts = {**self.facts, "looks": looks}
+        if fault := fault_of(facts):
+            raise ModelError(f"model {self.name} {fault}")
+        return Model(self.folder, self.device, facts)
 
     @property
     def has_encoder(self) -> bool:
@@ -112,13 +147,14 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the encoder. Models with the same digest give the same codes.
+        """SHA-256 of the encoder, and of its looks if there are two. Models with the same digest give the same codes.
 
         Raises:
             ModelError: the bundle has no encoder.
         """
         self._check_encoder()
-        return str(self.facts["files"][ENCODER])
+        alone = str(self.facts["files"][ENCODER])
+        return alone if self.looks == 1 else hashlib.sha256(f"{alone}, {self.looks} looks".encode()).hexdigest()
 
     @cached_property
     def learnt(self) -> Learnt | None:
@@ -151,32 +187,52 @@ class Model:
             raise TypeError("encode takes a list of pictures: encode([picture])")
         if isinstance(pictures, np.ndarray):
             pictures = list(_checked(pictures))
-        squares = [_unless_refused(one) for one in self.squares(pictures)]
-        return self.encode_squares(np.array(squares, np.uint8).reshape(-1, *self._shape))
+        return self.encode_squares([_unless_refused(one) for one in self.squares(pictures)])
 
-    def encode_squares(self, squares: Pixels) -> Encoded:
-        """Encode uint8 (n, s, s, 3) that already have the model's size, in batches."""
+    def encode_squares(self, squares: Sequence[Pixels] | Pixels) -> Encoded:
+        """Encode uint8 (n, s, s, 3) that already have the model's size, in batches; with two looks, (n, 2s, s, 3)."""
+        side = self.image_size
+        shape = (self.looks * side, side, 3)
+        squares = np.asarray(squares, np.uint8) if len(squares) else np.empty((0, *shape), np.uint8)
+        if squares.shape[1:] != shape:
+            raise ValueError(f"squares must be (n, {', '.join(map(str, shape))}), not {squares.shape}")
+        if self.looks == 1:
+            return self._encode(squares)
+        parts = [self._look(squares[:, at * side : (at + 1) * side]) for at in range(self.looks)]
+        return replace(parts[-1], codes=np.concatenate([one.codes for one in parts], axis=1))
+
+    def _look(self, squares: Pixels) -> Encoded:
+        """Codes averaged with those of the mirror images; realism and spread of the pictures as they are."""
+        seen, mirrored = self._encode(squares), self._encode(squares[:, :, ::-1])
+        mean = np.asarray((seen.codes + mirrored.codes) / 2, np.float32)
+        return replace(seen, codes=standardize(mean) if self.standardized else mean)
+
+    def _encode(self, squares: Pixels) -> Encoded:
+        """Encode uint8 (n, s, s, 3) as they are: codes (n, d) of the encoder's own length."""
         if not len(squares):
-            return Encoded(np.empty((0, self.latent_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
-        batches = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
-        outputs = [self._encode_batch(batch) for batch in batches]
+            return Encoded(np.empty((0, self._own_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
+        fixed = self.facts.get("batch")
+        step = fixed or BATCH
+        batches = [squares[i : i + step] for i in range(0, len(squares), step)]
+        outputs = [self._encode_batch(batch, fixed or len(batch)) for batch in batches]
         return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
 
-    def _encode_batch(self, batch: Pixels) -> list[Floats]:
-        n, numbers = len(batch), ((len(batch),), "float32")
-        wanted = {"code": ((n, self.latent_dim), "float32"), "realism": numbers, "spread": numbers}
-        return self._encoder.run("images", batch, wanted)
+    def _encode_batch(self, batch: Pixels, n: int) -> list[Floats]:
+        """Outputs of a batch that is filled up to ``n`` pictures."""
+        filled = batch if len(batch) == n else np.concatenate([batch, batch[-1:].repeat(n - len(batch), 0)])
+        wanted = {"code": ((n, self._own_dim), "float32"), "realism": ((n,), "float32"), "spread": ((n,), "float32")}
+        return [output[: len(batch)] for output in self._encoder.run("images", filled, wanted)]
 
     def paint(self, z: Floats) -> Pixels:
-        """G(z) of latents (n, d): uint8 (n, s, s, 3).
+        """G(z) of latents (n, d): uint8 (n, s, s, 3). With two looks, d is half of a code's length.
 
         Raises:
             ModelError: the bundle has no generator.
             ValueError: the latents have another shape.
         """
         z = np.asarray(z, dtype=np.float32)
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"codes must be (n, {self.latent_dim}), not {z.shape}")
+        if z.ndim != 2 or z.shape[1] != self._own_dim:
+            raise ValueError(f"latents must be (n, {self._own_dim}), not {z.shape}")
         batches = [self._paint_batch(z[i : i + BATCH]) for i in range(0, len(z), BATCH)]
         return np.concatenate([np.empty((0, *self._shape), np.uint8), *batches])
 
@@ -190,13 +246,16 @@ class Model:
         With ``scale`` the result is G(scale * code); the O-GAN paper uses 0.9. Without, the first latent z is
         ``decode_scale`` * code. If codes are standardized, as O-GAN's are, a damped fixed-point iteration corrects z
         three times: z <- z + 0.4 (code - N(E(G(z)))). The result is the one of the four decoded pictures whose code
-        correlates best with the given code.
+        correlates best with the given code. With two looks, the part of the whole picture is decoded.
 
         Raises:
             ModelError: the bundle has no generator.
             ValueError: the codes have another shape.
         """
         codes = np.asarray(codes, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
+            raise ValueError(f"codes must be (n, {self.latent_dim}), not {codes.shape}")
+        codes = codes[:, : self._own_dim]
         z = np.float32(self.decode_scale if scale is None else scale) * codes
         return self._corrected(z, standardize(codes)) if scale is None and self.standardized else self.paint(z)
 
@@ -205,7 +264,7 @@ class Model:
         best, agreement = np.zeros((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
         for _ in range(1 + CORRECTIONS):
             painted = self.paint(z)
-            seen = self.encode_squares(painted).codes
+            seen = self._encode(painted).codes
             rho = (wanted * seen).mean(axis=1)
             nearer = rho > agreement
             best[nearer], agreement[nearer] = painted[nearer], rho[nearer]
@@ -230,25 +289,26 @@ class Model:
         Raises:
             ModelError: the bundle has no generator or no class ``of_class``.
         """
-        return self.paint(self.draw_codes(count, seed, of_class=of_class))
+        return self.paint(self.draw_codes(count, seed, of_class=of_class)[:, : self._own_dim])
 
     def draw_codes(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Floats:
         """Draw latents from the prior, float32 (count, d): z ~ N(0, I), around a random one of the model's ``centres``
-        if it has any. With classes, the last dimensions are one-hot: ``of_class``, or a random class.
+        if it has any. With classes, the last dimensions are one-hot: ``of_class``, or a random class. With two looks,
+        both see the same.
 
         Raises:
             ModelError: the model has no class ``of_class``.
         """
         rng, ways = np.random.default_rng(seed), len(self.classes)
-        z = rng.standard_normal((count, self.latent_dim - ways), dtype=np.float32)
+        z = rng.standard_normal((count, self._own_dim - ways), dtype=np.float32)
         if of_class is not None:
             y = np.full(count, self.class_number(of_class))
         elif ways:
             y = rng.integers(0, ways, count)
         elif centres := self.facts.get("centres"):
-            return z + np.array(centres, np.float32)[rng.integers(0, len(centres), count)]
+            return np.tile(z + np.array(centres, np.float32)[rng.integers(0, len(centres), count)], self.looks)
         else:
-            return z
+            return np.tile(z, self.looks)
         return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
 
     def with_class(self, codes: Floats, name: str) -> Floats:
@@ -305,6 +365,11 @@ class Model:
             )
 
     @property
+    def _own_dim(self) -> int:
+        """The length of a look's code, and of G's latents."""
+        return int(self.facts["latent_dim"])
+
+    @property
     def _shape(self) -> tuple[int, int, int]:
         return (self.image_size, self.image_size, 3)
 
@@ -316,7 +381,7 @@ class Model:
         from retrieval.pictures.shared import decode_all
         from retrieval.pictures.workers import Task
 
-        tasks = [Task(os.fspath(picture)) for picture in pictures if is_file(picture)]
+        tasks = [Task(os.fspath(picture), frame=self.frame) for picture in pictures if is_file(picture)]
         opened = [None if is_file(picture) else _opened(picture) for picture in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
         of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
@@ -325,9 +390,9 @@ class Model:
     def _squared(self, picture: Pixels | PictureRefused) -> Pixels | PictureRefused:
         if isinstance(picture, PictureRefused):
             return picture
-        from retrieval.pictures.decode import square  # Pillow, which files do not need in this process
+        from retrieval.pictures.decode import framed  # Pillow, which files do not need in this process
 
-        return square(picture, self.image_size)
+        return framed(picture, self.image_size, self.frame)
 
     def _open_encoder(self) -> None:
         if self.has_encoder:
@@ -362,7 +427,7 @@ class Model:
         self._graphs, self._opening = {}, threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self.folder, self.device)
+        return Model, (self.folder, self.device, self.facts)
 
 
 def _shipped_facts() -> Iterator[dict[str, Any]]:

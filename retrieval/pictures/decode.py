@@ -340,6 +340,13 @@ def square(pixels: Pixels, size_px: int) -> Pixels:
     return np.asarray(_squared(Image.fromarray(pixels), size_px))
 
 
+def framed(pixels: Pixels, size_px: int, frame: Frame) -> Pixels:
+    """A frame of ``pixels`` uint8 (h, w, 3), as files are read."""
+    import numpy as np
+
+    return np.asarray(_FRAMES[frame](Image.fromarray(pixels), size_px))
+
+
 def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
     """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), and centre it on white."""
     import numpy as np
@@ -359,6 +366,17 @@ def _squared(image: Image.Image, size_px: int) -> Image.Image:
         box=(left, top, left + side, top + side),
         reducing_gap=3.0,
     )
+
+
+def _squeezed(image: Image.Image, size_px: int) -> Image.Image:
+    return image.resize((size_px, size_px), Image.Resampling.BICUBIC, reducing_gap=3.0)
+
+
+def _looked_at(image: Image.Image, size_px: int) -> Image.Image:
+    both = Image.new("RGB", (size_px, 2 * size_px))
+    both.paste(_squeezed(image, size_px), (0, 0))
+    both.paste(_squared(image, size_px), (0, size_px))
+    return both
 
 
 def _fitted(image: Image.Image, size_px: int) -> Image.Image:
@@ -381,6 +399,8 @@ _FRAMES: dict[Frame, Callable[[Image.Image, int], Image.Image]] = {
     "thumbnail": _letterboxed,
     "original": lambda image, _: image,
     "look": _fitted,
+    "whole": _squeezed,
+    "looks": _looked_at,
 }
 
 

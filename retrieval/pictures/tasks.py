@@ -12,9 +12,10 @@ MOST_COEFFICIENT_BYTES = 2 << 30  # of a progressive JPEG, which holds them all:
 MOST_REASON = 200  # characters
 DIGEST_BYTES = 32
 
-Frame = Literal["square", "thumbnail", "original", "look"]
+Frame = Literal["square", "thumbnail", "original", "look", "whole", "looks"]
 """What of a picture is wanted: its central square, the whole picture centred in a white square, all pixels in their own
-size, or the whole picture on grey, scaled down to fit into a square."""
+size, the whole picture on grey, scaled down to fit into a square, the whole picture squeezed into a square, or that
+above the central square."""
 
 
 Want = Literal["pixels", "samples", "facts", "picture", "traits"]

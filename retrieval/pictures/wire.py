@@ -134,6 +134,7 @@ def _bytes_of(head: Head, task: Task, size_px: int) -> int | None:
         return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}[task.want]
     if task.frame == "look" and max(head.across, head.down) > size_px:
         return None
-    if task.frame not in ("original", "look") and (head.across, head.down) != (size_px, size_px):
+    high = size_px * (2 if task.frame == "looks" else 1)
+    if task.frame not in ("original", "look") and (head.across, head.down) != (size_px, high):
         return None
     return 3 * head.across * head.down if 0 < head.across * head.down <= MOST_PIXELS else None

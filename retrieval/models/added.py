@@ -1,0 +1,76 @@
+"""The models that this user added: encoders from elsewhere, kept as bundles among the user's data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from retrieval.errors import ModelError
+from retrieval.models.adopted import Adopted, adopt
+from retrieval.models.bundle import DESCRIPTION, added_models, own_models, shipped_models
+from retrieval.models.configs import graph_in, recipe_beside
+from retrieval.models.model import Model
+from retrieval.models.preparation import Recipe
+
+NAME_BYTES = 200
+
+
+def add_model(source: str | os.PathLike[str], name: str | None = None, *, licence: str = "", **wanted: Any) -> Adopted:
+    """Keep an encoder as a model of this user's, so that ``load_model(name)`` opens it.
+
+    Args:
+        source: an ONNX file; or a folder as Hugging Face has them, with one inside. A configuration beside the file is
+            followed; what is ``wanted`` comes first.
+        name: by default that of the file, or of the folder.
+        wanted: fields of ``retrieval.models.preparation.Recipe``: size, layout, scale, mean, std, crop, output, pool,
+            dim and normalise.
+
+    Raises:
+        MissingExtra: the package onnx is not installed.
+        ModelError: there is such a model already, or as ``adopt``.
+        TypeError: a wanted field is unknown.
+    """
+    graph = graph_in(Path(source)) if os.path.isdir(source) else Path(source)
+    name = name or Path(os.path.realpath(source)).stem
+    place = _place(name)
+    recipe, said = recipe_beside(graph, Recipe())
+    part = Path(mkdtemp(prefix=".part-", dir=place.parent))
+    try:
+        adopted = adopt(graph, part, name, recipe=replace(recipe, **wanted), licence=licence)
+        os.rename(part, place)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return replace(adopted, model=Model(place), said=(*said, *adopted.said))
+
+
+def _place(name: str) -> Path:
+    """The folder of a new model."""
+    if name in shipped_models() or name in added_models():
+        raise ModelError(f"there is a model {name!r} already; give another name, or remove it", code="name_taken")
+    is_word = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
+    if not is_word or len(name.encode()) > NAME_BYTES:
+        raise ModelError(f"no model can be called {name!r}; a name is one word without slashes")
+    place = own_models()
+    if place is None:
+        raise ModelError("there is no folder for this user's data, so no model can be kept", code="no_user_folder")
+    place.mkdir(mode=0o700, exist_ok=True)
+    return place / name
+
+
+def remove_model(name: str) -> None:
+    """Forget a model that was added. Indexes keep their own copies.
+
+    Raises:
+        ModelError: this user has added none of this name.
+    """
+    place = own_models()
+    if place is None or name not in added_models():
+        told = ", ".join(added_models()) or "none"
+        raise ModelError(f"no model {name!r} was added; added were: {told}", code="unknown_model")
+    (place / name / DESCRIPTION).unlink()  # from here on it is no model, whatever comes
+    shutil.rmtree(place / name)
