@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,14 +18,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.errors import AddressUnknown, IndexUnreachable, NotServed
+from index.errors import AddressUnknown, IndexMismatch, IndexUnreachable, LatentError, NotServed
 from index.exact import LEAVES_MOST, LONGEST, heard, said
 from index.grammar import FilterError
-from index.many import SHIFT, Many
-from index.opening import open_index, open_indexes, place_of, write_index
+from index.many import SHIFT
+from index.opening import open_index, place_of, write_index
 from index.records import Change, Floats, Meta, Metric, Row
 from index.served.answers import Garbage, neighbours_of
-from index.served.store import HITS_MOST, Served
+from index.served.store import HITS_MOST
 from index.where import (
     FACTS,
     TEXTS,
@@ -41,6 +42,7 @@ from index.where import (
     Where,
 )
 from retrieval import Question, Retriever, Searcher, Term, ask, load_model
+from retrieval.explore.explain import answer_row
 from retrieval.models.model import Model
 from tests.conftest import Run, add_codes, write_shapes
 
@@ -61,27 +63,30 @@ TOKEN = "LATENT_TOKEN"
 # ---------------------------------------------------------------- filters in words
 
 
+WORDS = ("canon*", "it's", 'say "x"', "none", "a/", "", "(x) and not", "näme ☃", "\n")
+NUMBERS = (7, -3.25, 1e-9, 2**62, 1.7e18, 0.1)
+SIGNS = ("=", "!=", "<", "<=", ">", ">=")
+
+
+def chosen(rng: np.random.Generator, some: Sequence[Any]) -> Any:
+    return some[rng.integers(len(some))]
+
+
 def drawn_leaf(rng: np.random.Generator) -> Where:
-    words = ("canon*", "it's", 'say "x"', "none", "a/", "", "(x) and not", "näme ☃", "\n")
-    match rng.integers(7):
-        case 0:
-            value = [7, -3.25, 1e-9, 2**62, 1.7e18, 0.1][rng.integers(6)]
-            fact, sign = FACTS[rng.integers(len(FACTS))], ("=", "!=", "<", "<=", ">", ">=")[rng.integers(6)]
-            return Compare(fact, sign, value)  # type: ignore[arg-type]
-        case 1:
-            fact = TEXTS[rng.integers(len(TEXTS))]
-            word = words[rng.integers(len(words))]
-            return Matches(fact, word.replace("?", "") if fact == "keyword" else word)  # type: ignore[arg-type]
-        case 2:
-            return Known(("is_raw", "taken_us", "camera", "keyword")[rng.integers(4)])  # type: ignore[arg-type]
-        case 3:
-            return Near(*(float(one) for one in rng.uniform(0.1, 80, 3)))
-        case 4:
-            x, y, xx, xy, yy, radius = (float(one) for one in rng.normal(0, 1e3, 6))
-            return Unusual((x, y), (xx, xy, yy), abs(radius), 1e-6)
-        case 5:
-            return Listed(frozenset(int(one) for one in rng.integers(0, 2**40, rng.integers(5))))
-    return InFolder(f"/photos/it's {rng.integers(9)}")
+    x, y, xx, xy, yy, radius = (float(one) for one in rng.normal(0, 1e3, 6))
+    ids = frozenset(int(one) for one in rng.integers(0, 2**40, rng.integers(5)))
+    return chosen(  # type: ignore[no-any-return]
+        rng,
+        [
+            Compare(chosen(rng, FACTS), chosen(rng, SIGNS), chosen(rng, NUMBERS)),
+            Matches(chosen(rng, TEXTS), chosen(rng, WORDS)),
+            Known(chosen(rng, ("is_raw", "taken_us", "camera", "keyword"))),
+            Near(*(float(one) for one in rng.uniform(0.1, 80, 3))),
+            Unusual((x, y), (xx, xy, yy), abs(radius), 1e-6),
+            Listed(ids),
+            InFolder(f"/photos/it's {rng.integers(9)}"),
+        ],
+    )
 
 
 def drawn(rng: np.random.Generator, levels: int = 3) -> Where:
@@ -164,7 +169,7 @@ class Home:
 def fill(index: Path, photos: Path, model: Model, codes: Floats, part: int) -> None:
     """An index of pictures that are only rows: facts by their number, and some codes that are in other parts, too."""
     with write_index(index, create=Meta(model.name, model.digest, model.latent_dim, model.standardized)) as writer:
-        writer.keep_model(lambda folder: model.write_to(folder))
+        writer.keep_model(model.write_to)
         root = writer.rows.add_root(str(photos))
         rows = (
             Row(
@@ -352,7 +357,7 @@ class Stranger(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.wfile.write(type(self).said(self.path))
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -415,3 +420,287 @@ def test_who_does_not_answer_is_named_and_the_others_answer(
             assert time.monotonic() - begun_s < 15
             with pytest.raises(Exception, match=address):
                 Searcher.open([*home.addresses[:2], address], timeout_s=1, strict=True)
+
+
+def test_strangers_answers_are_refused(home: Home, codes: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers as no index does is named; the others answer. Nothing is kept of a huge answer but its refusal."""
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    own = home.addresses[0]
+    fine = facts_of(home)
+    for facts, words in (
+        (b"<html>", "no JSON"),
+        (b"[" * 100_000, "no JSON"),
+        (b"[]", "no object"),
+        (b'{"model_digest": "\\ud800"}', "model_digest in its answer is no text"),
+        (json.dumps(fine | {"latent_dim": 2.5}).encode(), "latent_dim in its answer is no such number"),
+        (json.dumps(fine | {"pictures": 10**30}).encode(), "pictures in its answer is no such number"),
+        (json.dumps(fine | {"model": "m" * 10**6}).encode(), "model in its answer is no text"),
+        (json.dumps(fine | {"standardized": 1}).encode(), "standardized"),
+    ):
+        with (
+            stranger(lambda path, facts=facts: http(facts)) as address,  # type: ignore[misc]
+            Searcher.open([own, address], timeout_s=20) as some,
+        ):
+            assert words in some.absent[address]
+            assert len(some.query_codes(codes[0, :1], 3)[0]) == 3
+    with stranger(lambda path: b"no HTTP at all\r\n\r\n") as address, pytest.raises(IndexUnreachable):
+        open_index(address)
+    with (
+        stranger(lambda path: http(b"", "302 Found\r\nLocation: " + home.sites[0].origin)) as address,
+        pytest.raises(IndexUnreachable, match="status 302"),
+    ):
+        open_index(address)
+    with stranger(lambda path: http(b"x" * (65 << 20))) as address, pytest.raises(IndexUnreachable, match="64 MiB"):
+        open_index(address)
+
+
+def test_who_dies_in_the_midst_is_named_and_left_alone_for_a_while(
+    home: Home, codes: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    facts, asked = json.dumps(facts_of(home)).encode(), list[str]()
+
+    def dies(path: str) -> bytes:
+        asked.append(path)
+        return http(facts) if "facts" in path else http(b'{"counts": [', length=10_000)
+
+    with stranger(dies) as address, Searcher.open([home.addresses[0], address]) as some:
+        assert not some.absent
+        (hits,) = some.query_codes(codes[0, :1], 3)
+        assert len(hits) == 3 and "broke off" in some.absent[address]
+        before = len(asked)
+        assert len(some.query_codes(codes[0, :1], 3)[0]) == 3 and some.decode(hits).shape[0] == 3
+        assert len(asked) == before  # who failed lately is not waited for again
+
+
+def test_a_server_that_is_killed_is_named(home: Home, tiny_bundle: Path, tmp_path: Path, codes: Floats) -> None:
+    fill(tmp_path / ".latent", tmp_path / "photos", load_model(tiny_bundle), codes[7], 7)
+    with serving(tmp_path) as site, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN, site.token)
+        with Searcher.open([home.addresses[0], site.origin]) as some:
+            ids = {hit.id >> SHIFT for hit in some.query_codes(codes[7, :1], 100)[0]}
+            assert ids == {0, 1} and not some.absent
+            site.process.kill()
+            site.process.wait()
+            assert site.process.stdout is not None
+            site.process.stdout.close()
+            ids = {hit.id >> SHIFT for hit in some.query_codes(codes[7, :1], 100)[0]}
+            assert ids == {0} and "no server answers" in some.absent[site.origin]
+
+
+def test_servers_of_another_model_are_refused(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    for changed in ({"model_digest": "0" * 64}, {"latent_dim": 99}):
+        other = json.dumps(facts_of(home, **changed)).encode()
+        with (
+            stranger(lambda path, other=other: http(other)) as address,  # type: ignore[misc]
+            pytest.raises(IndexMismatch, match="only codes of one model can be compared"),
+        ):
+            Searcher.open([home.addresses[0], address])
+    facts = [facts_of(home), facts_of(home, model_digest="0" * 64)]
+    with stranger(lambda path: http(json.dumps(facts.pop(0)).encode())) as address:
+        index = open_index(address)
+        with pytest.raises(IndexMismatch, match="another model than before"):
+            index.rows.meta()
+
+
+def test_lies_about_hits_are_refused(home: Home, codes: Floats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each change of a true answer is noticed, and no hit of it is taken."""
+    site = home.sites[0]
+    body = {"codes": base64.b64encode(codes[0, 0].tobytes()).decode(), "k": 4}
+    told = httpx.post(f"{site.origin}/api/v1/shard/search", json=body, headers=site.key, timeout=60).json()
+    (hits,) = neighbours_of(told, site.origin, 1, 4, "euclidean")
+    assert len(hits) == 4
+
+    def column(name: str, kind: str, *numbers: float) -> dict[str, str]:
+        own = np.frombuffer(base64.b64decode(told[name]), kind).copy()
+        own[: len(numbers)] = numbers
+        return {name: base64.b64encode(own.tobytes()).decode()}
+
+    lies: list[dict[str, Any]] = [
+        {"counts": [5]},
+        {"counts": [-1]},
+        {"counts": [True]},
+        {"counts": [4, 0]},
+        {"counts": {}},
+        {"ids": told["ids"][:-4]},
+        {"ids": "?"},
+        {"ids": None},
+        column("ids", "<i8", -1),
+        column("ids", "<i8", 1 << SHIFT),
+        column("ids", "<i8", *[hits[1].id] * 2),
+        column("distances", "<f8", 1e9),
+        column("distances", "<f8", float("nan")),
+        column("similarities", "<f8", float("inf")),
+        column("width", "<i8", -5),
+        {"names": told["names"][:-1]},
+        {"names": [7, *told["names"][1:]]},
+        {"names": ["x" * 10**5, *told["names"][1:]]},
+        {"hashes": ["zz", *told["hashes"][1:]]},
+    ]
+    for lie in lies:
+        with pytest.raises(Garbage):
+            neighbours_of(told | lie, site.origin, 1, 4, "euclidean")
+
+
+def test_paths_of_strangers_are_only_text(
+    home: Home, codes: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latent: Run, tiny_bundle: Path
+) -> None:
+    """A name that climbs to a file of this machine, or acts on a terminal, does neither."""
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    write_shapes(tmp_path, 1)
+    site = home.sites[0]
+
+    def said_by_it(path: str) -> bytes:
+        if "facts" in path:
+            return http(json.dumps(facts_of(home)).encode())
+        if "looks" in path:
+            return http(json.dumps(facts_of(home) | {"looks": ""}).encode())
+        body = {"codes": base64.b64encode(codes[0, 0].tobytes()).decode(), "k": 10}
+        told = httpx.post(f"{site.origin}/api/v1/shard/search", json=body, headers=site.key, timeout=60).json()
+        if "codes" in path:
+            some = base64.b64encode(np.tile(codes[0, 0], (10, 1)).tobytes()).decode()
+            return http(json.dumps(told | {"codes": some}).encode())
+        told["names"][:2] = ["../../../shape-0-000.png", "\x1b[31mred\n"]
+        return http(json.dumps(told).encode())
+
+    monkeypatch.chdir(tmp_path)
+    with stranger(said_by_it) as address:
+        (tmp_path / address / "0").mkdir(parents=True)  # if the path of a hit were one of a file, it would be there
+        assert os.path.exists(f"{address}/0/../../../shape-0-000.png")
+        with Searcher.open(address, model=tiny_bundle) as searcher:
+            hits = searcher.query_codes(codes[0, :1], 10)[0]
+            assert hits[0].path == f"{address}/0/../../../shape-0-000.png" and not hits[0].is_gone
+            row = answer_row(searcher, None, (), codes[0, 0], hits)
+            assert all(np.array_equal(cell.picture, row.hits[1].picture) for cell in row.hits)
+        words = ["query", tmp_path / "shape-0-000.png", "--index", address, "--model", tiny_bundle]
+        done = latent(*words, "--sheet", tmp_path / "s.png", "--decode", tmp_path / "d")
+        assert "\x1b" not in done.stdout and f"{address}/0/../../../shape-0-000.png" not in done.stderr
+        assert "10 hits of served indexes: the sheet shows what the model decodes, not the files" in done.stderr
+        assert "gone" not in done.stdout and len(list((tmp_path / "d").iterdir())) == 10
+        assert all(one.parent == tmp_path / "d" for one in (tmp_path / "d").rglob("*"))
+
+
+# ---------------------------------------------------------------- addresses, tokens, and what is not asked
+
+
+def test_addresses_have_one_spelling_and_no_secrets() -> None:
+    assert place_of("HTTP://LocalHost:8765/") == "http://localhost:8765"
+    assert place_of("https://photos.example/latent/") == "https://photos.example/latent"
+    assert place_of("http://[::1]:80") == "http://[::1]:80"
+    for bad in ("http://", "http://h:x", "http://h/?a=1", "http://h/#a", "http://h /", "http://hö"):
+        with pytest.raises(AddressUnknown, match="an address such as"):
+            place_of(bad)
+    with pytest.raises(AddressUnknown, match="holds a password") as error:
+        place_of("http://me:geheim@host:1")
+    assert "geheim" not in str(error.value)
+
+
+def test_tokens_go_to_their_own_server_alone(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard_tokens: list[str | None] = []
+
+    class Listening(Stranger):
+        def do_GET(self) -> None:
+            heard_tokens.append(self.headers.get("Authorization"))
+            self.wfile.write(http(b"{}"))
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+
+        def sent() -> str | None:
+            with pytest.raises(LatentError):
+                open_index(address)
+            return heard_tokens.pop()
+
+        monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+        assert sent() is None  # the tokens there are of other servers
+        monkeypatch.setenv(TOKEN, "for-all")
+        assert sent() == "Bearer for-all"
+        own = tmp_path / "own"
+        own.write_text(f"{address.upper().replace('HTTP', 'http')}/  its-own\n")
+        own.chmod(0o600)
+        monkeypatch.setenv("LATENT_TOKENS", str(own))
+        assert sent() == "Bearer its-own"
+        monkeypatch.delenv("LATENT_TOKENS")
+        monkeypatch.setenv("LATENT_DATA", str(tmp_path))
+        own.rename(tmp_path / "tokens")
+        assert sent() == "Bearer its-own"
+        server.shutdown()
+    (tmp_path / "tokens").chmod(0o644)
+    with pytest.raises(AddressUnknown, match="only you may read it"):
+        open_index(address)
+    (tmp_path / "tokens").write_text("not an address\n")
+    (tmp_path / "tokens").chmod(0o600)
+    with pytest.raises(AddressUnknown, match="line 1: it must be an address and a token"):
+        open_index(address)
+    monkeypatch.setenv("LATENT_TOKENS", str(tmp_path / "none"))
+    with pytest.raises(AddressUnknown, match="cannot be read"):
+        open_index(address)
+
+
+def test_a_served_index_is_neither_written_nor_listed_from_here(
+    home: Home, latent: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    address = home.addresses[SERVED[0]]
+    write_shapes(tmp_path / "photos", 1)
+    for words in (
+        ["index", "update"],
+        ["index", "status"],
+        ["index", "list"],
+        ["index", "build", tmp_path / "photos"],
+        ["features", "-o", tmp_path / "codes.csv"],
+        ["dedup", "find", "-o", tmp_path / "plan.json"],
+    ):
+        assert f"{address} is served" in latent(*words, "--index", address, code=1).stderr, words
+    assert "is served already" in latent("serve", "--index", address, "--no-open", "--port", 0, code=2).stderr
+    assert "needs no trust" in latent("index", "trust", address, code=1).stderr
+    with pytest.raises(NotServed, match="cannot list pictures in an order"):
+        Searcher.open(address).pictures()
+    with pytest.raises(NotServed):
+        Searcher.open([home.addresses[0], address]).index.rows.facts([b"x"])
+
+
+def test_the_program_asks_folders_and_servers_together(
+    home: Home, latent: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: Floats, tiny_bundle: Path
+) -> None:
+    monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
+    write_shapes(tmp_path / "photos", 2, seed=5)
+    asked = tmp_path / "photos" / "shape-5-000.png"
+    (tmp_path / "parts.txt").write_text("\n".join(home.addresses) + "\n")
+    words = ["query", asked, "-k", 300, "--where", "size < 1100", "--format", "json"]
+    told = json.loads(latent(*words, "--index", tmp_path / "parts.txt").stdout)
+    hits = told["queries"][0]["hits"]
+    code = load_model(tiny_bundle).encode([asked])[0]
+    wanted = brute_force(codes, code, "euclidean", lambda part, n: n < 100, set())[:300]
+    assert [hit["distance"] for hit in hits] == [distance for _, distance in wanted] and "absent" not in told
+    served = [hit for hit in hits if hit["path"].startswith("http://127.0.0.1:")]
+    assert len(served) > 50 and not any(hit["gone"] for hit in served)
+    with silent() as hanging:
+        more = ["--index", tmp_path / "parts.txt", "--index", hanging, "--timeout", 3]
+        done = latent(*words, *more)
+        assert json.loads(done.stdout)["absent"].keys() == {hanging}
+        assert f"the answer is partial, without {hanging}" in done.stderr
+        assert hanging in latent(*words, *more, "--strict", code=1).stderr
+    alone = ["query", asked, "--index", home.addresses[1]]
+    assert "--model DIR" in latent(*alone, code=1).stderr
+    assert home.addresses[1] in latent(*alone, "--model", tiny_bundle).stdout
+    assert "not of" in latent(*alone, "--model", "photos-64", code=3).stderr
+    monkeypatch.delenv("LATENT_TOKENS")
+    assert "wants a token" in latent(*alone, code=1).stderr
+
+
+def test_a_shipped_model_is_known_by_its_digest(tmp_path: Path, latent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_shapes(tmp_path / "photos", 6)
+    Retriever.build(tmp_path / "photos", index=tmp_path / ".latent", model="photos-64", workers=1).close()
+    with serving(tmp_path) as site:
+        monkeypatch.setenv(TOKEN, site.token)
+        asked = tmp_path / "photos" / "shape-0-001.png"
+        with Searcher.open(site.origin) as served, Searcher.open(tmp_path / ".latent") as here:
+            ours, theirs = (one.query_codes(here.look_at(asked).code[None], 6)[0] for one in (served, here))
+            assert [(hit.id, hit.distance) for hit in ours] == [(hit.id, hit.distance) for hit in theirs]
+            answer = ask(served, Question((Term(1.0, str(asked)),), 3, words="shape"))
+            assert [hit.id for hit in answer.hits][:1] == [theirs[0].id]
+        assert httpx.get(f"{site.origin}/api/v1/status", headers=site.key, timeout=60).json()["model_digest"]
+        assert site.origin in latent("query", asked, "--index", site.origin, "--format", "paths").stdout
