@@ -7,17 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from index.exact import LONGEST
 from serve.records import TEXT_MOST, Asked, Id
 
 HITS_MOST, QUERIES_MOST, IDS_MOST, LOOKS_MOST = 10_000, 256, 10_000, 10_000
-CODES_CHARACTERS = 800_000
 
-Exact = Annotated[str, Field(max_length=LONGEST, description="a filter, as index/exact.py says it")]
+Exact = Annotated[str, Field(description="a filter in exact words, as latent sends it")]  # as long as a request may be
 
 
 class Searched(Asked):
-    codes: str = Field(max_length=CODES_CHARACTERS, description="float32, at most 256 codes one after the other")
+    codes: str = Field(description="float32, at most 256 codes one after the other")
     k: int = Field(10, ge=1, le=HITS_MOST)
     offset: int = Field(0, ge=0, le=2**31)
     metric: Literal["euclidean", "cosine"] = "euclidean"
