@@ -56,7 +56,7 @@ class Many:
         """``absent``: indexes that could not even be opened, and why.
 
         Raises:
-            IndexMismatch: two hold codes of different models.
+            IndexMismatch: two hold codes of different models, or are the same.
         """
         self._indexes, self._strict, self._timeout_s = list(indexes), strict, timeout_s
         self.absent: dict[str, str] = dict(absent or {})
@@ -130,7 +130,14 @@ class Many:
     def _check_alike(self) -> None:
         metas = list(self.read(lambda _, index: (index.address, index.rows.meta())).values())
         first, model = metas[0]
-        for address, meta in metas[1:]:
+        seen = dict[bytes, str]()
+        for address, meta in metas:
+            if meta.found and meta.stamp and (same := seen.setdefault(meta.stamp, address)) != address:
+                raise IndexMismatch(
+                    f"{same} and {address} are one index, or copies of one, so each hit would be there twice; name one "
+                    "of them",
+                    code="same_index",
+                )
             if (meta.model_digest, meta.latent_dim) != (model.model_digest, model.latent_dim):
                 raise IndexMismatch(
                     f"{address} holds codes of {meta.model_name} ({meta.model_digest[:12]}), and {first} those of "
