@@ -32,7 +32,7 @@ from index.where import (
     Where,
 )
 
-LONGEST = 900_000  # characters: some hundred thousand ids
+LONGEST = 900_000  # bytes: some hundred thousand ids
 LEAVES_MOST = 1000  # conditions
 WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 DECIMAL = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
@@ -47,12 +47,12 @@ def said(where: Where) -> str:
         ValueError: it is too long or too deep, or holds text that is no Unicode.
     """
     text = _said(where, DEEPEST)
-    if len(text) > LONGEST or sum(1 for _ in _leaves(where)) > LEAVES_MOST:
-        raise ValueError("the filter lists too much to be sent to another program; narrow it")
     try:
-        text.encode("utf-8")
+        size_bytes = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise ValueError("the filter names a folder whose name is no Unicode, which cannot be sent") from None
+    if size_bytes > LONGEST or sum(1 for _ in _leaves(where)) > LEAVES_MOST:
+        raise ValueError("the filter lists too much to be sent to another program; narrow it")
     return text
 
 

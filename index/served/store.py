@@ -36,7 +36,8 @@ from index.served.tokens import TOKEN, token_for
 from index.where import Order, Where
 
 TIMEOUT_S = 30.0
-HITS_MOST, QUERIES_MOST, IDS_MOST = 10_000, 256, 10_000  # of one request
+HITS_MOST, QUERIES_MOST, IDS_MOST, BODY_BYTES_MOST = 10_000, 256, 10_000, 1_000_000  # of one request
+ID_BYTES = 20  # of an id in JSON, at most
 TRIES = 3  # if the index changes between the pages of one answer
 UNKNOWN_ROUTE, NO_KEY = 404, (401, 403)
 
@@ -86,8 +87,10 @@ class Served:
             ValueError: the filter cannot be sent.
         """
         words = {"k": k, "metric": metric, "where": None if where is None else said(where)}
-        out = [sorted(ids) for ids in left_out] if left_out is not None else [[] for _ in xq]
-        at_once = min(QUERIES_MOST, max(1, HITS_MOST // k))
+        out = [sorted(map(int, ids)) for ids in left_out] if left_out is not None else [[] for _ in xq]
+        each_bytes = len(_text(xq[:1])) + ID_BYTES * max(map(len, out), default=0)
+        fitting = (BODY_BYTES_MOST - len(str(words["where"]).encode())) // max(1, each_bytes)
+        at_once = max(1, min(QUERIES_MOST, HITS_MOST // k, fitting))
         hits: list[list[Neighbour]] = []
         for start in range(0, len(xq), at_once):
             part = slice(start, start + at_once)
@@ -124,7 +127,7 @@ class Served:
             IndexUnreachable: nobody answers in time, what answers is no index, or it wants another token.
             IndexMismatch: it holds codes of another model than when it was opened.
         """
-        content = None if body is None else json.dumps(body).encode()
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         try:
             told = parsed(self._transport.get(f"shard/{route}", words, content, kind="application/json"))
             digest = digest_of(told)
@@ -191,7 +194,7 @@ class ServedRows:
     def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
         codes = dict[int, Floats]()
         for start in range(0, len(ids), IDS_MOST):
-            codes |= self._index.ask("codes", self._codes_of, body={"ids": list(ids[start : start + IDS_MOST])})
+            codes |= self._index.ask("codes", self._codes_of, body={"ids": [*map(int, ids[start : start + IDS_MOST])]})
         return {one: codes[one] for one in ids if one in codes}
 
     def _codes_of(self, told: dict[str, Any]) -> dict[int, Floats]:
