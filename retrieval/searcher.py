@@ -260,7 +260,8 @@ class Searcher(Opened):
         codes = self.index.rows.codes([hit.id for hit in hits])
         for hit in hits:
             if hit.id not in codes:
-                raise PathError(f"{hit.path} is no longer in this index; ask again")
+                why = " or its server does not answer" if hit.is_elsewhere else ""
+                raise PathError(f"{hit.path} is no longer in this index{why}; ask again")
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
         return self.model.decode(matrix, scale)
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -389,6 +389,30 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
+@contextmanager
+def dripping() -> Iterator[str]:
+    """What sends one character of an endless header ten times a second."""
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.0 200 OK\r\nX: ")
+            while not ended.wait(0.1):
+                connection.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        ended.set()
+        listening.shutdown(socket.SHUT_RDWR)
+
+
 def facts_of(home: Home, **changed: Any) -> dict[str, Any]:
     told: dict[str, Any] = httpx.get(
         f"{home.sites[0].origin}/api/v1/shard/facts", headers=home.sites[0].key, timeout=60
@@ -403,10 +427,15 @@ def test_who_does_not_answer_is_named_and_the_others_answer(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         refusing = f"http://127.0.0.1:{closed.getsockname()[1]}"
     rest = brute_force(codes, codes[2, 3], "euclidean", lambda part, n: part < 2, set())[:200]
-    with silent() as hanging, stranger(lambda path: http(b"{}", "401 Unauthorized")) as locked:
+    with (
+        silent() as hanging,
+        dripping() as slow,
+        stranger(lambda path: http(b"{}", "401 Unauthorized")) as locked,
+    ):
         bad = {
             refusing: "no server answers",
             hanging: "no answer in 1 s|timed out",
+            slow: "no answer in 1 s",
             locked: "wants a token",
         }
         for address, words in bad.items():

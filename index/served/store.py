@@ -19,6 +19,7 @@ from index.errors import IndexBusy, IndexMismatch, IndexUnreachable, NotServed
 from index.exact import said
 from index.facts import Facts
 from index.http import ServerError, Transport
+from index.parallel import answered
 from index.records import Budget, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row
 from index.served.answers import (
     Garbage,
@@ -55,7 +56,7 @@ class Served:
         """
         self.address, self._model_digest, self.latent_dim = address, "", 0
         self._token = token_for(address)
-        self._transport = Transport(address, self._token, timeout_s)
+        self._transport, self._timeout_s = Transport(address, self._token, timeout_s), timeout_s
         self.budget = Budget()
         self.rows, self.notes = ServedRows(self), ServedNotes()
 
@@ -128,8 +129,9 @@ class Served:
             IndexMismatch: it holds codes of another model than when it was opened.
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        get = partial(self._transport.get, f"shard/{route}", words, content, kind="application/json")
         try:
-            told = parsed(self._transport.get(f"shard/{route}", words, content, kind="application/json"))
+            told = parsed(self._in_time(get))
             digest = digest_of(told)
             answer = read(told)
         except ServerError as error:
@@ -141,6 +143,15 @@ class Served:
         if self._model_digest not in ("", digest):
             raise IndexMismatch(f"{self.address} holds codes of another model than before", code="other_models")
         return answer
+
+    def _in_time(self, get: Callable[[], bytes]) -> bytes:
+        """What is answered; a server that sends a byte now and then is not waited for."""
+        content = answered({0: get}, self._timeout_s)[0]
+        if isinstance(content, IndexUnreachable):
+            raise ServerError(0, "no_answer", str(content)) from content
+        if isinstance(content, Exception):
+            raise content
+        return content
 
     def _refusal(self, error: ServerError) -> str:
         if error.status in NO_KEY:
