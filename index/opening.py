@@ -159,7 +159,7 @@ def write_index(address: Address, create: Meta | None = None) -> AbstractContext
 
 
 def exists(address: Address) -> bool:
-    """Whether there is an index at an address; of one that is served elsewhere, it is not asked.
+    """Whether there is an index at an address. One that is served elsewhere is not asked.
 
     Raises:
         IndexUnreachable: the server does not answer, or does not let this user in.

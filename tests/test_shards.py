@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,28 +20,12 @@ import numpy as np
 import pytest
 
 from index.errors import AddressUnknown, IndexMismatch, IndexUnreachable, LatentError, NotServed
-from index.exact import LEAVES_MOST, LONGEST, heard, said
-from index.grammar import FilterError
 from index.many import SHIFT
 from index.opening import open_index, place_of, write_index
 from index.records import Change, Floats, Meta, Metric, Row
 from index.served.answers import Garbage, neighbours_of
 from index.served.store import HITS_MOST
-from index.where import (
-    FACTS,
-    TEXTS,
-    AllOf,
-    AnyOf,
-    Compare,
-    InFolder,
-    Known,
-    Listed,
-    Matches,
-    Near,
-    Not,
-    Unusual,
-    Where,
-)
+from index.where import AllOf, AnyOf, Compare, InFolder, Listed, Matches, Not, Unusual, Where
 from retrieval import Question, Retriever, Searcher, Term, ask, load_model
 from retrieval.explore.explain import answer_row
 from retrieval.models.model import Model
@@ -58,99 +43,6 @@ except ImportError:
 PARTS, SERVED = 8, (1, 4, 5)
 COUNT = 400  # drawn pictures in each part
 TOKEN = "LATENT_TOKEN"
-
-
-# ---------------------------------------------------------------- filters in words
-
-
-WORDS = ("canon*", "it's", 'say "x"', "none", "a/", "", "(x) and not", "näme ☃", "\n")
-NUMBERS = (7, -3.25, 1e-9, 2**62, 1.7e18, 0.1)
-SIGNS = ("=", "!=", "<", "<=", ">", ">=")
-
-
-def chosen(rng: np.random.Generator, some: Sequence[Any]) -> Any:
-    return some[rng.integers(len(some))]
-
-
-def drawn_leaf(rng: np.random.Generator) -> Where:
-    x, y, xx, xy, yy, radius = (float(one) for one in rng.normal(0, 1e3, 6))
-    ids = frozenset(int(one) for one in rng.integers(0, 2**40, rng.integers(5)))
-    return chosen(  # type: ignore[no-any-return]
-        rng,
-        [
-            Compare(chosen(rng, FACTS), chosen(rng, SIGNS), chosen(rng, NUMBERS)),
-            Matches(chosen(rng, TEXTS), chosen(rng, WORDS)),
-            Known(chosen(rng, ("is_raw", "taken_us", "camera", "keyword"))),
-            Near(*(float(one) for one in rng.uniform(0.1, 80, 3))),
-            Unusual((x, y), (xx, xy, yy), abs(radius), 1e-6),
-            Listed(ids),
-            InFolder(f"/photos/it's {rng.integers(9)}"),
-        ],
-    )
-
-
-def drawn(rng: np.random.Generator, levels: int = 3) -> Where:
-    if not levels or rng.random() < 0.3:
-        return drawn_leaf(rng)
-    terms = tuple(drawn(rng, levels - 1) for _ in range(rng.integers(4)))
-    kinds: list[Callable[[], Where]] = [
-        lambda: AllOf(terms),
-        lambda: AnyOf(terms),
-        lambda: Not(drawn(rng, levels - 1)),
-    ]
-    return kinds[rng.integers(3)]()
-
-
-def plain(where: Where) -> Where:
-    """The same filter, in the form in which the grammar reads it: lists in lists are one, lists of one are the one."""
-    match where:
-        case Not(term):
-            return Not(plain(term))
-        case AllOf(terms):
-            parts = [plain(one) for one in terms]
-            joined = [
-                one for part in parts for one in (part.terms if isinstance(part, AllOf) and part.terms else [part])
-            ]
-            return joined[0] if len(joined) == 1 else AllOf(tuple(joined))
-        case AnyOf(terms):
-            return plain(terms[0]) if len(terms) == 1 else AnyOf(tuple(plain(one) for one in terms))
-    return where
-
-
-def test_every_filter_is_heard_as_it_was_said() -> None:
-    rng = np.random.default_rng(0)
-    kinds = set()
-    for _ in range(2000):
-        where = drawn(rng)
-        kinds.add(type(where))
-        assert heard(said(where)) == plain(where), said(where)
-    assert len(kinds) == 10
-
-
-def test_what_cannot_be_said_is_refused() -> None:
-    deep: Where = Known("camera")
-    for _ in range(60):
-        deep = Not(deep)
-    for where, words in (
-        (deep, "inside each other"),
-        (Listed(frozenset(range(10**6, 10**6 + LONGEST // 8 + 1))), "lists too much"),
-        (AnyOf((Known("camera"),) * (LEAVES_MOST + 1)), "lists too much"),
-        (InFolder("/photos/\udcff"), "no Unicode"),
-        (Compare("mtime_ns", ">", 2**63), "too large"),
-        (Unusual((float("inf"), 0.0), (1.0, 1.0, 1.0), 1.0, 1.0), "no number"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            said(where)
-
-
-def test_strange_words_are_refused_or_heard_in_time() -> None:
-    for text in ("", "(" * LONGEST, "'" * (LONGEST - 1), "not " * 1000, "width_px > 1e999", "listed = '1.5'", "no = 1"):
-        begun_s = time.monotonic()
-        with pytest.raises(FilterError):
-            heard(text)
-        assert time.monotonic() - begun_s < 5
-    with pytest.raises(ValueError, match="at most 1000 conditions"):
-        heard(" or ".join(["known = camera"] * (LEAVES_MOST + 1)))
 
 
 # ---------------------------------------------------------------- the same hits as one index
@@ -206,8 +98,9 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path, codes: Flo
     for part in range(PARTS):
         fill(folder / str(part) / ".latent", folder / "photos" / str(part), model, codes[part], part)
     addresses = [str(folder / str(part) / ".latent") for part in range(PARTS)]
-    with ExitStack() as stack:
-        sites = [stack.enter_context(serving(folder / str(part))) for part in SERVED]
+    with ExitStack() as stack, ThreadPoolExecutor() as pool:
+        beginning = [pool.submit(stack.enter_context, serving(folder / str(part))) for part in SERVED]
+        sites = [one.result() for one in beginning]
         tokens = folder / "tokens"
         tokens.touch(0o600)
         lines = [f"{site.origin} {site.token}" for site in sites[:-1]]
@@ -572,6 +465,32 @@ def test_lies_about_hits_are_refused(home: Home, codes: Floats, monkeypatch: pyt
             neighbours_of(told | lie, site.origin, 1, 4, "euclidean")
 
 
+def test_pages_without_end_are_refused(home: Home, codes: Floats) -> None:
+    """Who answers each page with the same hits is not asked for ever."""
+    facts = facts_of(home)
+
+    def text(numbers: Sequence[float], kind: str) -> str:
+        return base64.b64encode(np.asarray(numbers, kind).tobytes()).decode()
+
+    whole, real = text(range(HITS_MOST), "<i8"), text([1.0] * HITS_MOST, "<f8")
+    columns = dict.fromkeys(("ids", "width", "height", "size_bytes", "mtime_ns"), whole)
+    columns |= dict.fromkeys(("distances", "similarities", "realism", "spread"), real)
+    texts = {name: ["aa"] * HITS_MOST for name in ("hashes", "names", "folders")}
+    page = http(json.dumps(facts | columns | texts | {"counts": [HITS_MOST]}).encode())
+    asked: list[str] = []
+
+    def said(path: str) -> bytes:
+        asked.append(path)
+        return http(json.dumps(facts).encode()) if "facts" in path else page
+
+    with stranger(said) as address:
+        index = open_index(address)
+        assert len(index.search(codes[0, :1], HITS_MOST, "euclidean")[0]) == HITS_MOST
+        with pytest.raises(IndexUnreachable, match="pages are in no order"):
+            index.search(codes[0, :1], 3 * HITS_MOST, "euclidean")
+    assert len(asked) == 5
+
+
 def test_paths_of_strangers_are_only_text(
     home: Home, codes: Floats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latent: Run, tiny_bundle: Path
 ) -> None:
@@ -673,14 +592,10 @@ def test_a_served_index_is_neither_written_nor_listed_from_here(
 ) -> None:
     monkeypatch.setenv("LATENT_TOKENS", str(home.tokens))
     address = home.addresses[SERVED[0]]
-    write_shapes(tmp_path / "photos", 1)
     for words in (
         ["index", "update"],
         ["index", "status"],
-        ["index", "list"],
-        ["index", "build", tmp_path / "photos"],
         ["features", "-o", tmp_path / "codes.csv"],
-        ["dedup", "find", "-o", tmp_path / "plan.json"],
     ):
         assert f"{address} is served" in latent(*words, "--index", address, code=1).stderr, words
     assert "is served already" in latent("serve", "--index", address, "--no-open", "--port", 0, code=2).stderr

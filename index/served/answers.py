@@ -105,7 +105,7 @@ def neighbours_of(told: dict[str, Any], address: str, queries: int, k: int, metr
     every = _hits(told, address, sum(counts))
     ends = np.cumsum([0, *counts])
     hits = [every[start:end] for start, end in itertools.pairwise(ends)]
-    if not all(_is_ordered(some, metric) for some in hits):
+    if not all(are_in_order(some, metric) for some in hits):
         raise Garbage("its hits are in no order, or one is there twice")
     return hits
 
@@ -127,7 +127,8 @@ def _hits(told: dict[str, Any], address: str, count: int) -> list[Neighbour]:
     return [Neighbour(*one) for one in zip(pictures, real["distances"], real["similarities"], strict=True)]
 
 
-def _is_ordered(hits: Sequence[Neighbour], metric: Metric) -> bool:
+def are_in_order(hits: Sequence[Neighbour], metric: Metric) -> bool:
+    """Whether each hit is there once, the nearest first, ties by id."""
     far = [(hit.distance if metric == "euclidean" else -hit.similarity, hit.id) for hit in hits]
     return far == sorted(far) and len({hit.id for hit in hits}) == len(hits)
 

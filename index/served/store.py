@@ -23,6 +23,7 @@ from index.parallel import answered
 from index.records import Budget, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row
 from index.served.answers import (
     Garbage,
+    are_in_order,
     count_of,
     digest_of,
     floats_of,
@@ -38,6 +39,7 @@ from index.where import Order, Where
 
 TIMEOUT_S = 30.0
 HITS_MOST, QUERIES_MOST, IDS_MOST, BODY_BYTES_MOST = 10_000, 256, 10_000, 1_000_000  # of one request
+ALL_MOST = 1_000_000  # hits of a query, in pages
 ID_BYTES = 20  # of an id in JSON, at most
 TRIES = 3  # if the index changes between the pages of one answer
 UNKNOWN_ROUTE, NO_KEY = 404, (401, 403)
@@ -87,33 +89,41 @@ class Served:
             IndexUnreachable, IndexMismatch: see ``ask``.
             ValueError: the filter cannot be sent.
         """
-        words = {"k": k, "metric": metric, "where": None if where is None else said(where)}
+        words = "" if where is None else said(where)
         out = [sorted(map(int, ids)) for ids in left_out] if left_out is not None else [[] for _ in xq]
         each_bytes = len(_text(xq[:1])) + ID_BYTES * max(map(len, out), default=0)
-        fitting = (BODY_BYTES_MOST - len(str(words["where"]).encode())) // max(1, each_bytes)
+        fitting = (BODY_BYTES_MOST - len(words.encode())) // max(1, each_bytes)
         at_once = max(1, min(QUERIES_MOST, HITS_MOST // k, fitting))
         hits: list[list[Neighbour]] = []
         for start in range(0, len(xq), at_once):
             part = slice(start, start + at_once)
-            hits += self._searched(xq[part], k, metric, words | {"left_out": out[part]})
+            body = {"codes": _text(xq[part]), "left_out": out[part], "where": words or None}
+            hits += self._searched(min(k, ALL_MOST), len(xq[part]), metric, body)
         return hits
 
-    def _searched(self, xq: Floats, k: int, metric: Metric, words: dict[str, Any]) -> list[list[Neighbour]]:
+    def _searched(self, k: int, queries: int, metric: Metric, body: dict[str, Any]) -> list[list[Neighbour]]:
         """The hits of some queries; of a single one in pages, all of one generation."""
-        codes = {"codes": _text(xq)}
         for _ in range(TRIES):
-            hits, generations = [list[Neighbour]() for _ in xq], set[int]()
+            hits, generations = [list[Neighbour]() for _ in range(queries)], set[int]()
             for offset in range(0, k, HITS_MOST):
                 most = min(HITS_MOST, k - offset)
-                read = partial(_hits_of, address=self.address, queries=len(xq), k=most, metric=metric)
-                told, generation = self.ask("search", read, body=words | codes | {"k": most, "offset": offset})
+                read = partial(_hits_of, address=self.address, queries=queries, k=most, metric=metric)
+                asked = body | {"metric": metric, "k": most, "offset": offset}
+                told, generation = self.ask("search", read, body=asked)
                 generations.add(generation)
                 hits = [[*some, *more] for some, more in zip(hits, told, strict=True)]
                 if len(told[0]) < most:
                     break
             if len(generations) == 1:
-                return hits
+                return self._in_order(hits, metric)
         raise IndexBusy(f"{self.address} is being written while it answers; ask again")
+
+    def _in_order(self, hits: list[list[Neighbour]], metric: Metric) -> list[list[Neighbour]]:
+        if not all(are_in_order(some, metric) for some in hits):  # of several pages
+            raise IndexUnreachable(f"{self.address} answers as no index does: its pages are in no order")
+        if any(len(some) >= ALL_MOST for some in hits):
+            self.refuse(f"tell {ALL_MOST:,} hits or more at once")
+        return hits
 
     def ask(
         self,
