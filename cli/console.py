@@ -112,10 +112,10 @@ indexes_option = click.option(
     "index_folders",
     multiple=True,
     type=click.Path(),
-    metavar="DIR|NAME|FILE",
+    metavar="DIR|NAME|URL|FILE",
     callback=_all_found,
-    help="Index folder or name [default: as of other commands]. Several, or a text file that names some, are searched "
-    "as one. Repeatable.",
+    help="Index folder, name, or address: postgresql://..., or http://HOST:PORT of latent serve [default: as of other "
+    "commands]. Several, or a text file that names some, are searched as one. Repeatable.",
 )
 index_to_build_option = _index_option(
     warned,
@@ -290,7 +290,9 @@ def size(count: int) -> str:
 
 
 def short_path(path: str) -> str:
-    """Relative if the path is below the current folder, else unchanged."""
+    """Relative if the path is below the current folder, else unchanged, as an address is."""
+    if "://" in path:
+        return path
     try:
         relative = os.path.relpath(path)
     except ValueError:  # another drive

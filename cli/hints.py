@@ -24,6 +24,7 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "folder_without_move": "leave out --to, or choose --action move",
     "old_plan": "write a new one with: latent dedup find -o PLAN.json",
     "no_user_folder": "name one in the environment as LATENT_DATA",
+    "no_model_here": "name its bundle with --model DIR, or an index of that model with another --index",
     "no_cuda": "run the model on the CPU with --device cpu",
     "no_umap": "or use --layout pca",
     "nothing_to_resume": "leave out --resume to start a new run",

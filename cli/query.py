@@ -63,7 +63,7 @@ Examples:
   latent query face.jpg --plus smile --explain --html why.html
   latent query sea.jpg --after 2024-06 --in Trips --where 'width >= 2000'
   latent query sea.jpg --like 4.jpg --unlike 7.jpg --preview moved.png
-  latent query face.jpg --index 2023.latent --index 2024.latent
+  latent query face.jpg --index 2023.latent --index http://127.0.0.1:8765
   find new -name '*.jpg' | latent query - --format jsonl
 """
 )
@@ -94,6 +94,11 @@ Examples:
     help="Whether one hit stands for all copies of a picture that were saved again or scaled.",
 )
 @indexes_option
+@click.option(
+    "--model",
+    metavar="NAME|DIR",
+    help="The model of an index that is served elsewhere, if it is not a shipped one: a bundle's folder.",
+)
 @click.option("--strict", is_flag=True, help="Fail if one of several indexes does not answer; else it is left out.")
 @click.option(
     "--timeout",
@@ -141,6 +146,7 @@ def query(
     metric: str,
     copies: str,
     index_folders: list[str],
+    model: str | None,
     strict: bool,
     timeout: float | None,
     decode_dir: str | None,
@@ -176,7 +182,7 @@ def query(
     words = _terms(images, null, plus, minus)
     shared.start()  # while index and model are opened
     with Searcher.open(
-        index_folders or None, device=device, search_on=search_on, strict=strict, timeout_s=timeout
+        index_folders or None, device=device, search_on=search_on, strict=strict, timeout_s=timeout, model=model
     ) as retriever:
         conditions = filters.conditions(retriever)
         questions = [
@@ -340,6 +346,8 @@ def _write_sheets(
     from retrieval.pages.sheet import ABOUT, ABOUT_HEAT, sheet_html, sheet_png
 
     rows = [_row(retriever, answer, scale, explain) for answer in answers]
+    if elsewhere := sum(hit.is_elsewhere for answer in answers for hit in answer.hits):
+        say(f"{counted(elsewhere, 'hit')} of served indexes: the sheet shows what the model decodes, not the files")
     if sheet:
         write(sheet, sheet_png(rows))
         say(f"wrote {shown_path(sheet)}")

@@ -73,6 +73,7 @@ def serve(
     from serve.extra import check_extra
 
     check_extra()
+    from index.served.address import is_served
     from retrieval import Retriever
     from serve.allowed import Allowed
     from serve.app import serve as served_of
@@ -110,6 +111,8 @@ def serve(
             threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
 
     with bound, Retriever.open(index_folder, device=device) as retriever:
+        if is_served(retriever.index.address):
+            raise click.UsageError(f"{retriever.index.address} is served already; ask it there")
         _ = retriever.model.image_size  # a damaged model is told before the first request
         kept = Thumbnails(usual_folder(), thumbnails * 10**6)
         collection = Collection(retriever, kept, _reveal if is_loopback(host) else None)

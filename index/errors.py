@@ -86,6 +86,12 @@ class PartAbsent(LatentError):
     code = "part_absent"
 
 
+class NotServed(LatentError):
+    """An index that ``latent serve`` serves elsewhere answers searches alone; it cannot do that from here."""
+
+    code = "not_served"
+
+
 class ForkUnsafe(LatentError):
     """This process was forked from one whose other threads held locks of libraries; it cannot use them."""
 

@@ -5,8 +5,8 @@
     not        = "not" not | "(" filter ")" | FIELD SIGN VALUE
     SIGN       = "=" | "!=" | "<" | "<=" | ">" | ">=" | "near"
 
-A value with spaces or signs stands in quotes, single or double. A date is a year, a month, a day or a moment, and means
-all of it: ``taken <= 2024`` lets the last day of 2024 pass.
+A value with spaces or signs stands in quotes, single or double; a quote inside them is written twice. A date is a year,
+a month, a day or a moment, and means all of it: ``taken <= 2024`` lets the last day of 2024 pass.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ Field = Callable[[str, str], Where]
 """From a sign and a value to a filter. Raises a ValueError that says what the field takes."""
 
 TOKEN = re.compile(
-    r"""\s*(?:(?P<sign><=|>=|!=|[<>=()])|'(?P<single>[^']*)'|"(?P<double>[^"]*)"|(?P<word>[^\s()<>=!'"]+))"""
+    r"""(?P<sign><=|>=|!=|[<>=()])|'(?P<single>(?:[^']+|'')*+)'|"(?P<double>(?:[^"]+|"")*+)"|(?P<word>[^\s()<>=!'"]+)"""
 )
+SPACE = re.compile(r"\s*")
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([a-z]*)", re.IGNORECASE | re.ASCII)
 DATE = re.compile(r"(\d{4})(?:-(\d\d?)(?:-(\d\d?)(?:[ T](\d\d?):(\d\d)(?::(\d\d))?)?)?)?", re.ASCII)
 DEEPEST, LONGEST = 50, 10_000  # parentheses, and characters
+WORDS_MOST = 20_000  # signs, names and values
 EPOCH = datetime(1970, 1, 1)
 SECOND_US, MINUTE_US, DAY_US = 1_000_000, 60_000_000, 86_400_000_000
 NONE = "none"
@@ -70,9 +72,14 @@ def parse(text: str, more: Mapping[str, Field] | None = None) -> list[Condition]
     Raises:
         FilterError: it cannot be read.
     """
-    if len(text) > LONGEST:
-        raise FilterError(f"a filter has at most {LONGEST:,} characters", text[:20] + "...", LONGEST)
-    return _Parser(text, FIELDS | dict(more or {})).conditions()
+    return parse_with(FIELDS | dict(more or {}), text, LONGEST)
+
+
+def parse_with(fields: Mapping[str, Field], text: str, longest: int) -> list[Condition]:
+    """As ``parse``, with these fields alone, for a text of at most ``longest`` characters."""
+    if len(text) > longest:
+        raise FilterError(f"a filter has at most {longest:,} characters", text[:20] + "...", longest)
+    return _Parser(text, fields).conditions()
 
 
 class _Parser:
@@ -174,17 +181,30 @@ def _together(conditions: list[Condition]) -> Where:
 
 
 def _tokens(text: str) -> list[_Token]:
-    tokens, at = list[_Token](), 0
-    while text[at:].strip():
+    tokens, at = list[_Token](), _after_space(text, 0)
+    while at < len(text):
         found = TOKEN.match(text, at)
-        start = at + len(text[at:]) - len(text[at:].lstrip()) + 1
         if found is None:
-            what = "a quote that is not closed" if text[start - 1] in "'\"" else f"a strange {text[start - 1]!r}"
-            raise FilterError(what, text, start)
-        kind = {"single": "quoted", "double": "quoted"}.get(str(found.lastgroup), str(found.lastgroup))
-        tokens.append(_Token(kind, found[str(found.lastgroup)], start))
-        at = found.end()
+            what = "a quote that is not closed" if text[at] in "'\"" else f"a strange {text[at]!r}"
+            raise FilterError(what, text, at + 1)
+        tokens.append(_token(found, at + 1))
+        if len(tokens) > WORDS_MOST:
+            raise FilterError(f"a filter has at most {WORDS_MOST:,} words and signs", text[:20] + "...", at + 1)
+        at = _after_space(text, found.end())
     return [*tokens, _Token("end", "", len(text) + 1)]
+
+
+def _after_space(text: str, at: int) -> int:
+    found = SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _token(found: re.Match[str], column: int) -> _Token:
+    name = str(found.lastgroup)
+    quote = {"single": "'", "double": '"'}.get(name)
+    if quote is None:
+        return _Token(name, found[name], column)
+    return _Token("quoted", found[name].replace(2 * quote, quote), column)
 
 
 # Fields

@@ -2,6 +2,9 @@
 
 Ids and roots of the whole tell which index they are of: the index is in the bits above ``SHIFT``, so that they stay the
 same while the indexes keep their order. It is read only; whoever writes opens one index.
+
+Searches and counts ask all indexes in threads. Other reads ask those of this machine in the caller's thread, which may
+be inside a snapshot, and those that are served elsewhere in threads.
 """
 
 from __future__ import annotations
@@ -9,26 +12,28 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import NoReturn, TypeVar
 
 import numpy as np
 
 from index.door import Index
-from index.errors import IndexMismatch, LatentError, PartAbsent
+from index.errors import IndexMismatch, LatentError, NotServed, PartAbsent
 from index.facts import Facts
+from index.parallel import Call, answered
 from index.records import Budget, Direction, Floats, Found, Layout, Meta, Metric, Neighbour, Row
+from index.served.address import is_served
 from index.where import AllOf, AnyOf, Listed, Not, Order, Where
 
 SHIFT = 40  # bits of an id within its index
 MASK = (1 << SHIFT) - 1
 TIMEOUT_S = 30.0
+REST_S = 10.0  # so long an index is not asked again that did not answer
 
 T = TypeVar("T")
 
@@ -36,8 +41,8 @@ T = TypeVar("T")
 class Many:
     """Several opened indexes of one model as one (``index.door.Index``), for reading.
 
-    An index that fails or does not answer in time is left out of that answer, and named in ``absent``; a strict one
-    raises PartAbsent instead.
+    An index that fails or does not answer in time is left out of that answer, and for a while of others, and named in
+    ``absent``; a strict one raises PartAbsent instead.
     """
 
     def __init__(
@@ -51,11 +56,12 @@ class Many:
         """``absent``: indexes that could not even be opened, and why.
 
         Raises:
-            IndexMismatch: two hold codes of different models.
+            IndexMismatch: two hold codes of different models, or are the same.
         """
         self._indexes, self._strict, self._timeout_s = list(indexes), strict, timeout_s
         self.absent: dict[str, str] = dict(absent or {})
-        _check_alike(self._indexes)
+        self._rests_until_s: dict[int, float] = {}
+        self._check_alike()
         self.rows, self.notes = _Rows(self), _Notes(self)
 
     @property
@@ -88,49 +94,56 @@ class Many:
 
         Raises:
             PartAbsent: one does not answer and this is strict, or none answers.
+            NotServed: one is served elsewhere, and such are not asked that.
         """
-        answered: SimpleQueue[tuple[int, T | Exception]] = SimpleQueue()
+        asked = {place: partial(question, place, index) for place, index in self._awake()}
+        return self._noted(answered(asked, self._timeout_s))
 
-        def run(place: int, index: Index) -> None:
-            try:
-                answered.put((place, question(place, index)))
-            except Exception as error:
-                answered.put((place, error))
+    def read(self, question: Callable[[int, Index], T]) -> dict[int, T]:
+        """As ``ask``, but indexes of this machine are asked in this thread, which sees their snapshots."""
+        here, elsewhere = dict[int, Call[T]](), dict[int, Call[T]]()
+        for place, index in self._awake():
+            (elsewhere if is_served(index.address) else here)[place] = partial(question, place, index)
+        return self._noted(answered(elsewhere, self._timeout_s, here))
 
-        for place, index in enumerate(self._indexes):
-            # Daemons: one that hangs, as on a lost network drive, must not keep the program from ending.
-            threading.Thread(target=run, args=(place, index), daemon=True, name=f"part-{place}").start()
-        told, failed = self._gathered(answered)
-        self._note(told, failed)
-        return dict(sorted(told.items()))
+    def _awake(self) -> list[tuple[int, Index]]:
+        """The indexes that are asked, by place: not those that lately did not answer, unless there are no others."""
+        now_s = monotonic()
+        every = list(enumerate(self._indexes))
+        return [(place, one) for place, one in every if self._rests_until_s.get(place, now_s) <= now_s] or every
 
-    def _gathered(self, answered: SimpleQueue[tuple[int, T | Exception]]) -> tuple[dict[int, T], dict[int, Exception]]:
-        told: dict[int, T] = {}
-        failed: dict[int, Exception] = {}
-        ends_s = monotonic() + self._timeout_s
-        while len(told) + len(failed) < len(self._indexes):
-            try:
-                place, answer = answered.get(timeout=max(0.0, ends_s - monotonic()))
-            except Empty:
-                break
-            if isinstance(answer, Exception):
-                failed[place] = answer
-            else:
-                told[place] = answer
-        return told, failed
-
-    def _note(self, told: Mapping[int, object], failed: Mapping[int, Exception]) -> None:
-        """Note who did not answer. An error that is no fault of one index is raised as it is."""
-        for place, index in enumerate(self._indexes):
-            if place in told:
+    def _noted(self, answers: Mapping[int, T | Exception]) -> dict[int, T]:
+        """The answers, in order. Who did not answer is noted. An error that is no fault of one index is raised."""
+        told = {place: answer for place, answer in sorted(answers.items()) if not isinstance(answer, Exception)}
+        for place, error in answers.items():
+            if not isinstance(error, Exception):
                 continue
-            error = failed.get(place)
-            if error is not None and not isinstance(error, LatentError | OSError):
+            if isinstance(error, NotServed) or not isinstance(error, LatentError | OSError):
                 raise error
-            reason = f"no answer in {self._timeout_s:g} s" if error is None else str(error)
+            address = self._indexes[place].address
             if self._strict or not told:
-                raise PartAbsent(f"{index.address} does not answer: {reason}", address=index.address) from error
-            self.absent[index.address] = reason
+                raise PartAbsent(f"{address} does not answer: {error}", address=address) from error
+            self.absent[address] = str(error)
+            self._rests_until_s[place] = monotonic() + REST_S
+        return told
+
+    def _check_alike(self) -> None:
+        metas = list(self.read(lambda _, index: (index.address, index.rows.meta())).values())
+        first, model = metas[0]
+        seen = dict[bytes, str]()
+        for address, meta in metas:
+            if meta.found and meta.stamp and (same := seen.setdefault(meta.stamp, address)) != address:
+                raise IndexMismatch(
+                    f"{same} and {address} are one index, or copies of one, so each hit would be there twice; name one "
+                    "of them",
+                    code="same_index",
+                )
+            if (meta.model_digest, meta.latent_dim) != (model.model_digest, model.latent_dim):
+                raise IndexMismatch(
+                    f"{address} holds codes of {meta.model_name} ({meta.model_digest[:12]}), and {first} those of "
+                    f"{model.model_name} ({model.model_digest[:12]}); only codes of one model can be compared",
+                    code="other_models",
+                )
 
     def layout(self) -> Layout:
         every = [one.layout() for one in self._indexes]
@@ -153,7 +166,13 @@ class Many:
         return tuple(dict.fromkeys(pattern for one in self._indexes for pattern in one.excluded()))
 
     def model_folder(self) -> Path:
-        return self._indexes[0].model_folder()
+        """The folder of the first index that has a model here.
+
+        Raises:
+            NotServed: all are served elsewhere.
+        """
+        here = (one for one in self._indexes if not is_served(one.address))
+        return next(here, self._indexes[0]).model_folder()
 
     def close(self) -> None:
         for one in self._indexes:
@@ -180,7 +199,7 @@ class _Rows:
             yield
 
     def meta(self) -> Meta:
-        every = [index.rows.meta() for _, index in self._many.each()]
+        every = list(self._many.read(lambda _, index: index.rows.meta()).values())
         stamp = hashlib.sha256(b"".join(one.stamp for one in every)).digest()
         found, generation = sum(one.found for one in every), sum(one.generation for one in every)
         return replace(every[0], found=found, generation=generation, stamp=stamp)
@@ -199,15 +218,12 @@ class _Rows:
         return row._replace(id=_whole(place, row.id), root_id=root_id)
 
     def found(self, ids: Sequence[int]) -> dict[int, Found]:
-        return {one.id: one for place, index in self._many.each() for one in _found_in(place, index, ids)}
+        told = self._many.read(lambda place, index: _found_in(place, index, ids))
+        return {one.id: one for some in told.values() for one in some}
 
     def codes(self, ids: Sequence[int]) -> dict[int, Floats]:
-        return {
-            _whole(place, own): code
-            for place, index in self._many.each()
-            if (some := _own(place, ids))
-            for own, code in index.rows.codes(some).items()
-        }
+        told = self._many.read(lambda place, index: _codes_in(place, index, ids))
+        return {one: code for some in told.values() for one, code in some.items()}
 
     def found_page(self, after: int, count: int, where: Where | None = None) -> tuple[list[Found], Floats]:
         first = max(after, 0) >> SHIFT
@@ -229,13 +245,17 @@ class _Rows:
         return [one for same in by_rank for one in same if one is not None]
 
     def some_looks(self, count: int) -> Floats:
-        total = max(1, self.meta().found)
-        parts = [index.rows.some_looks(-(-count * index.rows.meta().found // total)) for _, index in self._many.each()]
-        return np.concatenate(parts)
+        found = self._many.read(lambda _, index: index.rows.meta().found)
+        total = max(1, sum(found.values()))
+        told = self._many.read(
+            lambda place, index: index.rows.some_looks(-(-count * found.get(place, 0) // total) or 1)
+        )
+        return np.concatenate(list(told.values()))
 
     def facts(self, hashes: Iterable[bytes]) -> dict[bytes, Facts]:
         wanted = list(hashes)
-        return {key: its for _, index in self._many.each() for key, its in index.rows.facts(wanted).items()}
+        told = self._many.read(lambda _, index: index.rows.facts(wanted))
+        return {key: its for facts in told.values() for key, its in facts.items()}
 
     def coded_by_hash(self, hashes: Iterable[bytes]) -> dict[bytes, tuple[Row, Floats]]:
         wanted = list(hashes)
@@ -297,18 +317,6 @@ class _Notes:
         return {name: one for directions in reversed(every) for name, one in directions.items()}
 
 
-def _check_alike(indexes: Sequence[Index]) -> None:
-    metas = [(one.address, one.rows.meta()) for one in indexes]
-    for address, meta in metas[1:]:
-        first, model = metas[0]
-        if meta.model_digest != model.model_digest:
-            raise IndexMismatch(
-                f"{address} holds codes of {meta.model_name} ({meta.model_digest[:12]}), and {first} those of "
-                f"{model.model_name} ({model.model_digest[:12]}); only codes of one model can be compared",
-                code="other_models",
-            )
-
-
 def _refuse(what: str) -> NoReturn:
     raise PartAbsent(f"several indexes together cannot {what}; ask each of them", code="one_index")
 
@@ -325,6 +333,11 @@ def _own(place: int, ids: Iterable[int]) -> list[int]:
 def _found_in(place: int, index: Index, ids: Sequence[int]) -> list[Found]:
     some = _own(place, ids)
     return [_moved(place, one) for one in index.rows.found(some).values()] if some else []
+
+
+def _codes_in(place: int, index: Index, ids: Sequence[int]) -> dict[int, Floats]:
+    some = _own(place, ids)
+    return {_whole(place, own): code for own, code in index.rows.codes(some).items()} if some else {}
 
 
 def _moved(place: int, picture: Found) -> Found:

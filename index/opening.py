@@ -1,9 +1,11 @@
-"""Open an index by its address, a folder or a server; only this module distinguishes kinds of addresses.
+"""Open an index by its address: a folder, a database on a server, or what another program serves; only this module
+distinguishes kinds of addresses.
 
 Who names an address trusts it, as with a folder that is named: its model runs, and the folders that it names are read.
 No server is ever found without being named. Who may write there is for the server to say, so there are no owners to
 compare; what this user's program made is noted by the identity of the index, and another index that answers at the same
-address is foreign again.
+address is foreign again. A served index (http://) is trusted with nothing: its model does not run here, and its paths
+are only text.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from index import owners
@@ -23,10 +26,14 @@ from index.errors import (
     LatentError,
     MissingExtra,
     NoIndex,
+    NotServed,
     PartAbsent,
     pip_line,
 )
+from index.parallel import answered
 from index.records import Meta
+from index.served import address as served_address
+from index.served.address import is_served
 from index.server.address import checked, is_server
 from index.trust import user_folder
 
@@ -37,8 +44,9 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 Address = str | os.PathLike[str]
 
 
-def open_index(address: Address, on_gpu: bool = False) -> Index:
-    """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly.
+def open_index(address: Address, on_gpu: bool = False, timeout_s: float | None = None) -> Index:
+    """Open an index for reading. With ``on_gpu`` all GPUs together search it, exactly; one that is served elsewhere is
+    searched there, and may take ``timeout_s`` to answer.
 
     Raises:
         AddressUnknown: the address is of an unknown kind.
@@ -50,6 +58,10 @@ def open_index(address: Address, on_gpu: bool = False) -> Index:
         MissingExtra: the driver of the server is not installed.
     """
     place = place_of(address)
+    if is_served(place):
+        from index.served.store import TIMEOUT_S, Served
+
+        return Served.open(str(place), timeout_s or TIMEOUT_S)
     if isinstance(place, str):
         with _driver():
             from index.server.store import ServerStore
@@ -76,20 +88,26 @@ def open_indexes(
     from index.many import TIMEOUT_S, Many
 
     if len(addresses) == 1:
-        return open_index(addresses[0], on_gpu)
-    opened, failed = list[Index](), dict[str, LatentError]()
+        return open_index(addresses[0], on_gpu, timeout_s)
+    timeout_s = timeout_s or TIMEOUT_S
+    calls = {place: partial(open_index, address, on_gpu, timeout_s) for place, address in enumerate(addresses)}
+    answers = [answer for _, answer in sorted(answered(calls, timeout_s).items())]
+    opened = [one for one in answers if not isinstance(one, Exception)]
+    failed = {
+        os.fspath(address): error
+        for address, error in zip(addresses, answers, strict=True)
+        if isinstance(error, Exception)
+    }
     try:
-        for address in addresses:
-            try:
-                opened.append(open_index(address, on_gpu))
-            except LatentError as error:
-                if strict:
-                    raise PartAbsent(f"{os.fspath(address)}: {error}", address=os.fspath(address)) from error
-                failed[os.fspath(address)] = error
+        for address, error in failed.items():
+            if not isinstance(error, LatentError):
+                raise error
+            if strict:
+                raise PartAbsent(f"{address}: {error}", address=address) from error
         if not opened:
             raise next(iter(failed.values()))
         absent = {address: str(error) for address, error in failed.items()}
-        return Many(opened, strict=strict, timeout_s=timeout_s or TIMEOUT_S, absent=absent)
+        return Many(opened, strict=strict, timeout_s=timeout_s, absent=absent)
     except BaseException:
         for one in opened:
             one.close()
@@ -126,8 +144,11 @@ def write_index(address: Address, create: Meta | None = None) -> AbstractContext
         IndexUnwritable: the folder cannot be written, or holds other files and no index.
         NoIndex: there is none, and ``create`` is None.
         NotTrusted: it belongs to another user.
+        NotServed: it is served elsewhere.
     """
     place = place_of(address)
+    if is_served(place):
+        raise NotServed(f"{place} is served, and cannot be written from here; do that on its own machine")
     if isinstance(place, str):
         with _driver():
             from index.server.store import ServerStore
@@ -138,19 +159,24 @@ def write_index(address: Address, create: Meta | None = None) -> AbstractContext
 
 
 def exists(address: Address) -> bool:
-    """Whether there is an index at an address.
+    """Whether there is an index at an address. One that is served elsewhere is not asked.
 
     Raises:
         IndexUnreachable: the server does not answer, or does not let this user in.
     """
     place = place_of(address)
+    if is_served(place):
+        return True
     if isinstance(place, str):
         return _identity_at(place) is not None
     return os.path.isfile(place / "catalog.db")
 
 
 def is_known(address: Address) -> bool:
-    """Whether this user's program made the index at an address, or this user trusts it."""
+    """Whether this user's program made the index at an address, or this user trusts it; or nothing is to be trusted,
+    as in one that is served elsewhere."""
+    if is_served(address):
+        return True
     return owners.is_known(_noted_as(place_of(address)))
 
 
@@ -186,8 +212,11 @@ def note_trust(address: Address, forget: bool = False) -> None:
     Raises:
         NoIndex: there is none.
         IndexUnwritable: there is no place for the note.
+        NotServed: it is served elsewhere, and trusted with nothing.
     """
     place = place_of(address)
+    if is_served(place):
+        raise NotServed(f"{place} is served, and needs no trust: no model of it runs, and it names no folder here")
     if forget:
         owners.forget(_noted_as(place))
         return
@@ -237,10 +266,14 @@ def place_of(address: Address) -> Path | str:
     named = os.fspath(address)
     if is_server(named):
         return checked(named)
+    if is_served(named):
+        return served_address.checked(named)
     scheme = SCHEME.match(named)
     if scheme:
         kind = scheme[1]
         raise AddressUnknown(
-            f"an index is a folder or on a PostgreSQL server; addresses with {kind}:// are not supported", scheme=kind
+            f"an index is a folder, on a PostgreSQL server or served over HTTP; addresses with {kind}:// are not "
+            "supported",
+            scheme=kind,
         )
     return Path(os.path.realpath(address))

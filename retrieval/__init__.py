@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from index.grammar import FilterError
+    from index.http import ServerError
     from index.records import Budget, Direction
     from index.where import AllOf, AnyOf, Compare, InFolder, Known, Matches, Near, Not
     from retrieval.copies.apply import apply_plan
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ModelError,
         NoDirection,
         NoIndex,
+        NotServed,
         PartAbsent,
         PathError,
         PictureRefused,
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from retrieval.pictures.files import find_images
     from retrieval.places import locate_index, trust_index
     from retrieval.questions import Answer, Question, Term, ask, ask_all
-    from retrieval.remote import Client, RemoteAnswer, RemoteHit, RemotePicture, ServerError, connect
+    from retrieval.remote import Client, RemoteAnswer, RemoteHit, RemotePicture, connect
     from retrieval.retriever import Retriever
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
@@ -92,6 +94,7 @@ __all__ = [
     "NoDirection",
     "NoIndex",
     "Not",
+    "NotServed",
     "NotTrusted",
     "PartAbsent",
     "PathError",
@@ -137,6 +140,7 @@ _ROOMS = {
     "retrieval.ingest.commit": ("Summary",),
     "index.records": ("Budget", "Direction"),
     "index.grammar": ("FilterError",),
+    "index.http": ("ServerError",),
     "index.where": ("AllOf", "AnyOf", "Compare", "InFolder", "Known", "Matches", "Near", "Not"),
     "retrieval.questions": ("Answer", "Question", "Term", "ask", "ask_all"),
     "retrieval.copies.apply": ("apply_plan",),
@@ -153,7 +157,7 @@ _ROOMS = {
     "retrieval.explore.tables": ("write_features",),
     "retrieval.places": ("locate_index", "trust_index"),
     "retrieval.library": ("Library",),
-    "retrieval.remote": ("Client", "RemoteAnswer", "RemoteHit", "RemotePicture", "ServerError", "connect"),
+    "retrieval.remote": ("Client", "RemoteAnswer", "RemoteHit", "RemotePicture", "connect"),
     "retrieval.retriever": ("Retriever",),
     "retrieval.searcher": ("Hit", "Searcher"),
     "retrieval.seen": ("Seen",),

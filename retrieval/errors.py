@@ -19,6 +19,7 @@
     ├── IndexUnreachable    a server that does not answer, or a lost connection
     ├── IndexUnwritable     a read-only folder, a full disk
     ├── PartAbsent          one of several indexes does not answer
+    ├── NotServed           an index that is served elsewhere answers searches alone
     ├── ForkUnsafe          a child forked in the midst of other threads' work
     └── MissingExtra        an optional package is needed; the text holds the pip line
 """
@@ -37,6 +38,7 @@ from index.errors import (
     LatentError,
     MissingExtra,
     NoIndex,
+    NotServed,
     NotTrusted,
     PartAbsent,
     pip_line,
@@ -57,6 +59,7 @@ __all__ = [
     "ModelError",
     "NoDirection",
     "NoIndex",
+    "NotServed",
     "NotTrusted",
     "PartAbsent",
     "PathError",

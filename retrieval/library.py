@@ -129,8 +129,9 @@ class Library(Opened):
             IndexUnwritable: the index cannot be written.
         """
         chosen_patterns(exclude or ())
-        model, reading = self.model, Reading(retry=retry, reread=reread, follow_links=follow_links)
+        reading = Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
+            model = self.model
             reading = _without(reading, exclude, writer)
             scopes = claimed(writer.rows, all_scopes(writer.rows, writer.address, reading))
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)

@@ -14,8 +14,8 @@ from index.forks import watch
 from index.many import Many
 from index.opening import Address, is_known, open_indexes, place_of
 from retrieval.defaults import Device
-from retrieval.models.kept import check_model
-from retrieval.models.model import Model, load_model
+from retrieval.models.kept import model_of
+from retrieval.models.model import Model
 from retrieval.places import locate_indexes
 
 SearchOn = Literal["cpu", "gpu"]
@@ -32,6 +32,7 @@ class Opened:
         search_on: SearchOn = "cpu",
         strict: bool = False,
         timeout_s: float | None = None,
+        model: Model | Address | None = None,
     ) -> None:
         """As ``open``, but ``folder`` is the index itself, or several."""
         if search_on not in ("cpu", "gpu"):
@@ -40,6 +41,7 @@ class Opened:
         self.search_on = search_on
         folders = [folder] if isinstance(folder, str | os.PathLike) else list(folder)
         self.index = open_indexes(folders, on_gpu=search_on == "gpu", strict=strict, timeout_s=timeout_s)
+        self._given = model
         self._model: Model | None = None
         self._opening = threading.Lock()
         watch(self)
@@ -53,6 +55,7 @@ class Opened:
         search_on: SearchOn = "cpu",
         strict: bool = False,
         timeout_s: float | None = None,
+        model: Model | Address | None = None,
     ) -> Self:
         """Open the index at ``index``, or the nearest one (see ``locate_index``).
 
@@ -61,7 +64,10 @@ class Opened:
                 a thread of its own. They can be read only.
             strict: raise PartAbsent if one of several indexes does not answer. Without it, it is left out, and
                 ``absent`` says so.
-            timeout_s: how long one of several indexes may take to answer.
+            timeout_s: how long one of several indexes may take to answer, or one that is served elsewhere.
+            model: what encodes pictures, in place of the index's own copy: a shipped name, a bundle's folder or an
+                opened model. An index that is served elsewhere (http://) brings none; without this one, the shipped
+                model of its digest is used.
             device: where the model runs: "auto", "cpu" or "cuda".
             search_on: where codes are searched: "cpu", or "gpu", which needs FAISS's package for GPUs.
 
@@ -73,7 +79,7 @@ class Opened:
             MissingExtra: raised by the first search if ``search_on`` is "gpu" and FAISS can use none.
         """
         folders = locate_indexes(index)
-        return cls(folders, device=device, search_on=search_on, strict=strict, timeout_s=timeout_s)
+        return cls(folders, device=device, search_on=search_on, strict=strict, timeout_s=timeout_s, model=model)
 
     @property
     def absent(self) -> dict[str, str]:
@@ -99,17 +105,15 @@ class Opened:
 
     @property
     def model(self) -> Model:
-        """The index's own copy of its model.
+        """The index's own copy of its model, or the given one.
 
         Raises:
-            ModelError: the copy is damaged.
-            IndexMismatch: it is a copy of another model.
+            ModelError: the copy is damaged, or the index is served elsewhere and its model is not known here.
+            IndexMismatch: it is another model.
         """
         with self._opening:
             if self._model is None:
-                model = load_model(self.index.model_folder(), self.device)
-                check_model(self.index.rows.meta(), model)
-                self._model = model
+                self._model = model_of(self.index, self._given, self.device)
             return self._model
 
     @cached_property

@@ -23,7 +23,7 @@ from index.opening import (
     read_addresses,
 )
 from index.records import Row
-from retrieval.errors import IndexBusy, NotTrusted, PathError
+from retrieval.errors import IndexBusy, IndexUnreachable, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
@@ -136,9 +136,13 @@ def trust_index(index: str | os.PathLike[str] | None = None, *, forget: bool = F
 
 
 def foreign_index(index: str | os.PathLike[str] | None = None) -> Path | str | None:
-    """The index that ``index`` or $LATENT_INDEX names, if this user has neither made nor trusted it; else None."""
+    """The index that ``index`` or $LATENT_INDEX names, if this user has neither made nor trusted it; else None, also if
+    its server does not answer: whoever opens it will say so."""
     named = _named(index)
-    return named if named is not None and exists(named) and not is_known(named) else None
+    try:
+        return named if named is not None and exists(named) and not is_known(named) else None
+    except IndexUnreachable:
+        return None
 
 
 def _named(index: str | os.PathLike[str] | None) -> Path | str | None:

@@ -15,32 +15,20 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlencode
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from index.http import ServerError, Transport
 from index.records import Ids, Metric
 from retrieval.arrays import Floats, Pixels
-from retrieval.errors import LatentError
 from retrieval.remote_acts import Acts
 
-TIMEOUT_S, POLL_S = 60.0, 0.3
-MOST_ANSWER_BYTES = 64 << 20
+POLL_S = 0.3
 
 Asked = int | str | os.PathLike[str] | bytes | Floats
 """An id, the path of a picture, its bytes, or a code."""
-
-
-class ServerError(LatentError):
-    """The server refused a request, or there is none. ``status`` is that of HTTP; 0 if there was no answer."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message, code)
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -119,19 +107,11 @@ class RemoteMap:
     novelty: Floats
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """The token goes to nobody else."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
 class Client(Acts):
     """A served index. Methods answer as those of ``Searcher``; any thread may call them."""
 
     def __init__(self, url: str, token: str) -> None:
-        self._url, self._token = url.rstrip("/") + "/api/v1/", token
-        self._opener: OpenerDirector = build_opener(ProxyHandler({}), _NoRedirects())
+        self._get = Transport(url, token).get
 
     def status(self) -> dict[str, Any]:
         return self._json("status")
@@ -232,34 +212,10 @@ class Client(Acts):
     def _failure(self, code: str, message: str) -> ServerError:
         return ServerError(0, code, message)
 
-    def _get(self, route: str, words: dict[str, Any], body: bytes | None = None, method: str | None = None) -> bytes:
-        given = urlencode({name: value for name, value in words.items() if value is not None})
-        key = {"Authorization": f"Bearer {self._token}"}
-        request = Request(f"{self._url}{route}?{given}", body, key, method=method)
-        if body is not None:
-            request.add_header("Content-Type", "application/octet-stream")
-        try:
-            with self._opener.open(request, timeout=TIMEOUT_S) as answer:
-                content: bytes = answer.read(MOST_ANSWER_BYTES)
-                return content
-        except HTTPError as error:
-            with error:
-                raise _refusal(error.code, error.read(MOST_ANSWER_BYTES)) from None
-        except (URLError, OSError) as error:
-            raise ServerError(0, "no_answer", f"no server answers at {self._url}: {error}") from error
-
 
 def connect(url: str, token: str) -> Client:
     """A client of the server at ``url``, with the token of its token file. No request is made yet."""
     return Client(url, token)
-
-
-def _refusal(status: int, body: bytes) -> ServerError:
-    try:
-        told = json.loads(body)["error"]
-        return ServerError(status, str(told["code"]), str(told["message"]))
-    except (ValueError, LookupError, TypeError):
-        return ServerError(status, "error", f"the server answered with status {status}")
 
 
 def _listed(ids: Sequence[int]) -> str | None:

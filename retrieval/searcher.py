@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
+from index.served.address import is_served
 from index.where import Fact
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import NoDirection, PathError, PictureRefused
@@ -53,7 +54,13 @@ class Hit:
     @property
     def is_gone(self) -> bool:
         """Whether the file is no longer there now. The index learns of that by an update."""
-        return not os.path.lexists(self.path)
+        return not self.is_elsewhere and not os.path.lexists(self.path)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether an index that is served elsewhere found it. Then its path is only text: the address of the server,
+        folder and name."""
+        return is_served(self.path)
 
 
 class Searcher(Opened):
@@ -253,7 +260,8 @@ class Searcher(Opened):
         codes = self.index.rows.codes([hit.id for hit in hits])
         for hit in hits:
             if hit.id not in codes:
-                raise PathError(f"{hit.path} is no longer in this index; ask again")
+                why = " or its server does not answer" if hit.is_elsewhere else ""
+                raise PathError(f"{hit.path} is no longer in this index{why}; ask again")
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
         return self.model.decode(matrix, scale)
 

@@ -22,6 +22,7 @@ from serve.keys import Keys
 from serve.page import read_page
 from serve.routes import api, page
 from serve.routes_of_acts import acts
+from serve.routes_of_shards import shards
 from serve.served import Served
 from serve.work import Work
 
@@ -41,6 +42,7 @@ def build_app(served: Served, keys: Keys, host: str, port: int) -> Guard:
     app.state.served = served
     app.include_router(api)
     app.include_router(acts)
+    app.include_router(shards)
     app.include_router(page)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(LatentError, _refused)

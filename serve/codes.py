@@ -23,14 +23,26 @@ def read_code(text: str, dim: int) -> Floats:
     Raises:
         ValueError: it is none.
     """
+    codes = read_codes(text, dim)
+    if len(codes) != 1:
+        size = 4 * dim
+        raise ValueError(
+            f"a code of this index is base64 of {dim} float32, which are {size} bytes, not {4 * codes.size}"
+        )
+    code: Floats = codes[0]
+    return code
+
+
+def read_codes(text: str, dim: int) -> Floats:
+    """Codes float32 (n, dim), one after the other. Raises as ``read_code``."""
     plain = text.translate(ALPHABET).rstrip("=")
     try:
         data = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("a code is base64 of float32") from None
-    if len(data) != 4 * dim:
+    if not data or len(data) % (4 * dim):
         raise ValueError(f"a code of this index is base64 of {dim} float32, which are {4 * dim} bytes, not {len(data)}")
-    code = np.frombuffer(data, "<f4").astype(np.float32)
-    if not (np.abs(code) <= LARGEST).all():
+    codes = np.frombuffer(data, "<f4").astype(np.float32).reshape(-1, dim)
+    if not (np.abs(codes) <= LARGEST).all():
         raise ValueError("a number of the code is too large, or is none")
-    return code
+    return codes

@@ -55,6 +55,7 @@ class Collection:
         return records.Status(
             pictures=told.found,
             model=printable(told.model_name),
+            model_digest=told.model_digest,
             image_size=model.image_size,
             latent_dim=told.latent_dim,
             has_generator=model.has_generator,

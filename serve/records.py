@@ -204,6 +204,7 @@ class Health(BaseModel):
 class Status(BaseModel):
     pictures: int
     model: str
+    model_digest: str = Field(description="SHA-256 of the encoder: only codes of one model can be compared")
     image_size: int
     latent_dim: int
     has_generator: bool

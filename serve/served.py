@@ -16,6 +16,7 @@ from serve.errors import Refused
 from serve.jobs import Jobs
 from serve.page import Part
 from serve.plane import Planes
+from serve.shards import Shard
 from serve.work import Work
 
 PATIENCE_S = 3.0  # with work that is given up
@@ -75,6 +76,7 @@ class Served:
     page: Mapping[str, Part]
     reviews: Reviews
     planes: Planes
+    shard: Shard
     library: Library | None = None
     jobs: Jobs = field(default_factory=Jobs)
     metrics: Metrics = field(default_factory=Metrics)
@@ -83,10 +85,10 @@ class Served:
 
     @classmethod
     def of(cls, collection: Collection, work: Work, page: Mapping[str, Part], allowed: Allowed) -> Served:
-        library = collection.searcher if allowed.writes else None
-        return cls(
-            collection, work, page, Reviews(collection.searcher, library, allowed), Planes(collection.searcher), library
-        )
+        searcher = collection.searcher
+        library = searcher if allowed.writes else None
+        reviews, shard = Reviews(searcher, library, allowed), Shard(searcher.index)
+        return cls(collection, work, page, reviews, Planes(searcher), shard, library)
 
     def close(self) -> None:
         """Give up what is under way."""

@@ -82,6 +82,16 @@ def test_what_is_written_is_what_is_meant() -> None:
         assert flat(AllOf(tuple(found))) == flat(AllOf((where,))), text
 
 
+def test_a_quote_inside_quotes_is_written_twice() -> None:
+    for text, pattern in (("'it''s'", "it's"), ('"say ""x"""', 'say "x"'), ("''''", "'"), ("''", "")):
+        (one,) = parse(f"title = {text}")
+        assert one.where == Matches("title", pattern)
+    (one,) = parse("title=''or title='x'")
+    assert one.where == AnyOf((Matches("title", ""), Matches("title", "x")))
+    with pytest.raises(FilterError, match="a quote that is not closed"):
+        parse("title = 'it''s")
+
+
 def test_and_binds_more_than_or_and_not_most() -> None:
     a, b, c = (Compare("width_px", ">", number) for number in (1, 2, 3))
     (one,) = parse("width > 1 or width > 2 and not width > 3")

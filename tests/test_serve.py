@@ -294,9 +294,11 @@ def test_openapi_says_what_is_served(site: Site) -> None:
         "copies/{plan}/groups",
         "copies/{plan}/file",
     ]
+    reads += [f"shard/{what}" for what in ("facts", "words", "looks")]
     others = {"query": {"get", "post"}, "directions": {"get", "post"}, "directions/{name}": {"delete"}}
     acts = ["items/{identifier}/reveal", "update", "job/cancel", "copies/find"]
     acts += [f"copies/{{plan}}/{what}" for what in ("decide", "part", "offer", "apply", "undo")]
+    acts += [f"shard/{what}" for what in ("search", "count", "codes")]  # questions with bodies
     assert served == {**{name: {"get"} for name in reads}, **others, **{name: {"post"} for name in acts}}
     for verbs in schema["paths"].values():
         for about in verbs.values():

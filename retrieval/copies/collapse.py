@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class Collapsing:
         codes = self._searcher.index.rows.codes([hit.id for hit in hits])
         kept: list[tuple[Hit, list[str]]] = []
         for hit in hits:
-            near = [its for its in kept if _are_near(codes.get(its[0].id), codes.get(hit.id))]
+            near = [its for its in kept if _can_be_copies(its[0], hit, codes)]
             self._look_at([hit.path, *(one.path for one, _ in near)] if near else [])
             its = next((its for its in near if self._are_copies(its[0].path, hit.path)), None)
             if its is None:
@@ -63,6 +63,11 @@ class Collapsing:
             return False
         found = verdict(one.look, other.look, stretched(one.look, other.look))
         return found.answer == "copy" and not found.differs
+
+
+def _can_be_copies(a: Hit, b: Hit, codes: Mapping[int, Floats]) -> bool:
+    """Whether the codes are near, and the files here to be compared."""
+    return not (a.is_elsewhere or b.is_elsewhere) and _are_near(codes.get(a.id), codes.get(b.id))
 
 
 def _are_near(a: Floats | None, b: Floats | None) -> bool:

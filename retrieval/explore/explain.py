@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from retrieval.arrays import Floats, Pixels
 from retrieval.pages.heat import heat_maps
 from retrieval.pages.sheet import Cell, SheetRow
-from retrieval.pictures.thumbnail import thumbnail, thumbnails
+from retrieval.pictures.thumbnail import SIDE_PX, UNREADABLE, thumbnail, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.searcher import Hit, Searcher
@@ -42,11 +44,22 @@ def answer_row(
         under = [list(below) for below in zip(*levels, strict=True)]
     if asked is None:
         asked, painted = (painted or [thumbnail(source)])[0], []
-    shown = zip(hits, thumbnails([hit.path for hit in hits]), under, strict=True)
+    shown = zip(hits, _pictures(hits, under), under, strict=True)
     cells = [Cell(picture, below, _caption(hit), hit.path) for hit, picture, below in shown]
     return SheetRow(Cell(asked, painted, words, source), cells)
 
 
+def _pictures(hits: Sequence[Hit], under: Sequence[Sequence[Pixels]]) -> list[Pixels]:
+    """The thumbnail of each hit; of those elsewhere the decoded picture, or plain grey if nothing decodes it."""
+    here = iter(thumbnails([hit.path for hit in hits if not hit.is_elsewhere]))
+    return [_decoded(below) if hit.is_elsewhere else next(here) for hit, below in zip(hits, under, strict=True)]
+
+
+def _decoded(below: Sequence[Pixels]) -> Pixels:
+    return below[0] if below else np.full((SIDE_PX, SIDE_PX, 3), UNREADABLE, np.uint8)
+
+
 def _caption(hit: Hit) -> tuple[str, str]:
     name = os.path.basename(hit.path)
-    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", f"gone: {name}" if hit.is_gone else name
+    state = "elsewhere: " if hit.is_elsewhere else "gone: " if hit.is_gone else ""
+    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", f"{state}{name}"

@@ -6,7 +6,7 @@ import os
 from functools import partial
 
 from index.door import Index, IndexWriter
-from index.errors import IndexMismatch, IndexUnwritable
+from index.errors import IndexMismatch, IndexUnwritable, NotServed
 from index.opening import exists, open_index
 from index.records import Meta
 from retrieval.defaults import DEFAULT_MODEL, Device
@@ -14,6 +14,7 @@ from retrieval.errors import ModelError
 from retrieval.models.bundle import shipped_models, strange_to_a_bundle
 from retrieval.models.description import LOOKS
 from retrieval.models.model import Model, load_model
+from retrieval.text import printable
 
 
 def model_for(address: str | os.PathLike[str], wanted: Model | str | os.PathLike[str] | None, device: Device) -> Model:
@@ -37,7 +38,7 @@ def check_model(facts: Meta, model: Model) -> None:
     Raises:
         IndexMismatch: it holds codes of another model.
     """
-    if facts.model_digest != model.digest:
+    if (facts.model_digest, facts.latent_dim) != (model.digest, model.latent_dim):
         raise IndexMismatch(
             f"this index holds codes of {facts.model_name} ({facts.model_digest[:12]}), "
             f"not of {model.name} ({model.digest[:12]}{', two looks' if model.looks > 1 else ''})",
@@ -45,6 +46,37 @@ def check_model(facts: Meta, model: Model) -> None:
             holds=facts.model_name,
             given=model.name,
         )
+
+
+def model_of(index: Index, given: Model | str | os.PathLike[str] | None, device: Device) -> Model:
+    """The model that pictures are encoded with to ask an index: its own copy; for one that is served elsewhere, whose
+    model does not run here, the given one, else the shipped one.
+
+    Raises:
+        ModelError: there is none, or it is damaged.
+        IndexMismatch: the index holds codes of another model.
+    """
+    facts = index.rows.meta()
+    if given is not None:
+        model = given if isinstance(given, Model) else load_model(given, device)
+    else:
+        model = _own_or_shipped(index, facts, device)
+    check_model(facts, model)
+    return model
+
+
+def _own_or_shipped(index: Index, facts: Meta, device: Device) -> Model:
+    try:
+        return load_model(index.model_folder(), device)
+    except NotServed:
+        for name in shipped_models():
+            if (model := load_model(name, device)).digest == facts.model_digest:
+                return model
+    raise ModelError(
+        f"{index.address} holds codes of {printable(facts.model_name)} ({facts.model_digest[:12]}), which is not among "
+        "the shipped models, and a served index passes on none",
+        "no_model_here",
+    )
 
 
 def provide_model(model: Model, index: IndexWriter, generator: bool) -> None:

@@ -1,0 +1,1 @@
+"""An index that another program serves over HTTP (``latent serve``)."""
