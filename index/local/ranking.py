@@ -1,4 +1,4 @@
-"""Exact ranking: FAISS proposes candidates, and the catalog's codes order them in float64."""
+"""Exact ranking: FAISS or Milvus propose candidates, and the catalog's codes order them in float64."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.local.passing import Passing
-from index.local.snapshot import Snapshot
+from index.local.proposing import Proposals
 from index.records import Floats, Ids, Metric
 
 Ranked = list[tuple[int, float, float]]
@@ -33,7 +33,7 @@ class Search:
     In the methods, ``unwanted`` holds for each query the ids to exclude.
     """
 
-    snapshot: Snapshot
+    snapshot: Proposals
     codes_of: CodesOf
     k: int
     metric: Metric
@@ -59,7 +59,7 @@ class Search:
         """The ranking of all that pass; of their quantized codes first, if these are not so few."""
         assert self.passing is not None
         few, wanted = self.passing.all(), self._candidates(unwanted)
-        if self.snapshot.structure.quantized and len(few) > max(FEW, wanted):
+        if self.snapshot.quantized and len(few) > max(FEW, wanted):
             return [self._of_some(query[None], few, wanted, out) for query, out in zip(xq, unwanted, strict=True)]
         ids, codes = self.codes_of(few.tolist())
         return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]

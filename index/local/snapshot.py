@@ -71,6 +71,10 @@ class Snapshot:
     def __len__(self) -> int:
         return int(self.faiss_index.ntotal)
 
+    @property
+    def quantized(self) -> bool:
+        return self.structure.quantized
+
     def search(self, xq: Floats, k: int) -> Ids:
         """Return ids (n, min(k, len)) of the codes nearest to queries (n, d), best first; -1 if FAISS saw too few."""
         k = min(k, len(self))
