@@ -93,9 +93,9 @@ def build(
     """Index all pictures in the folders PHOTOS and below.
 
     Run it again to add new files, read changed ones and drop missing ones, or to continue a build that was stopped.
-    The index stores --memory and --latency; if only one is given, the other is not limited. It stores --vectors, too, and
-    whoever reads it searches there. A token for Milvus is read from MILVUS_TOKEN in the environment. Files named .latentignore
-    leave out what they name in gitignore's grammar.
+    The index stores --memory and --latency; if only one is given, the other is not limited. It stores --vectors, too,
+    and whoever reads it searches there; a token for Milvus is read from MILVUS_TOKEN in the environment. Files named
+    .latentignore leave out what they name in gitignore's grammar.
     """
     from retrieval import Library
 

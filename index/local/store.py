@@ -174,7 +174,10 @@ class Searched:
 
     def layout(self) -> Layout:
         """The layout of the codes that propose candidates, its cost and its recall."""
-        return self._source().layout(self.budget)
+        try:
+            return self._source().layout(self.budget)
+        except NotTrusted as error:
+            return Layout(f"Milvus at {error.facts['address']}, which is not asked before it is trusted", 0, 0, 0, True)
 
     def _structure(self, facts: Meta) -> Structure:
         return choose(facts.found, facts.latent_dim, self.budget)
@@ -331,6 +334,7 @@ class Store(Searched):
                 f"{self.folder} was made elsewhere, and searches in {vectors.address}; so it would send codes there",
                 code="unknown_vectors",
                 folder=str(self.folder),
+                address=vectors.address,
             )
         return vectors
 
