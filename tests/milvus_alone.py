@@ -53,7 +53,8 @@ async def forward(path: Path, port: int, server: int) -> None:
         await asyncio.gather(pump(reader, to), pump(there, writer))
 
     await asyncio.start_unix_server(connected, path)
-    print(server, flush=True)
+    sys.stdout.write(f"{server}\n")
+    sys.stdout.flush()
     await asyncio.to_thread(sys.stdin.read)
 
 

@@ -31,6 +31,7 @@ from index.milvus.state import State
 from index.records import Budget, Floats, Ids, Layout, Meta, Metric
 
 LADDER = (20, 100, 200, 500, 1000, 2000)  # numbers of candidates to try
+WORTH = 0.001  # recall that more candidates must bring
 TIMED = 20  # queries
 SHORT_PATIENCE_S = 2.0  # inside a transaction, which a writer may be waiting for
 PATIENCE_S = 60.0  # of a reader, while another process fills a collection
@@ -265,8 +266,11 @@ def _measured(collection: Collection, state: State, truth: Truth | None, count: 
         xq = truth.xq
         for candidates in LADDER:
             proposed, _ = collection.search(xq, min(candidates, count), state)
-            quality = Quality(candidates, count, _recall(truth.ids, proposed))
-            if quality.recall >= WANTED_RECALL:
+            recall = _recall(truth.ids, proposed)
+            if candidates > LADDER[0] and recall < quality.recall + WORTH:
+                break  # what lists miss, no number of candidates finds
+            quality = Quality(candidates, count, recall)
+            if recall >= WANTED_RECALL:
                 break
     if xq is None:
         xq = np.eye(1, collection.dim, dtype=np.float32)
