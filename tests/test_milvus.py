@@ -140,6 +140,32 @@ def test_filters_promise_what_they_do_for_quantized_codes(
     assert np.mean(recalls) > 0.95 and 0 in asked and (memory or max(asked) > 40)
 
 
+def test_more_candidates_than_milvus_gives_are_named_or_scanned(
+    made: tuple[Path, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a filter that would need too many, all that pass are named to Milvus; without one, the catalog is scanned."""
+    place, codes = made
+    monkeypatch.setattr("index.local.ranking.FEW", 20)
+    monkeypatch.setattr("index.milvus.proposals.Proposals.most", 60)
+    monkeypatch.setattr("index.milvus.proposals.MOST", 60)
+    asked, search = list[int](), Collection.search
+
+    def noted(self: Collection, xq: Any, k: int, state: State, among: Any = None) -> Any:
+        asked.append(0 if among is None else len(among))
+        return search(self, xq, k, state, among)
+
+    monkeypatch.setattr(Collection, "search", noted)
+    where, xq = Compare("mtime_ns", "<", 90), fresh(3, 4)
+    with Store.open(place) as store:
+        ids_of(store, xq)
+        assert asked.count(0) > 0
+        asked.clear()
+        passing = [brute_force(codes[:90], query, 20, "cosine", set()) for query in xq]
+        assert ids_of(store, xq, 20, where=where) == passing and set(asked) == {90}
+        asked.clear()
+        assert ids_of(store, xq, 200) == right(codes, xq, 200) and not asked
+
+
 def test_the_index_is_chosen_by_what_is_measured_and_shown(
     lite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,10 @@ class Proposals(Protocol):
     def quantized(self) -> bool:
         """Whether nearer codes may be missed, so that more candidates are asked for than are wanted."""
 
+    @property
+    def most(self) -> int:
+        """The most candidates that can be asked for without a scan of all codes in the catalog."""
+
     def __len__(self) -> int: ...
 
     def search(self, xq: Floats, k: int) -> Ids:

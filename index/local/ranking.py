@@ -42,7 +42,10 @@ class Search:
     def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         """The ``k`` nearest to each query (n, d), nearest first, ties by ascending id."""
         proposals = self._first_proposals(unwanted)
-        if self._few_pass(max(FEW, int(AS_MANY * proposals))):
+        few = max(FEW, int(AS_MANY * proposals))
+        if proposals > self.snapshot.most:
+            few = max(few, len(self.snapshot))  # however many pass, to name them costs less than a scan
+        if self._few_pass(few):
             return self._of_few(xq, unwanted)
         at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // proposals))
         parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Snapshot:
     quality: Quality
     _searched: Any
     _ids: Ids | None
+    most = sys.maxsize
 
     @classmethod
     def of(

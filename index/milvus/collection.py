@@ -31,6 +31,9 @@ class Collection:
             with self.server.asked() as client:
                 properties = client.describe_collection(self.name, timeout=SHORT_TIMEOUT_S)["properties"]
         except Refused:
+            with self.server.asked() as client:
+                if client.has_collection(self.name, timeout=SHORT_TIMEOUT_S):
+                    raise
             return None
         return State.read(properties.get(PROPERTY))
 

@@ -33,6 +33,7 @@ class Proposals:
     state: State
     pages: Pages
     quantized = True
+    most = MOST
 
     @property
     def generation(self) -> int:

@@ -110,5 +110,6 @@ def _pymilvus() -> Any:
         import pymilvus
     except ImportError as error:
         raise MissingExtra(f"searching in Milvus needs pymilvus: {pip_line('milvus')}") from error
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)  # it logs tracebacks of what is raised, too
+    for name in ("pymilvus", "grpc._server"):  # they log tracebacks of what is raised, too, or of what Lite has not
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return pymilvus

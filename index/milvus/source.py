@@ -206,7 +206,7 @@ class MilvusSource:
 
     def drop(self) -> None:
         """Delete the collections."""
-        with self._lock(LONG_PATIENCE_S):
+        with self._lock(PATIENCE_S):
             self.forget()
             for kind in KINDS:
                 self.collection(kind).drop()
