@@ -69,6 +69,7 @@ def claims(facts: Status) -> list[str]:
     return [
         f"  its model runs: {facts.model_name} ({facts.model_digest[:12]})",
         f"  folders that it names are read: {', '.join(map(shown_path, facts.roots)) or 'none'}",
+        *([f"  codes of pictures, and of queries, are sent: {facts.search}"] if "Milvus" in facts.search else []),
     ]
 
 

@@ -13,6 +13,10 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "other_model": "build another one with --index DIR --model {given}",
     "not_an_index": "try --index {suggestion}",
     "folder_unwritable": "choose another place with --index DIR",
+    "vectors_unreachable": "wait until it answers, or search without it: latent index update --vectors faiss",
+    "vectors_refused": "repair what is there with: latent index verify --repair, or search without it: latent index "
+    "update --vectors faiss",
+    "unknown_vectors": "if you trust it: latent index trust {folder}",
     "picture_damaged": "with: latent index verify --repair, then latent index update",
     "pictures_lost": "with: latent index verify --repair, then latent index update",
     "note_damaged": "with: latent index verify --repair",

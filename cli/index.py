@@ -33,6 +33,7 @@ from cli.indexing import (
     reread_option,
     retry_option,
     strict_option,
+    vectors_option,
 )
 from cli.listing import list_pictures
 from cli.summary import kinds_of_files, searching, tell_summary, warn_of_wrong_model
@@ -68,6 +69,7 @@ def index() -> None:
 @exclude_option
 @memory_option
 @latency_option
+@vectors_option
 @click.option("--no-generator", is_flag=True, help="Leave out the generator: the index cannot decode its codes.")
 @strict_option
 @click.pass_context
@@ -86,14 +88,16 @@ def build(
     exclude: tuple[str, ...] | None,
     memory: float | None,
     latency: float | None,
+    vectors: str | None,
     no_generator: bool,
     strict: bool,
 ) -> None:
     """Index all pictures in the folders PHOTOS and below.
 
     Run it again to add new files, read changed ones and drop missing ones, or to continue a build that was stopped.
-    The index stores --memory and --latency; if only one is given, the other is not limited. Files named .latentignore
-    leave out what they name in gitignore's grammar.
+    The index stores --memory and --latency; if only one is given, the other is not limited. It stores --vectors, too,
+    and whoever reads it searches there; a token for Milvus is read from MILVUS_TOKEN in the environment. Files named
+    .latentignore leave out what they name in gitignore's grammar.
     """
     from retrieval import Library, load_model
 
@@ -111,6 +115,7 @@ def build(
             follow_links=follow_links,
             budget=budget_of(memory, latency),
             exclude=exclude,
+            vectors=vectors,
             generator=not no_generator,
         )
     with library:
@@ -146,6 +151,7 @@ def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) 
 @exclude_option
 @memory_option
 @latency_option
+@vectors_option
 @strict_option
 @click.option("--facts", is_flag=True, help="Only read the facts that an index of an older version lacks.")
 @click.pass_context
@@ -160,6 +166,7 @@ def update(
     exclude: tuple[str, ...] | None,
     memory: float | None,
     latency: float | None,
+    vectors: str | None,
     strict: bool,
     facts: bool,
 ) -> None:
@@ -171,7 +178,7 @@ def update(
     from retrieval import Library
 
     if facts:
-        if retry or reread or follow_links or memory is not None or latency is not None:
+        if retry or reread or follow_links or (memory, latency, vectors) != (None, None, None):
             raise click.UsageError("--facts takes only --index, --workers and --strict beside it")
         _read_facts(ctx, index_folder, workers, strict)
         return
@@ -187,6 +194,7 @@ def update(
                 follow_links=follow_links,
                 budget=budget_of(memory, latency),
                 exclude=exclude,
+                vectors=vectors,
             )
         tell_summary(library, summary, time.monotonic() - started, budget)
         _finish(ctx, summary, strict)

@@ -48,6 +48,11 @@ memory_option = click.option(
 latency_option = click.option(
     "--latency", type=Quantity("time", TIMES), help="Time limit for one search, such as 10ms, or any."
 )
+vectors_option = click.option(
+    "--vectors",
+    metavar="faiss|ADDRESS",
+    help="What searches codes: a Milvus, such as milvus://host:19530, or faiss on each reader's machine. Kept.",
+)
 strict_option = click.option("--strict", is_flag=True, help="Exit with 1 if pictures could not be read.")
 retry_option = click.option("--retry", is_flag=True, help="Read skipped files again.")
 

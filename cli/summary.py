@@ -18,6 +18,8 @@ FAULTS_SHOWN = 10
 
 def searching(facts: Status) -> str:
     """The search structure in words, its memory, its time per query, its recall."""
+    if not facts.search_memory_bytes and "Milvus" in facts.search:  # nothing is known of it
+        return facts.search
     time_ms = 1000 * facts.search_latency_s
     cost = f"{size(facts.search_memory_bytes)}, {f'about {time_ms:.1f}' if time_ms >= 0.1 else 'under 0.1'} ms a query"
     found = f"finds {facts.search_recall:.1%} of the ten nearest" if facts.search != "exact" else "finds all"
@@ -28,6 +30,8 @@ def _layout(search: str) -> str:
     """What the name of a search structure means."""
     if search == "exact":
         return "every code is compared"
+    if "Milvus" in search:
+        return "it proposes candidates, codes in the catalog rank them"
     part = "codes of the nearest lists" if "lists" in search else "codes"
     return f"{part} in 32 bytes propose candidates, whole codes rank them"
 

@@ -206,6 +206,15 @@ class IndexWriter(Index, Protocol):
     def keep_budget(self, budget: Budget) -> None:
         """Store ``budget``. Caches are built within it from now on."""
 
+    def keep_vectors(self, address: str) -> None:
+        """Store which Milvus proposes candidates of a search (``milvus://HOST:19530``), or that FAISS does (``faiss``).
+
+        Raises:
+            AddressUnknown: it is neither.
+            IndexUnreachable: Milvus does not answer, or does not let this user in.
+            MissingExtra: its driver is not installed.
+        """
+
     def keep_excluded(self, patterns: Sequence[str]) -> None:
         """Store the patterns of files that are left out, in place of earlier ones."""
 

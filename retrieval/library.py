@@ -65,6 +65,7 @@ class Library(Opened):
         follow_links: bool = False,
         budget: Budget | None = None,
         exclude: Sequence[str] | None = None,
+        vectors: str | None = None,
         generator: bool = True,
     ) -> Self:
         """Index every picture below the folders ``photos``. An existing index is brought up to date with them.
@@ -82,6 +83,8 @@ class Library(Opened):
                 up to 300,000 pictures; above that, quantized codes propose candidates and exact codes rank them.
             exclude: patterns of files and folders to leave out, in the grammar of gitignore. The index stores them, in
                 place of earlier ones. Files ``.latentignore`` in the folders hold further ones.
+            vectors: what proposes candidates of a search: a Milvus (``milvus://HOST:19530``), or ``faiss`` on the
+                machine of each reader, as at first. The index stores it.
             generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
 
         Raises:
@@ -90,6 +93,7 @@ class Library(Opened):
             IndexMismatch: the index exists and was built with another model.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
+            AddressUnknown, IndexUnreachable, MissingExtra: ``vectors`` names no Milvus, or none that can be asked.
             ModelError: there is no such model.
         """
         folders, reading = _folders(photos), Reading(retry=retry, reread=reread, follow_links=follow_links)
@@ -100,6 +104,8 @@ class Library(Opened):
         with write_index(folder, create=facts) as writer:
             check_model(writer.rows.meta(), chosen)
             provide_model(chosen, writer, generator)
+            if vectors is not None:
+                writer.keep_vectors(vectors)
             reading = _without(reading, exclude, writer)
             with writer.rows.snapshot():  # or another process could begin with a folder around or inside these
                 scopes = claimed(writer.rows, scopes_below(writer.rows, writer.address, folders, reading))
@@ -118,6 +124,7 @@ class Library(Opened):
         follow_links: bool = False,
         budget: Budget | None = None,
         exclude: Sequence[str] | None = None,
+        vectors: str | None = None,
     ) -> Summary:
         """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
 
@@ -127,11 +134,14 @@ class Library(Opened):
             ValueError: one of ``exclude`` is not a pattern.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
+            AddressUnknown, IndexUnreachable, MissingExtra: as ``build``.
         """
         chosen_patterns(exclude or ())
         reading = Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
             model = self.model
+            if vectors is not None:
+                writer.keep_vectors(vectors)
             reading = _without(reading, exclude, writer)
             scopes = claimed(writer.rows, all_scopes(writer.rows, writer.address, reading))
             self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)

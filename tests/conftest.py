@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.milvuses", "tests.servers"]
 pytest.register_assert_rewrite("tests.browsing")
 os.environ["LATENT_DATA"] = tempfile.mkdtemp(prefix="tests-of-latent-")  # the user's own key and notes stay as they are
 atexit.register(shutil.rmtree, os.environ["LATENT_DATA"], ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Exact ranking: FAISS proposes candidates, and the catalog's codes order them in float64."""
+"""Exact ranking: FAISS or Milvus propose candidates, and the catalog's codes order them in float64."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from index.local.passing import Passing
-from index.local.snapshot import Snapshot
+from index.local.proposing import Proposals
 from index.records import Floats, Ids, Metric
 
 Ranked = list[tuple[int, float, float]]
@@ -33,7 +33,7 @@ class Search:
     In the methods, ``unwanted`` holds for each query the ids to exclude.
     """
 
-    snapshot: Snapshot
+    snapshot: Proposals
     codes_of: CodesOf
     k: int
     metric: Metric
@@ -42,7 +42,10 @@ class Search:
     def ranked(self, xq: Floats, unwanted: Sequence[set[int]]) -> list[Ranked]:
         """The ``k`` nearest to each query (n, d), nearest first, ties by ascending id."""
         proposals = self._first_proposals(unwanted)
-        if self._few_pass(max(FEW, int(AS_MANY * proposals))):
+        few = max(FEW, int(AS_MANY * proposals))
+        if proposals > self.snapshot.most:
+            few = max(few, len(self.snapshot))  # however many pass, to name them costs less than a scan
+        if self._few_pass(few):
             return self._of_few(xq, unwanted)
         at_once = max(1, min(QUERIES_AT_ONCE, CODES_AT_ONCE // proposals))
         parts = [slice(start, start + at_once) for start in range(0, len(xq), at_once)]
@@ -59,7 +62,7 @@ class Search:
         """The ranking of all that pass; of their quantized codes first, if these are not so few."""
         assert self.passing is not None
         few, wanted = self.passing.all(), self._candidates(unwanted)
-        if self.snapshot.structure.quantized and len(few) > max(FEW, wanted):
+        if self.snapshot.quantized and len(few) > max(FEW, wanted):
             return [self._of_some(query[None], few, wanted, out) for query, out in zip(xq, unwanted, strict=True)]
         ids, codes = self.codes_of(few.tolist())
         return [self._best(query, ids, codes, out)[: self.k] for query, out in zip(xq, unwanted, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Snapshot:
     quality: Quality
     _searched: Any
     _ids: Ids | None
+    most = sys.maxsize
 
     @classmethod
     def of(
@@ -70,6 +72,10 @@ class Snapshot:
 
     def __len__(self) -> int:
         return int(self.faiss_index.ntotal)
+
+    @property
+    def quantized(self) -> bool:
+        return self.structure.quantized
 
     def search(self, xq: Floats, k: int) -> Ids:
         """Return ids (n, min(k, len)) of the codes nearest to queries (n, d), best first; -1 if FAISS saw too few."""

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+from index.atomic import PART
 from index.errors import IndexUnwritable
 from index.forks import watch
-from index.local.cachefile import CacheUnusable
+from index.local.cachefile import CacheUnusable, trailer_of
 from index.local.caches import Truth, VectorCache
 from index.local.catalog import Catalog
+from index.local.faults import cache_faults
+from index.local.proposing import Proposals
 from index.local.snapshot import Snapshot
-from index.local.structures import EXACT, Structure
-from index.records import Meta, Metric
+from index.local.structures import EXACT, Quality, Structure, fits
+from index.records import Budget, Layout, Meta, Metric
 
 KINDS: tuple[Metric, ...] = ("cosine", "euclidean")
 QUESTIONS = 200  # queries that a new cache is measured on
@@ -30,7 +33,12 @@ def cache_kind(metric: Metric, facts: Meta) -> Metric:
 
 
 class Snapshots:
-    """The latest snapshot for each metric. Any thread may ask for it; one thread at a time makes a new one."""
+    """The latest snapshot for each metric (``index.local.proposing.Source``), each kept in a cache file of a folder.
+
+    Any thread may ask for it; one thread at a time makes a new one.
+    """
+
+    tries = TRIES
 
     def __init__(self, folder: Path, rows: Catalog, wanted: Callable[[Meta], Structure], on_gpu: bool = False) -> None:
         """``wanted`` chooses the structure for an index."""
@@ -71,6 +79,46 @@ class Snapshots:
             made = self._on_gpus(kind) if self._on_gpu else self._made(kind, self._latest.get(kind), must_save)
             self._latest[kind] = made
             return made
+
+    def refresh(self) -> None:
+        """Update existing cache files, and the default one, to the catalog's generation.
+
+        Raises:
+            IndexUnwritable: they cannot be written. The catalog is complete nevertheless.
+        """
+        for kind in KINDS:
+            for leftover in self._folder.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
+                leftover.unlink(missing_ok=True)
+        facts = self._rows.meta()
+        for metric in self._metrics_in_use(facts):
+            snapshot = self.current(metric, must_save=True)
+            if snapshot.is_outgrown(facts.found, self._wanted(facts)):
+                self.forget()
+                self.path(metric).unlink()
+                self.current(metric, must_save=True)
+
+    def _metrics_in_use(self, facts: Meta) -> list[Metric]:
+        first: Metric = cache_kind("euclidean", facts)
+        return [kind for kind in KINDS if kind == first or self.path(kind).exists()]
+
+    def drop(self) -> None:
+        """Delete all cache files. They are rebuilt on next use."""
+        self.forget()
+        for kind in KINDS:
+            self.path(kind).unlink(missing_ok=True)
+
+    def faults(self) -> list[str]:
+        """Faults of the cache files, in words. A cache that is only behind is not a fault."""
+        return cache_faults(self._rows, {kind: self.path(kind) for kind in KINDS})
+
+    def layout(self, budget: Budget) -> Layout:
+        """The layout of the first cache, its cost and its recall. If there is no cache yet: the layout it will have."""
+        facts = self._rows.meta()
+        trailer = trailer_of(self.path(cache_kind("euclidean", facts)))
+        structure, quality = (trailer.structure, trailer.quality) if trailer else (self._wanted(facts), Quality())
+        count, dim = facts.found, facts.latent_dim
+        memory, latency = structure.memory_bytes(count, dim), structure.latency_s(count, dim)
+        return Layout(str(structure), memory, latency, quality.recall, fits(memory, latency, budget))
 
     def _on_gpus(self, kind: Metric) -> Snapshot:
         """All codes in float32 in the memory of the GPUs; not saved."""
@@ -146,6 +194,6 @@ class Snapshots:
                 ) from error
 
 
-def is_of(snapshot: Snapshot, facts: Meta) -> bool:
+def is_of(snapshot: Proposals, facts: Meta) -> bool:
     """Whether a snapshot has the state that ``facts`` describe."""
     return (snapshot.generation, snapshot.stamp) == (facts.generation, facts.stamp)

@@ -5,31 +5,32 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 from index import folders
-from index.atomic import PART
-from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, NoIndex
+from index.errors import IndexBusy, IndexDamaged, IndexUnwritable, LatentError, NoIndex, NotTrusted
 from index.local import migrations
-from index.local.cachefile import trailer_of
 from index.local.catalog import Catalog
 from index.local.database import FILE_NAME, SQLite, translated
 from index.local.excluded import EXCLUDED_NAME, read_excluded, write_excluded
-from index.local.faults import cache_faults, catalog_faults
+from index.local.faults import catalog_faults
 from index.local.files import check_own
 from index.local.mending import mend
 from index.local.notes import Notes, NotesWriter
 from index.local.passing import Passing
+from index.local.proposing import Outdated, Proposals, Source
 from index.local.ranking import Ranked, Search
-from index.local.snapshot import Snapshot
-from index.local.snapshots import KINDS, TRIES, Snapshots, cache_kind
-from index.local.structures import BUDGET_NAME, Quality, Structure, choose, fits, read_budget, write_budget
+from index.local.snapshots import KINDS, Snapshots
+from index.local.structures import BUDGET_NAME, Structure, choose, read_budget, write_budget
 from index.local.tables import SCHEMA
+from index.local.vectors import VECTORS_LOCK_NAME, VECTORS_NAME, read_vectors, write_vectors
 from index.local.writing import CatalogWriter
+from index.milvus.address import FAISS, Vectors
+from index.milvus.source import MilvusSource
 from index.neighbours import check_faiss
-from index.owners import check_owner, trust
+from index.owners import check_owner, is_known, trust
 from index.records import Budget, Floats, Ids, Layout, Meta, Metric, Neighbour
 from index.where import Where
 
@@ -37,14 +38,15 @@ LOCK_NAME = "lock"
 MODEL_NAME = "model"
 CACHE_NAMES = tuple(f"{kind}.faiss" for kind in KINDS)
 MODEL_NAMES = (MODEL_NAME, MODEL_NAME + folders.NEW, MODEL_NAME + folders.OLD)
-OWN_NAMES = (FILE_NAME, LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, *MODEL_NAMES)
+SETTING_NAMES = (BUDGET_NAME, EXCLUDED_NAME, VECTORS_NAME)
+OWN_NAMES = (FILE_NAME, LOCK_NAME, VECTORS_LOCK_NAME, *SETTING_NAMES, *CACHE_NAMES, *MODEL_NAMES)
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
 class Searched:
     """An index, for reading, wherever its catalog is (``index.door.Index``). Any thread may use it.
 
-    What remains to subclasses: the address, the patterns that are left out, the model's copy, and how it is opened.
+    What remains to subclasses: the address, the settings, the model's copy, and how it is opened.
     """
 
     notes: Notes
@@ -54,6 +56,33 @@ class Searched:
         self.caches, self.rows, self.on_gpu, self.budget = caches, rows, on_gpu, budget
         self.notes = Notes(rows)
         self._snapshots = Snapshots(caches, rows, self._structure, on_gpu)
+        self._milvus: MilvusSource | None = None
+
+    def vectors(self) -> Vectors | None:
+        """The Milvus that proposes candidates; None if FAISS does."""
+        raise NotImplementedError
+
+    def changing_vectors(self, patience_s: float) -> AbstractContextManager[None]:
+        """Keep other processes from changing this index's codes in Milvus.
+
+        Raises:
+            IndexBusy: another one has not finished after ``patience_s``.
+            IndexUnwritable: this cannot be locked.
+        """
+        raise NotImplementedError
+
+    def _source(self) -> Source:
+        """Where candidates come from now: another process may have chosen another place."""
+        vectors = None if self.on_gpu else self.vectors()
+        if vectors is None:
+            self._milvus = None
+            return self._snapshots
+        if self._milvus is None or self._milvus.vectors != vectors:
+            self._milvus = self._source_at(vectors)
+        return self._milvus
+
+    def _source_at(self, vectors: Vectors) -> MilvusSource:
+        return MilvusSource(vectors, self.rows, lambda: self.budget, self.changing_vectors)
 
     def excluded(self) -> tuple[str, ...]:
         """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
@@ -78,25 +107,29 @@ class Searched:
     ) -> list[list[Neighbour]]:
         """Return the ``k`` nearest pictures to each query (n, d), nearest first, ties by ascending id.
 
-        FAISS proposes candidates; the catalog's codes order them in float64. The answer is of one state of the index,
-        even if a writer changes it meanwhile. ``left_out`` holds for each query the ids to exclude; another length
-        raises a ValueError. ``where`` filters the pictures that may be found.
+        FAISS or Milvus propose candidates; the catalog's codes order them in float64. The answer is of one state of the
+        index, even if a writer changes it meanwhile. ``left_out`` holds for each query the ids to exclude; another
+        length raises a ValueError. ``where`` filters the pictures that may be found.
         """
         unwanted = [set(out) for out in left_out or [()] * len(xq)]
         if len(unwanted) != len(xq):
             raise ValueError(f"left_out must name ids for each of {len(xq)} queries, not for {len(unwanted)}")
 
-        def answer(snapshot: Snapshot) -> list[list[Neighbour]]:
+        def answer(proposals: Proposals) -> list[list[Neighbour]]:
             passing = None if where is None else Passing(self.rows, where)
-            return self._neighbours(Search(snapshot, self._codes_of, k, metric, passing).ranked(xq, unwanted), where)
+            return self._neighbours(Search(proposals, self._codes_of, k, metric, passing).ranked(xq, unwanted), where)
 
-        for _ in range(TRIES):
+        source: Source = self._milvus or self._snapshots
+        for _ in range(source.tries):
             with self.rows.transaction():
-                if (snapshot := self._snapshots.latest(metric)) is not None:
-                    return answer(snapshot)
-            self._snapshots.current(metric)
-        with self.rows.transaction():  # a writer that commits faster than snapshots are made must wait once
-            return answer(self._snapshots.current(metric))
+                if (proposals := source.latest(metric)) is not None:
+                    with suppress(Outdated):
+                        return answer(proposals)
+                    source.forget()
+            source = self._source()
+            source.current(metric)
+        with self.rows.transaction():  # a writer that commits faster than proposals are made must wait once
+            return answer(source.current(metric))
 
     def _codes_of(self, ids: Sequence[int]) -> tuple[Ids, Floats]:
         """Codes of pictures that can be found; FAISS proposes negative ids where it saw too few.
@@ -117,16 +150,16 @@ class Searched:
         self.rows.check_facts(where, pictures.values())
         return [[Neighbour(pictures[one], far, alike) for one, far, alike in hits] for hits in ranked]
 
-    def cache(self, metric: Metric) -> Snapshot:
-        """The snapshot that searches read now."""
-        return self._snapshots.current(metric)
+    def cache(self, metric: Metric) -> Proposals:
+        """What proposes candidates to searches now."""
+        return self._source().current(metric)
 
     def cache_path(self, kind: Metric) -> Path:
         return self._snapshots.path(kind)
 
     def cache_faults(self) -> list[str]:
-        """Faults of the cache files, in words. A cache that is only behind is not a fault."""
-        return cache_faults(self.rows, {kind: self.cache_path(kind) for kind in KINDS})
+        """Faults of the cache files, or of the codes in Milvus, in words. To be only behind is not a fault."""
+        return self._source().faults()
 
     def faults(self) -> list[str]:
         """Faults of catalog and caches, in words; empty if there are none."""
@@ -140,13 +173,11 @@ class Searched:
         return []
 
     def layout(self) -> Layout:
-        """The layout of the first cache, its cost and its recall. If there is no cache yet: the layout it will have."""
-        facts = self.rows.meta()
-        trailer = trailer_of(self.cache_path(cache_kind("euclidean", facts)))
-        structure, quality = (trailer.structure, trailer.quality) if trailer else (self._structure(facts), Quality())
-        count, dim = facts.found, facts.latent_dim
-        memory, latency = structure.memory_bytes(count, dim), structure.latency_s(count, dim)
-        return Layout(str(structure), memory, latency, quality.recall, fits(memory, latency, self.budget))
+        """The layout of the codes that propose candidates, its cost and its recall."""
+        try:
+            return self._source().layout(self.budget)
+        except NotTrusted as error:
+            return Layout(f"Milvus at {error.facts['address']}, which is not asked before it is trusted", 0, 0, 0, True)
 
     def _structure(self, facts: Meta) -> Structure:
         return choose(facts.found, facts.latent_dim, self.budget)
@@ -158,27 +189,17 @@ class SearchedWriter(Searched):
     rows: CatalogWriter
 
     def refresh_caches(self) -> None:
-        """Update existing cache files, and the default one, to the catalog's generation.
+        """Bring what proposes candidates to the catalog's generation.
 
         Raises:
-            IndexUnwritable: they cannot be written. The catalog is complete nevertheless.
+            IndexUnwritable: caches cannot be written. The catalog is complete nevertheless.
+            IndexUnreachable: Milvus does not answer. The same holds.
         """
-        for kind in KINDS:
-            for leftover in self.caches.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
-                leftover.unlink(missing_ok=True)
-        facts = self.rows.meta()
-        for metric in self._metrics_in_use(facts):
-            snapshot = self._snapshots.current(metric, must_save=True)
-            if snapshot.is_outgrown(facts.found, self._structure(facts)):
-                self._snapshots.forget()
-                self.cache_path(metric).unlink()
-                self._snapshots.current(metric, must_save=True)
+        self._source().refresh()
 
     def drop_caches(self) -> None:
-        """Delete all cache files. They are rebuilt on next use."""
-        self._snapshots.forget()
-        for kind in KINDS:
-            self.cache_path(kind).unlink(missing_ok=True)
+        """Delete what proposes candidates. It is made again on next use."""
+        self._source().drop()
 
     def repair(self) -> None:
         """Rebuild what is derived: counts and caches. Pictures whose row or code was damaged or lost are read again by
@@ -191,9 +212,27 @@ class SearchedWriter(Searched):
         self.drop_caches()
         self.refresh_caches()
 
-    def _metrics_in_use(self, facts: Meta) -> list[Metric]:
-        first: Metric = cache_kind("euclidean", facts)
-        return [kind for kind in KINDS if kind == first or self.cache_path(kind).exists()]
+    def keep_vectors(self, address: str) -> None:
+        """Have a Milvus at ``address`` propose candidates from now on, or FAISS (``faiss``). Codes elsewhere go.
+
+        Codes in a Milvus that does not answer stay there.
+
+        Raises:
+            AddressUnknown: it is neither.
+            IndexUnreachable, MissingExtra: Milvus cannot be asked. Nothing is changed.
+        """
+        before = self.vectors()
+        if address == (FAISS if before is None else before.address):
+            return
+        after = None if address == FAISS else Vectors.at(address)
+        if after is not None:
+            self._source_at(after).reach()
+        self._keep_vectors(after)
+        with suppress(LatentError):
+            (self._snapshots if before is None else self._source_at(before)).drop()
+
+    def _keep_vectors(self, vectors: Vectors | None) -> None:
+        raise NotImplementedError
 
 
 class Store(Searched):
@@ -282,6 +321,29 @@ class Store(Searched):
         """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
         return read_excluded(self.folder)
 
+    def vectors(self) -> Vectors | None:
+        """The Milvus that proposes candidates; None if FAISS does.
+
+        Raises:
+            NotTrusted: this user has neither made nor trusted the index that names one: whoever made it would be told
+                what is asked, and MILVUS_TOKEN.
+        """
+        vectors = read_vectors(self.folder)
+        if vectors is not None and not is_known(self.folder):
+            raise NotTrusted(
+                f"{self.folder} was made elsewhere, and searches in {vectors.address}; so it would send codes there",
+                code="unknown_vectors",
+                folder=str(self.folder),
+                address=vectors.address,
+            )
+        return vectors
+
+    @contextmanager
+    def changing_vectors(self, patience_s: float) -> Iterator[None]:
+        busy = f"another latent is changing the codes of {self.folder} in Milvus; try again when it is done"
+        with _locked(self.folder, VECTORS_LOCK_NAME, busy, patience_s):
+            yield
+
     def model_folder(self) -> Path:
         """The folder to read the index's copy of its model from."""
         return folders.place_of(self.folder / MODEL_NAME)
@@ -302,6 +364,9 @@ class StoreWriter(SearchedWriter, Store):
     def keep_excluded(self, patterns: Sequence[str]) -> None:
         """Store the patterns of files that are left out, in place of earlier ones."""
         write_excluded(self.folder, patterns)
+
+    def _keep_vectors(self, vectors: Vectors | None) -> None:
+        write_vectors(self.folder, vectors)
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder.
@@ -341,7 +406,7 @@ def _check_it_is_ours(folder: Path) -> None:
     """Refuse a folder with foreign files: an index replaces and deletes the files of its folder."""
     if (folder / FILE_NAME).is_file() or not folder.is_dir():
         return
-    own = {LOCK_NAME, BUDGET_NAME, EXCLUDED_NAME, *CACHE_NAMES, MODEL_NAME}
+    own = {LOCK_NAME, VECTORS_LOCK_NAME, *SETTING_NAMES, *CACHE_NAMES, MODEL_NAME}
     names = [one.name for one in folder.iterdir()]
     strange = sorted(name for name in names if name not in own and not name.startswith(FILE_NAME))
     if strange:
@@ -353,15 +418,16 @@ def _check_it_is_ours(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path, name: str = LOCK_NAME, busy: str = "", patience_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock ``name`` in a folder. ``busy`` says that another process holds it, after ``patience_s``."""
     from filelock import FileLock, Timeout  # not imported for searching, which starts sooner
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME, mode=0o600)
-        lock.acquire(timeout=0)
+        lock = FileLock(folder / name, mode=0o600)
+        lock.acquire(timeout=patience_s)
     except Timeout as error:
-        raise IndexBusy(f"another latent is writing to {folder}; wait until it is done") from error
+        raise IndexBusy(busy or f"another latent is writing to {folder}; wait until it is done") from error
     except OSError as error:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise IndexUnwritable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -14,10 +15,12 @@ from index.local.catalog import Catalog
 from index.local.tables import facts, pictures
 from index.local.writing import CatalogWriter
 from index.records import Change, Floats, Found, Ids
-from index.server.database import PostgreSQL, translated
+from index.server.database import PostgreSQL, connected, translated
 from index.where import AllOf, AnyOf, Compare, Not, Order, Where
 
 MOST = 2**63
+POLL_S = 0.05
+TRY_LOCK = "SELECT pg_catalog.pg_try_advisory_lock(%s)"
 LOCK = text("SELECT pg_try_advisory_lock(:key)").bindparams(bindparam("key", type_=BigInteger))
 
 
@@ -74,8 +77,29 @@ class ServerCatalogWriter(ServerCatalog, CatalogWriter):
 
 def lock_of(schema: str, root_id: int) -> int:
     """The key of the advisory lock of a root."""
-    (key,) = struct.unpack("<q", xxh3_64_digest(f"latent root {root_id} in {schema}".encode()))
+    return _key(f"latent root {root_id} in {schema}")
+
+
+def _key(words: str) -> int:
+    (key,) = struct.unpack("<q", xxh3_64_digest(words.encode()))
     return int(key)
+
+
+@contextmanager
+def locked(database: PostgreSQL, name: str, busy: str, patience_s: float) -> Iterator[None]:
+    """Hold the advisory lock ``name`` of a database's index, by a connection of its own.
+
+    Raises:
+        IndexBusy: another one holds it after ``patience_s``; ``busy`` says so.
+    """
+    key, deadline = _key(f"latent {name} in {database.schema}"), time.monotonic() + patience_s
+    with translated(database.name), connected(database.name) as connection:
+        connection.autocommit = True
+        while connection.execute(TRY_LOCK, (key,)).fetchone() != (True,):
+            if time.monotonic() > deadline:
+                raise IndexBusy(busy)
+            time.sleep(POLL_S)
+        yield
 
 
 def _without_nul(change: Change) -> Change:

@@ -23,7 +23,7 @@ from index.errors import IndexDamaged
 from index.local.sums import sum_of
 from index.server.tables import model_parts, settings
 
-IDENTITY, BUDGET, EXCLUDED, MODEL = "identity", "budget", "excluded", "model"
+IDENTITY, BUDGET, EXCLUDED, MODEL, VECTORS = "identity", "budget", "excluded", "model", "vectors"
 MOST_BYTES = 8 << 20  # of one value
 PART_BYTES = 4 << 20
 MOST_FILES, MOST_MODEL_BYTES = 16, 8 << 30  # of a model

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from index.local.excluded import check_excluded
 from index.local.notes import NotesWriter
 from index.local.store import Searched, SearchedWriter
 from index.local.tables import SCHEMA, tables
+from index.milvus.address import Vectors
 from index.neighbours import check_faiss
 from index.owners import trust
 from index.records import Budget, Meta
 from index.server import schema, settings
-from index.server.catalog import ServerCatalog, ServerCatalogWriter
+from index.server.catalog import ServerCatalog, ServerCatalogWriter, locked
 from index.server.database import PostgreSQL
 
 IDENTITY_LETTERS = 32  # hexadecimal
@@ -124,6 +125,18 @@ class ServerStore(Searched):
         except OSError as error:
             raise IndexUnwritable(f"{self.caches} cannot be written: {error.strerror or error}") from error
 
+    def vectors(self) -> Vectors | None:
+        """The Milvus that proposes candidates; None if FAISS does, or if the setting is damaged."""
+        try:
+            return Vectors.read(self._setting(settings.VECTORS))
+        except IndexDamaged:
+            return None
+
+    def changing_vectors(self, patience_s: float) -> AbstractContextManager[None]:
+        """As ``Searched.changing_vectors``: by an advisory lock, which ends with its connection."""
+        busy = f"another latent is changing the codes of {self.address} in Milvus; try again when it is done"
+        return locked(self.rows.database, "vectors", busy, patience_s)
+
     def _setting(self, name: str) -> Any:
         with self.rows.transaction() as connection:
             return settings.read(connection, name, self.address)
@@ -158,6 +171,9 @@ class ServerStoreWriter(SearchedWriter, ServerStore):
         """Store the patterns of files that are left out, in place of earlier ones."""
         check_excluded(tuple(patterns))
         self._keep(settings.EXCLUDED, list(patterns))
+
+    def _keep_vectors(self, vectors: Vectors | None) -> None:
+        self._keep(settings.VECTORS, vectors and vectors.kept())
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder."""
