@@ -30,6 +30,7 @@ from cli.indexing import (
     follow_links_option,
     latency_option,
     memory_option,
+    on_option,
     reread_option,
     retry_option,
     strict_option,
@@ -60,6 +61,7 @@ def index() -> None:
 @click.option("--name", metavar="NAME", help="Keep the index among your data under this name, instead of in a folder.")
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
 @workers_option
+@on_option
 @device_option
 @retry_option
 @reread_option
@@ -77,6 +79,7 @@ def build(
     name: str | None,
     model: str | None,
     workers: int | None,
+    on: str | None,
     device: Device,
     retry: bool,
     reread: bool,
@@ -110,6 +113,7 @@ def build(
             budget=budget_of(memory, latency),
             exclude=exclude,
             generator=not no_generator,
+            on=on,
         )
     with library:
         assert library.summary is not None
@@ -137,6 +141,7 @@ def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) 
 @index.command(epilog="\b\nExamples:\n  latent index update\n  latent index update --facts")
 @index_option
 @workers_option
+@on_option
 @device_option
 @retry_option
 @reread_option
@@ -151,6 +156,7 @@ def update(
     ctx: click.Context,
     index_folder: str | None,
     workers: int | None,
+    on: str | None,
     device: Device,
     retry: bool,
     reread: bool,
@@ -169,7 +175,7 @@ def update(
     from retrieval import Library
 
     if facts:
-        if retry or reread or follow_links or memory is not None or latency is not None:
+        if retry or reread or follow_links or on or memory is not None or latency is not None:
             raise click.UsageError("--facts takes only --index, --workers and --strict beside it")
         _read_facts(ctx, index_folder, workers, strict)
         return
@@ -185,6 +191,7 @@ def update(
                 follow_links=follow_links,
                 budget=budget_of(memory, latency),
                 exclude=exclude,
+                on=on,
             )
         tell_summary(library, summary, time.monotonic() - started, budget)
         _finish(ctx, summary, strict)

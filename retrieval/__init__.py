@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from retrieval.copies.undo import undo
     from retrieval.errors import (
         AddressUnknown,
+        ClusterError,
         Diverged,
         IndexBusy,
         IndexDamaged,
@@ -64,6 +65,7 @@ __all__ = [
     "AnyOf",
     "Budget",
     "Client",
+    "ClusterError",
     "CodeTransformer",
     "Compare",
     "Compared",

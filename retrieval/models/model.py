@@ -77,9 +77,11 @@ class Model:
     and it can be pickled.
     """
 
-    def __init__(self, folder: Path, device: Device = "auto") -> None:
+    def __init__(self, folder: Path, device: Device = "auto", threads: int | None = None) -> None:
+        """``threads`` run its graphs, by default one per core."""
         self.folder = folder
         self.device = device
+        self._threads = threads
         self.facts = read_description(folder)
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
@@ -319,7 +321,7 @@ class Model:
         tasks = [Task(os.fspath(picture)) for picture in pictures if is_file(picture)]
         opened = [None if is_file(picture) else _opened(picture) for picture in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
-        of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
+        of_files = iter(decode_all(tasks, self.image_size, self.open_encoder) if tasks else ())
         return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in opened]
 
     def _squared(self, picture: Pixels | PictureRefused) -> Pixels | PictureRefused:
@@ -329,7 +331,12 @@ class Model:
 
         return square(picture, self.image_size)
 
-    def _open_encoder(self) -> None:
+    def open_encoder(self) -> None:
+        """Load the encoder now, and not when it is first used.
+
+        Raises:
+            ModelError: it is damaged, or the device is not available.
+        """
         if self.has_encoder:
             self._graph(ENCODER)
 
@@ -350,7 +357,7 @@ class Model:
             return graph
         with self._opening:
             if name not in self._graphs:
-                self._graphs[name] = Graph(self.folder / name, self._verified(name), self.device)
+                self._graphs[name] = Graph(self.folder / name, self._verified(name), self.device, self._threads)
             return self._graphs[name]
 
     def _verified(self, name: str) -> bytes:
@@ -362,7 +369,7 @@ class Model:
         self._graphs, self._opening = {}, threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self.folder, self.device)
+        return Model, (self.folder, self.device, self._threads)
 
 
 def _shipped_facts() -> Iterator[dict[str, Any]]:
