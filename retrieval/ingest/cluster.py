@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 LEAST_FILES, TASKS_PER_ACTOR = 16, 4  # of a task; and of an actor, at least, if there are enough files
 CPUS_PER_ACTOR = 0.5  # of those that Ray counts: the rest is for Ray Data itself, and for actors of a node that died
-AHEAD_BYTES = 64 << 20  # of outcomes that wait to be committed
+AHEAD_BYTES, AHEAD_BYTES_PER_ACTOR = 32 << 20, 2 << 20  # of outcomes that wait to be committed
+REPLY_BYTES = 1 << 20  # what Ray expects of a task before it has seen any: 256 outcomes take 0.4 MB
 DEATHS_PER_ACTOR = 3  # one after the other, while it starts
 
 Again = Callable[[str], Outcome]
@@ -147,8 +148,10 @@ def _set_up(ray: Any, context: Any, crew: Crew) -> None:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = DEATHS_PER_ACTOR * crew.actors
+    context.target_max_block_size = REPLY_BYTES
     context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=AHEAD_BYTES)
+    ahead = AHEAD_BYTES + crew.actors * AHEAD_BYTES_PER_ACTOR
+    context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=ahead)
 
 
 def _batches(replies: Iterable[Reply], again: Again) -> Iterator[list[Outcome]]:

@@ -84,13 +84,17 @@ class Encoder:
             for one, realism, spread, code in looks
         ]
 
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.close()
+
     def __enter__(self) -> Encoder:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.close()
+        self.close()
 
 
 def encode_here(model: Model, paths: list[str], known: frozenset[bytes] = frozenset()) -> list[Outcome]:

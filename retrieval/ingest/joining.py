@@ -27,12 +27,14 @@ STORE_BYTES = 256 << 20  # of Ray's store of objects: outcomes of a batch take 0
 CONNECT_S, PROBE_S = 5, 30
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell the makers of Ray
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",
 }
 HERE_ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else addresses of this machine that are not loopback
     "RAY_prestart_worker_first_driver": "0",  # processes that no actor uses
     "RAY_enable_worker_prestart": "0",
+    "RAY_worker_niceness": "0",  # as the processes of a build without Ray
 }
 MODE, TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 SOON = {"RAY_gcs_rpc_server_connect_timeout_s": "5", "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}

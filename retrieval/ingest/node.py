@@ -71,7 +71,8 @@ class NodeEncoder:
     """Reads and encodes files on this machine. An error is part of its replies: its caller is elsewhere."""
 
     def __init__(self, parcel: Parcel) -> None:
-        self._node, self._encoder, self._fault = socket.gethostname(), None, _differing(parcel.versions)
+        self._node, self._fault = socket.gethostname(), _differing(parcel.versions)
+        self._encoder: Encoder | None = None
         if self._fault is None:
             try:
                 self._encoder = Encoder(_unpacked(parcel), parcel.known, parcel.workers)
@@ -86,6 +87,11 @@ class NodeEncoder:
             return Reply(self._node, tuple(outcome for batch in batches for outcome in batch))
         except LatentError as error:
             return Reply(self._node, fault=str(error))
+
+    def close(self) -> None:
+        """End the processes that decode."""
+        if self._encoder is not None:
+            self._encoder.close()
 
 
 def _differing(wanted: Mapping[str, str]) -> str | None:
