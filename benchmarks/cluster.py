@@ -90,8 +90,10 @@ def cost(photos: Path, index: Path, *more: str) -> Cost:
     words, mark = [PROGRAM, "index", "build", str(photos), "--index", str(index), *more], str(time.monotonic_ns())
     with Meter(mark) as meter:
         start = time.perf_counter()
-        subprocess.run(words, check=True, capture_output=True, env={**os.environ, MARK: mark})
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env={**os.environ, MARK: mark})
         wall_s = time.perf_counter() - start
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return Cost(meter.seconds, wall_s)
 
 

@@ -32,6 +32,7 @@ from tests.servers import Server
 
 pytest.importorskip("ray.data", reason="Ray is not installed (extra cluster)")
 LARGE, SLOW_PX = 400, 600
+MODEL = "photos-64"  # shipped: no other need be made
 PROGRAM = str(Path(sys.executable).with_name("latent"))
 
 
@@ -101,15 +102,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Local:
     """A local build of ``photos``: what the program said, and all that is in the catalog."""
 
-    def __init__(self, photos: Path, index: Path, model: Path) -> None:
-        words = [PROGRAM, "index", "build", str(photos), "--index", str(index), "--model", str(model)]
+    def __init__(self, photos: Path, index: Path) -> None:
+        words = [PROGRAM, "index", "build", str(photos), "--index", str(index), "--model", MODEL]
         self.said = said_of(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
         self.content = content_of(index)
 
 
 @pytest.fixture(scope="module")
-def local(photos: Path, tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Local:
-    return Local(photos, tmp_path_factory.mktemp("local") / "i", tiny_bundle)
+def local(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Local:
+    return Local(photos, tmp_path_factory.mktemp("local") / "i")
 
 
 def said_of(text: str) -> list[str]:
@@ -145,9 +146,9 @@ def wait_for_a_commit(index: Path, build: subprocess.Popen[str]) -> None:
 
 
 def test_a_driver_that_was_killed_goes_on(
-    nodes: Nodes, photos: Path, local: Local, tmp_path: Path, tiny_bundle: Path, latent: Run
+    nodes: Nodes, photos: Path, local: Local, tmp_path: Path, latent: Run
 ) -> None:
-    words = ("index", "build", photos, "--index", tmp_path / "i", "--model", tiny_bundle, "--on", nodes.address)
+    words = ("index", "build", photos, "--index", tmp_path / "i", "--model", MODEL, "--on", nodes.address)
     build = started(*words)
     wait_for_a_commit(tmp_path / "i", build)
     build.kill()
@@ -159,10 +160,8 @@ def test_a_driver_that_was_killed_goes_on(
     assert content_of(tmp_path / "i") == local.content
 
 
-def test_a_node_that_is_killed_midway_changes_nothing(
-    nodes: Nodes, photos: Path, local: Local, tmp_path: Path, tiny_bundle: Path
-) -> None:
-    build = started("index", "build", photos, "--index", tmp_path / "i", "--model", tiny_bundle, "--on", nodes.address)
+def test_a_node_that_is_killed_midway_changes_nothing(nodes: Nodes, photos: Path, local: Local, tmp_path: Path) -> None:
+    build = started("index", "build", photos, "--index", tmp_path / "i", "--model", MODEL, "--on", nodes.address)
     wait_for_a_commit(tmp_path / "i", build)
     nodes.kill_a_busy_one()
     said, errors = build.communicate(timeout=200)
@@ -172,13 +171,13 @@ def test_a_node_that_is_killed_midway_changes_nothing(
 
 
 def test_an_index_on_a_server_is_built_and_updated_the_same(
-    nodes: Nodes, server: Server, tmp_path: Path, tiny_bundle: Path, latent: Run, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, server: Server, tmp_path: Path, latent: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     write_shapes(tmp_path / "photos", 40)
     address = server.new()
-    latent("index", "build", "photos", "--index", address, "--model", tiny_bundle, "--on", nodes.address)
-    with Library.build(tmp_path / "photos", tmp_path / "i", model=tiny_bundle) as local:
+    latent("index", "build", "photos", "--index", address, "--model", MODEL, "--on", nodes.address)
+    with Library.build(tmp_path / "photos", tmp_path / "i", model=MODEL) as local:
         assert rows_of(address) == rows_of(tmp_path / "i")
         (tmp_path / "photos" / "shape-0-001.png").unlink()
         write_shapes(tmp_path / "photos", 20, seed=1)
@@ -202,10 +201,10 @@ def rows_of(place: Path | str) -> list[Any]:
 
 
 def test_ctrl_c_keeps_what_was_committed_and_leaves_nothing_behind(
-    photos: Path, local: Local, tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, latent: Run
+    photos: Path, local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, latent: Run
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    words = ("index", "build", photos, "--index", tmp_path / "i", "--model", tiny_bundle)
+    words = ("index", "build", photos, "--index", tmp_path / "i", "--model", MODEL)
     build = started(*words, "--on", "ray")
     wait_for_a_commit(tmp_path / "i", build)
     os.killpg(build.pid, signal.SIGINT)  # as a terminal does
@@ -218,11 +217,9 @@ def test_ctrl_c_keeps_what_was_committed_and_leaves_nothing_behind(
     assert content_of(tmp_path / "i") == local.content
 
 
-def test_what_is_no_cluster_is_refused_soon(
-    tmp_path: Path, tiny_bundle: Path, latent: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_cluster_is_refused_soon(tmp_path: Path, latent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     write_shapes(tmp_path / "photos", 4)
-    words = ("index", "build", "photos", "--index", "i", "--model", tiny_bundle, "--on")
+    words = ("index", "build", "photos", "--index", "i", "--model", MODEL, "--on")
     for word in ("ray://127.0.0.1:10001", "somewhere", "host:70000", "http://a:1"):
         assert "--on" in latent(*words, word, code=2).stderr
     with socket.socket() as free:
@@ -239,10 +236,10 @@ def test_what_is_no_cluster_is_refused_soon(
     assert not (tmp_path / "i").exists()
 
 
-def test_without_the_extra_the_pip_line_is_said(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_without_the_extra_the_pip_line_is_said(tmp_path: Path) -> None:
     write_shapes(tmp_path / "photos", 2)
     code = "import sys; sys.modules['ray'] = None; from cli.main import main; main()"
-    words = ["index", "build", "photos", "--index", "i", "--model", str(tiny_bundle)]
+    words = ["index", "build", "photos", "--index", "i", "--model", MODEL]
     done = subprocess.run(
         [sys.executable, "-c", code, *words, "--on", "ray"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -270,23 +267,23 @@ def test_actors_are_as_many_as_there_is_to_run_on() -> None:
 
 
 @pytest.fixture
-def parcel(tiny_bundle: Path) -> Callable[..., Parcel]:
+def parcel() -> Callable[..., Parcel]:
     def of(**versions: str) -> Parcel:
-        bundle = packed_bundle(load_model(tiny_bundle))
+        bundle = packed_bundle(load_model(MODEL))
         return Parcel(bundle, "cpu", frozenset(), 1, {**deciding_versions(), **versions})
 
     return of
 
 
 def test_a_node_needs_neither_the_models_folder_nor_its_generator(
-    tmp_path: Path, tiny_bundle: Path, parcel: Callable[..., Parcel]
+    tmp_path: Path, parcel: Callable[..., Parcel]
 ) -> None:
     write_shapes(tmp_path / "photos", 9)
     paths = sorted(str(path) for path in (tmp_path / "photos").iterdir())
     assert sorted(parcel().bundle) == ["encoder.onnx", "model.json"]
     with closing(NodeEncoder(parcel())) as node:
         reply = node.reply(paths)
-    with Encoder(load_model(tiny_bundle)) as encoder:
+    with Encoder(load_model(MODEL)) as encoder:
         (here,) = encoder.batches(paths)
     assert reply.fault is None and len(here) == 9
     for mine, other in zip(here, reply.outcomes, strict=True):

@@ -29,6 +29,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell the makers of Ray
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_LOG_LEVEL": "ERROR",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it would print of its processes on standard output
 }
 HERE_ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else addresses of this machine that are not loopback
@@ -163,7 +164,8 @@ def _connected(ray: Any, on: str) -> Iterator[None]:
 def _init(ray: Any, refused: str, **words: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **words)
-    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # some are of no kind of their own
+        ray.shutdown()
         raise ClusterError(f"{refused}: {_last_line(str(error))}") from error
 
 
