@@ -95,9 +95,3 @@ class Encoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def encode_here(model: Model, paths: list[str], known: frozenset[bytes] = frozenset()) -> list[Outcome]:
-    """Outcomes of all ``paths``: the work of one task of a cluster. Arguments and result can be pickled."""
-    with Encoder(model, known, workers=1) as encoder:
-        return [outcome for batch in encoder.batches(paths) for outcome in batch]
