@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 from retrieval.errors import ClusterError, MissingExtra, pip_line
@@ -25,6 +25,8 @@ HERE = "ray"
 HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 STORE_BYTES = 256 << 20  # of Ray's store of objects: outcomes of a batch take 0.3 MB
 CONNECT_S, PROBE_S = 5, 30
+STARTS = 3  # Ray waits half a minute for its processes, which is too short for a busy machine
+ROOM = 24  # characters of a folder for temporary files: paths of sockets have few, and Ray takes most of them
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell the makers of Ray
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -141,10 +143,12 @@ def _started(ray: Any, cpus: int) -> Iterator[None]:
             "Ray was imported by this program before, without a token that would keep others out; connect it as you "
             "like (ray.init), and that connection is used"
         )
-    with TemporaryDirectory(prefix="latent-ray-", ignore_cleanup_errors=True) as folder:
+    place = None if len(gettempdir()) <= ROOM else "/tmp"
+    with TemporaryDirectory(prefix="latent-ray-", dir=place, ignore_cleanup_errors=True) as folder:
         _init(
             ray,
             "Ray cannot be started on this machine",
+            tries=STARTS,
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
@@ -161,11 +165,14 @@ def _connected(ray: Any, on: str) -> Iterator[None]:
     yield
 
 
-def _init(ray: Any, refused: str, **words: Any) -> None:
+def _init(ray: Any, refused: str, tries: int = 1, **words: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **words)
     except Exception as error:  # some are of no kind of their own
         ray.shutdown()
+        if tries > 1 and "timed out" in str(error):
+            _init(ray, refused, tries - 1, **words)
+            return
         raise ClusterError(f"{refused}: {_last_line(str(error))}") from error
 
 
