@@ -1,8 +1,8 @@
 """What a build on a cluster costs beside one without: the same pictures on the same cores of this machine.
 
-A cluster has a fixed cost, its start, and one for each picture. So both builds are measured of all pictures and of a
-quarter of them; the difference is of pictures alone. Processor seconds are those of all processes that a build starts,
-Ray's among them, and depend less than wall time on what else the machine does.
+A cluster has a fixed cost, its start and that of its actors, and one for each picture. So both builds are measured of
+all pictures and of a quarter of them; the difference is of pictures alone. Processor seconds are those of all processes
+that a build starts, Ray's among them, and depend less than wall time on what else the machine does.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -17,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from beside import PROGRAM, SIZES, Line, arguments_of, make_photos, tell
+from beside import SIZES, Line, arguments_of, make_photos, tell
 
 DRAWN, TICK_S = 100, 0.05
 MARK = "LATENT_BENCHMARK"
@@ -84,17 +85,43 @@ class Meter:
         return (folder / "stat").read_text().rpartition(")")[2].split()
 
 
-def cost(photos: Path, index: Path, *more: str) -> Cost:
-    """A build from nothing."""
-    shutil.rmtree(index, ignore_errors=True)
-    words, mark = [PROGRAM, "index", "build", str(photos), "--index", str(index), *more], str(time.monotonic_ns())
-    with Meter(mark) as meter:
-        start = time.perf_counter()
-        done = subprocess.run(words, check=False, capture_output=True, text=True, env={**os.environ, MARK: mark})
-        wall_s = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return Cost(meter.seconds, wall_s)
+STAGES = """
+import sys
+from retrieval import Library
+from retrieval.ingest.joining import joined
+on, index, *folders = sys.argv[1:]
+def stages():
+    print("started", flush=True)
+    for number, folder in enumerate(folders):
+        Library.build(folder, f"{index}-{number}", on=on or None).close()
+        print("built", flush=True)
+if on:
+    with joined(on):
+        stages()
+else:
+    stages()
+"""
+
+
+def costs_of(on: str, index: Path, folders: list[Path]) -> list[Cost]:
+    """Of starting, and of a build of each folder."""
+    for old in index.parent.glob(f"{index.name}-*"):
+        shutil.rmtree(old)
+    mark, costs = str(time.monotonic_ns()), list[Cost]()
+    words = [sys.executable, "-c", STAGES, on, str(index), *map(str, folders)]
+    with (
+        Meter(mark) as meter,
+        subprocess.Popen(words, stdout=subprocess.PIPE, env={**os.environ, MARK: mark}, text=True) as stages,
+    ):
+        before, start = 0.0, time.perf_counter()
+        for _ in stages.stdout or ():
+            time.sleep(2 * TICK_S)  # for the meter to see what was used
+            now, end = meter.seconds, time.perf_counter()
+            costs.append(Cost(now - before, end - start - 2 * TICK_S))
+            before, start = now, end
+    if len(costs) <= len(folders):
+        raise SystemExit("a build failed")
+    return costs
 
 
 def median(costs: list[Cost]) -> Cost:
@@ -102,35 +129,39 @@ def median(costs: list[Cost]) -> Cost:
     return Cost(sorted(one.processor_s for one in costs)[middle], sorted(one.wall_s for one in costs)[middle])
 
 
-def lines_of(few: dict[str, Cost], many: dict[str, Cost], count: int) -> list[Line]:
+def lines_of(local: list[Cost], ray: list[Cost], count: int) -> list[Line]:
+    """Of the costs of starting, of a quarter of the pictures, and of all."""
     lines = []
     for name, text in (("processor_s", "processor"), ("wall_s", "wall")):
-        local, ray = (getattr(many[side], name) for side in ("local", "ray"))
-        lines.append(Line(f"{text}, {count:,} pictures", f"{ray:.1f} s", f"local {local:.1f} s", ray / local))
-        here, there = (getattr(many[side], name) - getattr(few[side], name) for side in ("local", "ray"))
-        what = f"{text}, three quarters of them"
-        lines.append(Line(what, f"{there:.1f} s", f"local {here:.1f} s", there / here, at_most=1.15))
+        here, there = ([getattr(one, name) for one in costs] for costs in (local, ray))
+        whole = f"{text}, {count:,} pictures, Ray's start among it"
+        lines.append(_line(whole, there[0] + there[2], here[0] + here[2]))
+        lines.append(_line(f"{text}, {count:,} pictures, once it is started", there[2], here[2]))
+        lines.append(_line(f"{text}, three quarters of them", there[2] - there[1], here[2] - here[1], 1.15))
     return lines
+
+
+def _line(what: str, ray_s: float, local_s: float, at_most: float | None = None) -> Line:
+    return Line(what, f"{ray_s:.1f} s", f"local {local_s:.1f} s", ray_s / local_s, at_most=at_most)
 
 
 def main() -> None:
     arguments = arguments_of(
         __doc__, pictures=(10_000, "pictures"), size=("0.1 MP", f"one of {', '.join(SIZES)}"), rounds=(3, "rounds")
     )
-    costs: dict[tuple[str, str], list[Cost]] = {}
+    rounds: dict[str, list[list[Cost]]] = {"": [], "ray": []}
     with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        parts = {"few": arguments.pictures // 4, "many": arguments.pictures}
-        for part, count in parts.items():
-            make_many(scratch / part, count, SIZES[arguments.size])
+        few, many = Path(folder, "few"), Path(folder, "many")
+        make_many(few, arguments.pictures // 4, SIZES[arguments.size])
+        make_many(many, arguments.pictures, SIZES[arguments.size])
         for _ in range(arguments.rounds):
-            for part in parts:
-                for side, more in (("local", ()), ("ray", ("--on", "ray"))):
-                    found = cost(scratch / part, scratch / "index", *more)
-                    print(part, side, f"{found.processor_s:.1f} s of processors, {found.wall_s:.1f} s", flush=True)
-                    costs.setdefault((part, side), []).append(found)
-    few, many = ({side: median(costs[part, side]) for side in ("local", "ray")} for part in parts)
-    tell("cluster", lines_of(few, many, arguments.pictures), arguments)
+            for on, known in rounds.items():
+                known.append(costs_of(on, Path(folder, "index"), [few, many]))
+                print(
+                    on or "local", *(f"{one.processor_s:.1f} s of processors, {one.wall_s:.1f} s" for one in known[-1])
+                )
+    local, ray = ([median(list(stage)) for stage in zip(*known, strict=True)] for known in rounds.values())
+    tell("cluster", lines_of(local, ray, arguments.pictures), arguments)
 
 
 if __name__ == "__main__":

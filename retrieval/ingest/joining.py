@@ -25,7 +25,6 @@ HERE = "ray"
 HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 STORE_BYTES = 256 << 20  # of Ray's store of objects: outcomes of a batch take 0.3 MB
 CONNECT_S, PROBE_S = 5, 30
-STARTS = 3  # Ray waits half a minute for its processes, which is too short for a busy machine
 ROOM = 24  # characters of a folder for temporary files: paths of sockets have few, and Ray takes most of them
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # it would tell the makers of Ray
@@ -148,7 +147,6 @@ def _started(ray: Any, cpus: int) -> Iterator[None]:
         _init(
             ray,
             "Ray cannot be started on this machine",
-            tries=STARTS,
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
@@ -165,14 +163,11 @@ def _connected(ray: Any, on: str) -> Iterator[None]:
     yield
 
 
-def _init(ray: Any, refused: str, tries: int = 1, **words: Any) -> None:
+def _init(ray: Any, refused: str, **words: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level="ERROR", **words)
     except Exception as error:  # some are of no kind of their own
         ray.shutdown()
-        if tries > 1 and "timed out" in str(error):
-            _init(ray, refused, tries - 1, **words)
-            return
         raise ClusterError(f"{refused}: {_last_line(str(error))}") from error
 
 
