@@ -30,6 +30,7 @@ from cli.indexing import (
     follow_links_option,
     latency_option,
     memory_option,
+    on_option,
     reread_option,
     retry_option,
     strict_option,
@@ -62,6 +63,7 @@ def index() -> None:
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
 @click.option("--looks", type=click.IntRange(1, 2), help="At the central square alone, or at all of it too [1].")
 @workers_option
+@on_option
 @device_option
 @retry_option
 @reread_option
@@ -81,6 +83,7 @@ def build(
     model: str | None,
     looks: int | None,
     workers: int | None,
+    on: str | None,
     device: Device,
     retry: bool,
     reread: bool,
@@ -117,6 +120,7 @@ def build(
             exclude=exclude,
             vectors=vectors,
             generator=not no_generator,
+            on=on,
         )
     with library:
         assert library.summary is not None
@@ -144,6 +148,7 @@ def _place(photos: tuple[str, ...], index_folder: str | None, name: str | None) 
 @index.command(epilog="\b\nExamples:\n  latent index update\n  latent index update --facts")
 @index_option
 @workers_option
+@on_option
 @device_option
 @retry_option
 @reread_option
@@ -159,6 +164,7 @@ def update(
     ctx: click.Context,
     index_folder: str | None,
     workers: int | None,
+    on: str | None,
     device: Device,
     retry: bool,
     reread: bool,
@@ -178,7 +184,7 @@ def update(
     from retrieval import Library
 
     if facts:
-        if retry or reread or follow_links or (memory, latency, vectors) != (None, None, None):
+        if retry or reread or follow_links or (memory, latency, vectors, on) != (None, None, None, None):
             raise click.UsageError("--facts takes only --index, --workers and --strict beside it")
         _read_facts(ctx, index_folder, workers, strict)
         return
@@ -195,6 +201,7 @@ def update(
                 budget=budget_of(memory, latency),
                 exclude=exclude,
                 vectors=vectors,
+                on=on,
             )
         tell_summary(library, summary, time.monotonic() - started, budget)
         _finish(ctx, summary, strict)

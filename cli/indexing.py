@@ -75,6 +75,27 @@ exclude_option = click.option(
     callback=_patterns,
     help="Leave out files or folders, as in .gitignore; repeatable. Kept for updates until given anew; '' ends it.",
 )
+
+
+def _cluster(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A click callback: refuse what names no cluster."""
+    if value is None:
+        return None
+    from retrieval.ingest.joining import checked_cluster
+
+    try:
+        return checked_cluster(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+on_option = click.option(
+    "--on",
+    metavar="ray|HOST:PORT",
+    callback=_cluster,
+    help="Encode on a cluster: ray starts one on this machine, the HOST:PORT of a head of Ray joins one. "
+    "--workers is then for all nodes together. Needs the extra cluster.",
+)
 reread_option = click.option("--reread", is_flag=True, help="Read all files again, also unchanged ones.")
 follow_links_option = click.option(
     "--follow-links", is_flag=True, help="Follow links that lead out of the folders, too."

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retrieval.copies.undo import undo
     from retrieval.errors import (
         AddressUnknown,
+        ClusterError,
         Diverged,
         IndexBusy,
         IndexDamaged,
@@ -67,6 +68,7 @@ __all__ = [
     "AnyOf",
     "Budget",
     "Client",
+    "ClusterError",
     "CodeTransformer",
     "Compare",
     "Compared",

@@ -18,6 +18,7 @@
     ├── IndexDamaged        the catalog cannot be read
     ├── IndexUnreachable    a server that does not answer, or a lost connection
     ├── IndexUnwritable     a read-only folder, a full disk
+    ├── ClusterError        a cluster that does not answer, or whose nodes cannot do the work
     ├── PartAbsent          one of several indexes does not answer
     ├── NotServed           an index that is served elsewhere answers searches alone
     ├── ForkUnsafe          a child forked in the midst of other threads' work
@@ -47,6 +48,7 @@ from index.errors import (
 __all__ = [
     "DISTRIBUTION",
     "AddressUnknown",
+    "ClusterError",
     "Diverged",
     "ForkUnsafe",
     "IndexBusy",
@@ -87,6 +89,12 @@ class PathError(LatentError):
     """A path is not what it should be: not a folder, not in the index."""
 
     code = "path_error"
+
+
+class ClusterError(LatentError):
+    """A cluster does not answer, or its nodes cannot do what is asked of them."""
+
+    code = "cluster_error"
 
 
 class NoDirection(LatentError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from itertools import combinations
 from typing import Self
 
@@ -16,8 +17,8 @@ from retrieval.defaults import Device
 from retrieval.errors import IndexDamaged, PathError
 from retrieval.ingest.commit import Summary
 from retrieval.ingest.facts import FactsSummary, read_lacking_facts
-from retrieval.ingest.local import ingest
-from retrieval.ingest.survey import Reading, Scope
+from retrieval.ingest.places_of_work import ingest_of
+from retrieval.ingest.survey import Reading
 from retrieval.models.kept import check_model, model_for, provide_model
 from retrieval.models.model import Model
 from retrieval.opened import Opened
@@ -67,6 +68,7 @@ class Library(Opened):
         exclude: Sequence[str] | None = None,
         vectors: str | None = None,
         generator: bool = True,
+        on: str | None = None,
     ) -> Self:
         """Index every picture below the folders ``photos``. An existing index is brought up to date with them.
 
@@ -86,10 +88,14 @@ class Library(Opened):
             vectors: what proposes candidates of a search: a Milvus (``milvus://HOST:19530``), or ``faiss`` on the
                 machine of each reader, as at first. The index stores it.
             generator: if False, the index cannot decode its codes; docs/privacy.md says what that protects.
+            on: a cluster that encodes: ``ray`` starts one on this machine, ``HOST:PORT`` of a head joins one
+                (docs/cluster.md). ``workers`` is then the number of decoding processes of all nodes.
 
         Raises:
             PathError: a path is not a folder.
-            ValueError: one of ``exclude`` is not a pattern.
+            ValueError: one of ``exclude`` is not a pattern, or ``on`` names no cluster.
+            ClusterError: the cluster does not answer, or its nodes cannot do the work.
+            MissingExtra: there is a cluster to work on, and Ray is not installed.
             IndexMismatch: the index exists and was built with another model.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
@@ -98,6 +104,7 @@ class Library(Opened):
         """
         folders, reading = _folders(photos), Reading(retry=retry, reread=reread, follow_links=follow_links)
         chosen_patterns(exclude or ())
+        ingest = ingest_of(on)
         folder = locate_index(index)
         chosen = model_for(folder, model, device)
         facts = Meta(chosen.name, chosen.digest, chosen.latent_dim, chosen.standardized)
@@ -109,7 +116,7 @@ class Library(Opened):
             reading = _without(reading, exclude, writer)
             with writer.rows.snapshot():  # or another process could begin with a folder around or inside these
                 scopes = claimed(writer.rows, scopes_below(writer.rows, writer.address, folders, reading))
-            summary = _brought_up_to_date(writer, chosen, scopes, budget, workers, report)
+            summary = _brought_up_to_date(writer, partial(ingest, writer.rows, chosen, scopes, workers, report), budget)
         built = cls(folder, device=device)
         built.summary = summary
         return built
@@ -125,18 +132,22 @@ class Library(Opened):
         budget: Budget | None = None,
         exclude: Sequence[str] | None = None,
         vectors: str | None = None,
+        on: str | None = None,
     ) -> Summary:
         """Bring the index up to date with all its folders. Pictures of a missing folder stay in the index.
 
         Arguments as for ``build``.
 
         Raises:
-            ValueError: one of ``exclude`` is not a pattern.
+            ValueError: one of ``exclude`` is not a pattern, or ``on`` names no cluster.
+            ClusterError: the cluster does not answer, or its nodes cannot do the work.
+            MissingExtra: there is a cluster to work on, and Ray is not installed.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
             AddressUnknown, IndexUnreachable, MissingExtra: as ``build``.
         """
         chosen_patterns(exclude or ())
+        ingest = ingest_of(on)
         reading = Reading(retry=retry, reread=reread, follow_links=follow_links)
         with self._writing() as writer:
             model = self.model
@@ -144,7 +155,8 @@ class Library(Opened):
                 writer.keep_vectors(vectors)
             reading = _without(reading, exclude, writer)
             scopes = claimed(writer.rows, all_scopes(writer.rows, writer.address, reading))
-            self.summary = _brought_up_to_date(writer, model, scopes, budget, workers, report)
+            work = partial(ingest, writer.rows, model, scopes, workers, report)
+            self.summary = _brought_up_to_date(writer, work, budget)
         return self.summary
 
     def read_facts(self, workers: int | None = None, report: OnProgress | None = None) -> FactsSummary:
@@ -303,17 +315,10 @@ def _without(reading: Reading, exclude: Sequence[str] | None, writer: IndexWrite
     return reading._replace(exclude=kept)
 
 
-def _brought_up_to_date(
-    writer: IndexWriter,
-    model: Model,
-    scopes: list[Scope],
-    budget: Budget | None,
-    workers: int | None,
-    report: OnProgress | None,
-) -> Summary:
+def _brought_up_to_date(writer: IndexWriter, ingest: Callable[[], Summary], budget: Budget | None) -> Summary:
     if budget is not None:
         writer.keep_budget(budget)
-    summary = ingest(writer.rows, model, scopes, workers, report)
+    summary = ingest()
     writer.refresh_caches()
     return summary
 

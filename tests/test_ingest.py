@@ -15,7 +15,8 @@ from PIL import Image
 
 from index.opening import open_index
 from retrieval import Retriever, load_model
-from retrieval.ingest.encode import Encoder, encode_here
+from retrieval.ingest.encode import Encoder
+from retrieval.ingest.node import Parcel, deciding_versions, packed_bundle
 from retrieval.ingest.survey import Scope, survey
 from retrieval.pictures.files import find_images
 from retrieval.places import Listings
@@ -23,11 +24,11 @@ from tests.conftest import draw_shapes, write_shapes
 
 ELSEWHERE = """
 import pickle, sys
-from retrieval.ingest.encode import encode_here
+from retrieval.ingest.node import NodeEncoder
 print("ready", flush=True)
-words = pickle.load(sys.stdin.buffer)
+parcel, paths = pickle.load(sys.stdin.buffer)
 sys.stdout.flush()
-sys.stdout.buffer.write(pickle.dumps(encode_here(*words)))
+sys.stdout.buffer.write(pickle.dumps(NodeEncoder(parcel).reply(paths).outcomes))
 """
 
 
@@ -41,7 +42,8 @@ def test_the_middle_part_gives_the_same_in_another_process(tmp_path: Path, tiny_
     with Encoder(model, workers=2) as encoder:
         here = [outcome for batch in encoder.batches(paths) for outcome in batch]
     known = frozenset({here[5].content_hash or b""})
-    work = pickle.dumps((model, paths, known))
+    parcel = Parcel(packed_bundle(model), "cpu", known, 1, deciding_versions())
+    work = pickle.dumps((parcel, paths))
     done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=work, capture_output=True, check=True)
     there = pickle.loads(done.stdout.removeprefix(b"ready\n"))
     assert [one.path for one in there] == [one.path for one in here] == paths
@@ -140,7 +142,6 @@ def test_one_model_encodes_in_a_pickled_copy(tiny_bundle: Path) -> None:
     model = load_model(tiny_bundle)
     pictures = draw_shapes(3)[0]
     assert np.array_equal(pickle.loads(pickle.dumps(model)).encode(pictures), model.encode(pictures))
-    assert encode_here(model, []) == []
 
 
 def test_progress_is_told_from_nothing_to_all(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from index.door import RowsWriter
 from index.records import READ_AGAIN, Change, Row
@@ -13,6 +14,7 @@ from retrieval.ingest.survey import Survey, Work
 from retrieval.pictures.files import date_ns
 from retrieval.pictures.kinds import other_kind
 from retrieval.pictures.leaving_out import LeftOut
+from retrieval.progress import OnProgress
 
 EXAMPLES = 3  # paths named for one reason
 CHANGED = "changed while it was read"
@@ -54,6 +56,27 @@ class Summary:
         examples = self.examples.setdefault(reason, [])
         if len(examples) < EXAMPLES:
             examples.append(path)
+
+
+def commit_all(
+    rows: RowsWriter,
+    found: Survey,
+    batches: Iterable[Sequence[Outcome]],
+    again: Callable[[str], Outcome],
+    report: OnProgress | None,
+) -> Summary:
+    """Write the outcomes of all files of a survey, in its order, batch by batch.
+
+    ``again`` as for ``Committer``; ``report`` takes (files done, files to do).
+    """
+    committer, report = Committer(rows, found, again), report or (lambda done, total: None)
+    left, done = iter(found.work), 0
+    report(done, len(found.work))
+    for outcomes in batches:
+        committer.take(list(islice(left, len(outcomes))), outcomes)
+        done += len(outcomes)
+        report(done, len(found.work))
+    return committer.finish()
 
 
 class Committer:
@@ -108,12 +131,15 @@ class Committer:
         of which some may have been read again.
         """
         known = self._coded(outcomes)
+        before = frozenset(known)
         lost = {one.path for one in outcomes if _is_known(one) and one.content_hash not in known}
         outcomes = [self._read_again(one) if one.path in lost else one for one in outcomes]
         for one in outcomes:
             if one.content is not None and one.content_hash is not None and one.content_hash not in known:
                 known[one.content_hash] = one.content
-        self.summary.encoded += len({one.content_hash for one in outcomes if one.content is not None})
+        self.summary.encoded += len(
+            {one.content_hash for one in outcomes if one.content is not None and one.content_hash not in before}
+        )
         return known, outcomes
 
     def _read_again(self, outcome: Outcome) -> Outcome:

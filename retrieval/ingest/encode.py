@@ -86,16 +86,14 @@ class Encoder:
             for one, realism, spread, code in looks
         ]
 
+    def close(self) -> None:
+        """End the worker processes."""
+        self._pool.close()
+
     def __enter__(self) -> Encoder:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.close()
-
-
-def encode_here(model: Model, paths: list[str], known: frozenset[bytes] = frozenset()) -> list[Outcome]:
-    """Outcomes of all ``paths``: the work of one task of a cluster. Arguments and result can be pickled."""
-    with Encoder(model, known, workers=1) as encoder:
-        return [outcome for batch in encoder.batches(paths) for outcome in batch]
+        self.close()

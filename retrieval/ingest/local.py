@@ -7,12 +7,11 @@ with the same catalog as one that was not.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 
 from index.door import RowsWriter
-from retrieval.ingest.commit import Committer, Summary
+from retrieval.ingest.commit import Summary, commit_all
 from retrieval.ingest.encode import Encoder
-from retrieval.ingest.survey import Scope, survey
+from retrieval.ingest.survey import Scope, known_contents, survey
 from retrieval.models.model import Model
 from retrieval.progress import OnProgress
 
@@ -26,14 +25,6 @@ def ingest(
 ) -> Summary:
     """Bring the rows below ``scopes`` up to date with the files; ``report`` takes (files done, files to do)."""
     found = survey(rows, scopes)
-    sizes = rows.hashes_by_size(item.file.size_bytes for item in found.work)
-    report = report or (lambda done, total: None)
-    with Encoder(model, frozenset[bytes]().union(*sizes.values()), workers) as encoder:
-        committer = Committer(rows, found, encoder.again)
-        left, done = iter(found.work), 0
-        report(done, len(found.work))
-        for outcomes in encoder.batches((item.file.path for item in found.work), rows.coded_by_hash):
-            committer.take(list(islice(left, len(outcomes))), outcomes)
-            done += len(outcomes)
-            report(done, len(found.work))
-        return committer.finish()
+    with Encoder(model, known_contents(rows, found), workers) as encoder:
+        batches = encoder.batches((item.file.path for item in found.work), rows.coded_by_hash)
+        return commit_all(rows, found, batches, encoder.again, report)

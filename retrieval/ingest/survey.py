@@ -78,6 +78,12 @@ def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
     return found
 
 
+def known_contents(rows: Rows, found: Survey) -> frozenset[bytes]:
+    """Hashes of encoded contents that the files to read may hold, by their sizes: such files are only hashed."""
+    sizes = rows.hashes_by_size(item.file.size_bytes for item in found.work)
+    return frozenset[bytes]().union(*sizes.values())
+
+
 def is_below(path: bytes, folder: bytes) -> bool:
     """Whether a relative path is ``folder`` or inside it."""
     return folder in (b".", path) or path.startswith(folder + os.sep.encode())

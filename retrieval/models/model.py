@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +91,21 @@ class Model:
     and it can be pickled.
     """
 
-    def __init__(self, folder: Path, device: Device = "auto", facts: dict[str, Any] | None = None) -> None:
-        """Open the bundle in ``folder``; ``facts`` take the place of those in its description."""
+    def __init__(
+        self,
+        folder: Path,
+        device: Device = "auto",
+        *,
+        facts: dict[str, Any] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Open the bundle in ``folder``; ``facts`` take the place of those in its description.
+
+        ``threads`` run its graphs, by default one per core.
+        """
         self.folder = folder
         self.device = device
+        self._threads = threads
         self.facts = facts or read_description(folder)
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
@@ -129,7 +140,7 @@ class Model:
         facts = {**self.facts, "looks": looks}
         if fault := fault_of(facts):
             raise ModelError(f"model {self.name} {fault}")
-        return Model(self.folder, self.device, facts)
+        return Model(self.folder, self.device, facts=facts, threads=self._threads)
 
     @property
     def has_encoder(self) -> bool:
@@ -384,7 +395,7 @@ class Model:
         tasks = [Task(os.fspath(picture), frame=self.frame) for picture in pictures if is_file(picture)]
         opened = [None if is_file(picture) else _opened(picture) for picture in pictures]
         # The first file of a process waits for a worker to start: time to open the encoder.
-        of_files = iter(decode_all(tasks, self.image_size, self._open_encoder) if tasks else ())
+        of_files = iter(decode_all(tasks, self.image_size, self.open_encoder) if tasks else ())
         return [next(of_files).pixels_or_refusal() if one is None else self._squared(one) for one in opened]
 
     def _squared(self, picture: Pixels | PictureRefused) -> Pixels | PictureRefused:
@@ -394,7 +405,12 @@ class Model:
 
         return framed(picture, self.image_size, self.frame)
 
-    def _open_encoder(self) -> None:
+    def open_encoder(self) -> None:
+        """Load the encoder now, and not when it is first used.
+
+        Raises:
+            ModelError: it is damaged, or the device is not available.
+        """
         if self.has_encoder:
             self._graph(ENCODER)
 
@@ -415,7 +431,7 @@ class Model:
             return graph
         with self._opening:
             if name not in self._graphs:
-                self._graphs[name] = Graph(self.folder / name, self._verified(name), self.device)
+                self._graphs[name] = Graph(self.folder / name, self._verified(name), self.device, self._threads)
             return self._graphs[name]
 
     def _verified(self, name: str) -> bytes:
@@ -427,7 +443,7 @@ class Model:
         self._graphs, self._opening = {}, threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Model, (self.folder, self.device, self.facts)
+        return partial(Model, facts=self.facts, threads=self._threads), (self.folder, self.device)
 
 
 def _shipped_facts() -> Iterator[dict[str, Any]]:

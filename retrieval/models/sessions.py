@@ -50,14 +50,14 @@ def runtime() -> Any:
 class Graph:
     """An opened graph with one input. Any number of threads may run it."""
 
-    def __init__(self, path: Path, graph: bytes, device: Device) -> None:
-        """Open ``graph``, the bytes of the file at ``path``.
+    def __init__(self, path: Path, graph: bytes, device: Device, threads: int | None = None) -> None:
+        """Open ``graph``, the bytes of the file at ``path``, to be run by so many ``threads``, by default one per core.
 
         Raises:
             ModelError: the graph does not run here, or the device is not available.
         """
         self.path = path
-        self._session = _opened(path, graph, device)
+        self._session = _opened(path, graph, device, threads)
         self._types = {one.name: one.type for one in self._session.get_outputs()}
 
     def run(self, name: str, batch: npt.NDArray[Any], outputs: Mapping[str, tuple[Shape, str]]) -> list[Any]:
@@ -94,8 +94,8 @@ class Graph:
         self._session.run_with_iobinding(binding, options)
 
 
-def _opened(path: Path, graph: bytes, device: Device) -> Any:
-    options, providers = _options(), _providers(device)
+def _opened(path: Path, graph: bytes, device: Device, threads: int | None) -> Any:
+    options, providers = _options(threads), _providers(device)
     opening = held()(runtime().InferenceSession)
     try:
         return interruptible(
@@ -109,10 +109,10 @@ def _opened(path: Path, graph: bytes, device: Device) -> Any:
         raise ModelError(f"{path} cannot be loaded: {_reason(error)}") from error
 
 
-def _options() -> Any:
+def _options(threads: int | None) -> Any:
     options = runtime().SessionOptions()
     options.log_severity_level = 4
-    options.intra_op_num_threads = _cores()
+    options.intra_op_num_threads = threads or _cores()
     entries = {
         "session.intra_op.allow_spinning": "0",  # worker processes need the cores
         "session.use_env_allocators": "1",  # the bounded one
