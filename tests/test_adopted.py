@@ -242,7 +242,7 @@ SPOILT: dict[str, tuple[str, Callable[[Any], object]]] = {
         lambda net: net.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["n", 4])),
     ),
     "four dimensions": ("rank", lambda net: _dims(net).pop()),
-    "not told; say --layout": ("channels", lambda net: setattr(_dims(net)[1], "dim_value", 4)),
+    "where the colours are": ("channels", lambda net: setattr(_dims(net)[1], "dim_value", 4)),
     "takes no squares": ("oblong", lambda net: setattr(_dims(net)[3], "dim_value", 2 * SIZE)),
     "of a type that no pictures have": (
         "type",

@@ -168,7 +168,7 @@ class Served:
             given = "takes another token than it was sent" if self._token else "wants a token"
             return f"{self.address} {given}; tokens come from {TOKEN}, or from a file with one for each address"
         if error.status == UNKNOWN_ROUTE:
-            return f"{self.address} is no latent serve, or one of an older version"
+            return f"{self.address} serves no index of this kind, or is of an older version"
         return f"{self.address} does not answer: {str(error)[:300]}"
 
     def layout(self) -> Layout:

@@ -53,7 +53,7 @@ def checked_cluster(on: str) -> str:
     if on.startswith("ray://"):
         raise ValueError(
             "ray:// is an address of Ray Client, which is not used here; run this on a machine of the cluster, and "
-            "give the HOST:PORT of its head, as ray start --address takes it"
+            "give the HOST:PORT of its head, to which the other machines of the cluster were joined"
         )
     words = HOST_AND_PORT.fullmatch(on)
     if words is None or not 0 < int(words[2]) < 1 << 16:
@@ -99,10 +99,15 @@ def _check_connects(on: str) -> None:
 
 def _check_answers(on: str) -> None:
     """Ask in another process: Ray ends the one that waits in vain."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", on]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     try:
         asked = subprocess.run(
-            command, capture_output=True, text=True, timeout=PROBE_S, check=False, env={**os.environ, **SOON}
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=False,
+            env={**os.environ, **SOON, "RAY_ADDRESS": on},
         )
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"what answers at {on} is no head of Ray, or it is too busy") from error
@@ -159,7 +164,7 @@ def _started(ray: Any, cpus: int) -> Iterator[None]:
 
 @contextmanager
 def _connected(ray: Any, on: str) -> Iterator[None]:
-    _init(ray, f"Ray at {on} cannot be joined; this machine must be part of it (ray start --address={on})", address=on)
+    _init(ray, f"Ray at {on} cannot be joined; this machine must be part of it", address=on)
     yield
 
 

@@ -128,7 +128,7 @@ def _chosen(outputs: dict[str, Array], recipe: Recipe, path: str) -> str:
     if not likely:
         raise ModelError(f"{path} has no output with a row for each picture; its outputs: {told}")
     if len(likely) > 1:
-        raise ModelError(f"{path} has several outputs that may be the code: {told}; say which (--output)")
+        raise ModelError(f"{path} has several outputs that may be the code: {told}", code="several_outputs")
     return likely[0]
 
 

@@ -123,7 +123,7 @@ def _layout(name: str, shape: list[int | None]) -> Layout:
         return "nchw"
     if shape[3] == 3 and shape[1] != 3:
         return "nhwc"
-    raise ModelError(f"where the colours are in the input {name} {_told(shape)} is not told; say --layout nchw or nhwc")
+    raise ModelError(f"the input {name} {_told(shape)} does not tell where the colours are", code="no_layout")
 
 
 def _size(name: str, shape: list[int | None], layout: Layout, recipe: Recipe) -> int:
@@ -134,7 +134,7 @@ def _size(name: str, shape: list[int | None], layout: Layout, recipe: Recipe) ->
         raise ModelError(f"the input {name} {_told(shape)} takes no squares")
     fixed = high or wide
     if fixed is None and recipe.size is None:
-        raise ModelError(f"the input {name} {_told(shape)} takes pictures of any size; say --size, such as 224")
+        raise ModelError(f"the input {name} {_told(shape)} takes pictures of any size", code="no_size")
     if None not in (fixed, recipe.size) and fixed != recipe.size:
         raise ModelError(f"the input {name} takes pictures of {fixed} pixels, not of {recipe.size}")
     return fixed or recipe.size or 0
