@@ -42,7 +42,9 @@ demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an al
 
 test: $(VENV)/.tests  ## install what the tests need and run them all
 	@echo "== pytest"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not alone"
+	@echo "== pytest, those that start a cluster, one after the other"
+	@$(BIN)/python -m pytest -m alone -n 0
 
 lint: $(VENV)/.tests  ## ruff, mypy --strict, import contracts
 	@echo "== ruff"

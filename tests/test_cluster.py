@@ -32,6 +32,7 @@ from tests.conftest import Run, write_shapes
 from tests.servers import Server
 
 pytest.importorskip("ray.data", reason="Ray is not installed (extra cluster)")
+pytestmark = pytest.mark.alone
 LARGE, SLOW_PX = 400, 600
 MODEL = "photos-64"  # shipped: no other need be made
 PROGRAM = str(Path(sys.executable).with_name("latent"))
