@@ -328,7 +328,7 @@ def test_a_kept_folder_that_cannot_be_filled_stays_as_it_was(tmp_path: Path) -> 
     assert (tmp_path / "model" / "a").read_text() == "old" and [one.name for one in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("address", ["postgresql://host/db", "s3://bucket/i", "FILE:///tmp/i", "milvus+x.y-z://h"])
+@pytest.mark.parametrize("address", ["mysql://host/db", "s3://bucket/i", "FILE:///tmp/i", "milvus+x.y-z://h"])
 def test_an_address_of_an_unknown_kind_is_refused_by_name(address: str) -> None:
     scheme = address.split("://", maxsplit=1)[0]
     for opening in (open_index, exists, write_index):

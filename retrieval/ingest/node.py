@@ -13,12 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from retrieval.atomic import write
 from retrieval.defaults import Device
-from retrieval.errors import LatentError
+from retrieval.errors import DISTRIBUTION, LatentError
 from retrieval.ingest.encode import Encoder, Outcome
 from retrieval.models.model import Model
 
-DECIDING = ("latent-search", "Pillow", "pillow-heif", "numpy", "onnxruntime", "xxhash")
+DECIDING = (DISTRIBUTION, "Pillow", "pillow-heif", "numpy", "onnxruntime", "xxhash")
 """Packages that decide what a picture's code and facts are."""
 
 
@@ -105,7 +106,7 @@ def _unpacked(parcel: Parcel) -> Model:
     """The model, loaded for one thread: there is an encoder for each core."""
     with TemporaryDirectory(prefix="latent-model-") as folder:
         for name, content in parcel.bundle.items():
-            (Path(folder) / name).write_bytes(content)
+            write(Path(folder) / name, content)
         model = Model(Path(folder), parcel.device, threads=1)
         model.open_encoder()
     return model

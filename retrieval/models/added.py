@@ -6,12 +6,12 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
+from retrieval.atomic import replace_folder
 from retrieval.errors import ModelError
 from retrieval.models.adopted import Adopted, adopt
-from retrieval.models.bundle import DESCRIPTION, added_models, own_models, shipped_models
+from retrieval.models.bundle import DESCRIPTION, UNFINISHED, added_models, own_models, shipped_models
 from retrieval.models.configs import graph_in, recipe_beside
 from retrieval.models.model import Model
 from retrieval.models.preparation import Recipe
@@ -38,14 +38,12 @@ def add_model(source: str | os.PathLike[str], name: str | None = None, *, licenc
     name = name or Path(os.path.realpath(source)).stem
     place = _place(name)
     recipe, said = recipe_beside(graph, Recipe())
-    part = Path(mkdtemp(prefix=".part-", dir=place.parent))
-    try:
-        adopted = adopt(graph, part, name, recipe=replace(recipe, **wanted), licence=licence)
-        os.rename(part, place)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    return replace(adopted, model=Model(place), said=(*said, *adopted.said))
+    made = list[Adopted]()
+    replace_folder(
+        place,
+        lambda part: made.append(adopt(graph, part, name, recipe=replace(recipe, **wanted), licence=licence)),
+    )
+    return replace(made[0], model=Model(place), said=(*said, *made[0].said))
 
 
 def _place(name: str) -> Path:
@@ -53,7 +51,7 @@ def _place(name: str) -> Path:
     if name in shipped_models() or name in added_models():
         raise ModelError(f"there is a model {name!r} already; give another name, or remove it", code="name_taken")
     is_word = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
-    if not is_word or len(name.encode()) > NAME_BYTES:
+    if not is_word or len(name.encode()) > NAME_BYTES or name.endswith(UNFINISHED):
         raise ModelError(f"no model can be called {name!r}; a name is one word without slashes")
     place = own_models()
     if place is None:

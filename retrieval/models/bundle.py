@@ -16,6 +16,7 @@ from retrieval.stored import parse_json, read_plain, reason_of
 DESCRIPTION = "model.json"
 CARD = "CARD.md"
 OWN = "models"  # among a user's data
+UNFINISHED = (".new", ".old")  # ends of folders that a killed program was writing (``index.folders``)
 SHIPPED = Path(__file__).parent.parent / "bundles"
 DESCRIPTION_BYTES, GRAPH_BYTES = 4 << 20, (2 << 30) - 1  # ONNX files have less than 2 GB
 
@@ -34,7 +35,8 @@ def own_models() -> Path | None:
 def added_models() -> list[str]:
     """Names of the models that this user added, for ``load_model``."""
     place = own_models()
-    return sorted(entry.parent.name for entry in place.glob(f"*/{DESCRIPTION}")) if place else []
+    names = [entry.parent.name for entry in place.glob(f"*/{DESCRIPTION}")] if place else []
+    return sorted(name for name in names if not name.endswith(UNFINISHED))
 
 
 def seal(folder: Path, facts: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ def _opened(path: Path, graph: bytes, device: Device, threads: int | None) -> An
         raise ModelError(f"{path} cannot be loaded: {_reason(error)}") from error
 
 
-def _options(threads: int | None) -> Any:
+def _options(threads: int | None = None) -> Any:
     options = runtime().SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads or _cores()

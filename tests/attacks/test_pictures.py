@@ -244,8 +244,13 @@ def drawn_task(rng: np.random.Generator) -> Task:
 
 
 def length_of(task: Task, side: int) -> int:
-    """Bytes that answer a task whose frame is a square of ``side``, beside facts."""
-    return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}.get(task.want, 3 * side**2)
+    """Bytes that answer a task, beside facts."""
+    across, down = frame_px(task, side)
+    return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}.get(task.want, 3 * across * down)
+
+
+def frame_px(task: Task, side: int) -> tuple[int, int]:
+    return (side, 2 * side) if task.frame == "looks" else (side, side)
 
 
 def drawn_facts(rng: np.random.Generator) -> Facts:
@@ -287,7 +292,7 @@ def test_an_answer_is_of_its_task_or_is_none() -> None:
         task, side = drawn_task(rng), int(rng.choice([8, 9]))
         sizes = [int(size) for size in rng.choice(near, 4)]
         if rng.integers(2):
-            sizes = [8, 8, side, side]
+            sizes = [8, 8, *frame_px(task, side)]
         count = int(rng.choice([*near, 3 * side**2, length_of(task, side)]))
         facts = packed_facts(drawn_facts(rng)) if rng.integers(2) else b""
         of_facts = len(facts) if rng.integers(4) else int(rng.choice(near))
@@ -320,7 +325,7 @@ def test_answers_come_through_as_they_were_sent() -> None:
         size = (int(rng.integers(1, 9999)), int(rng.integers(1, 9999)))
         pixels, facts = rng.bytes(length_of(task, side)), cleaned(drawn_facts(rng)) if task.want in WITH_FACTS else None
         for sent in (
-            Answer(rng.bytes(16), pixels, *size, (side, side), holds_more=bool(rng.integers(2)), facts=facts),
+            Answer(rng.bytes(16), pixels, *size, frame_px(task, side), holds_more=bool(rng.integers(2)), facts=facts),
             Answer(rng.bytes(16), reason="damaged or cut off"),
             Answer(reason="not a picture", passing=bool(rng.integers(2))),
             Answer(rng.bytes(16)),
