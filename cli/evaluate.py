@@ -66,10 +66,10 @@ def evaluate(
     from train.labelled import read_labelled
     from train.labels import label_reader
 
-    bundle, label_of = load_model(model, device), label_reader(labels)
+    bundle, label_of = load_model(model, device).with_looks(1), label_reader(labels)
     with bar("file", "decoding") as progress:
-        xb = read_labelled(gallery, bundle.image_size, label_of, workers, progress)
-        xq = read_labelled(queries, bundle.image_size, label_of, workers, progress)
+        xb = read_labelled(gallery, bundle.image_size, label_of, workers, progress, bundle.frame)
+        xq = read_labelled(queries, bundle.image_size, label_of, workers, progress, bundle.frame)
     say(f"{len(xq):,} queries against {len(xb):,} pictures; measuring ...")
     report = measure(bundle, Exam(xb, xq, numeric, copies))
     tell(*_as_text(report).splitlines())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import get_args
 
@@ -30,6 +30,7 @@ from index.where import (
     Sign,
     Unusual,
     Where,
+    leaves,
 )
 
 LONGEST = 900_000  # bytes: some hundred thousand ids
@@ -51,7 +52,7 @@ def said(where: Where) -> str:
         size_bytes = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         raise ValueError("the filter names a folder whose name is no Unicode, which cannot be sent") from None
-    if size_bytes > LONGEST or sum(1 for _ in _leaves(where)) > LEAVES_MOST:
+    if size_bytes > LONGEST or sum(1 for _ in leaves(where)) > LEAVES_MOST:
         raise ValueError("the filter lists too much to be sent to another program; narrow it")
     return text
 
@@ -65,20 +66,9 @@ def heard(text: str) -> Where:
         ValueError: it has too many conditions.
     """
     terms = tuple(one.where for one in parse_with(FIELDS, text, LONGEST))
-    if sum(1 for term in terms for _ in _leaves(term)) > LEAVES_MOST:
+    if sum(1 for term in terms for _ in leaves(term)) > LEAVES_MOST:
         raise ValueError(f"a filter has at most {LEAVES_MOST} conditions")
     return terms[0] if len(terms) == 1 else AllOf(terms)
-
-
-def _leaves(where: Where) -> Iterator[Where]:
-    match where:
-        case Not(term):
-            yield from _leaves(term)
-        case AllOf(terms) | AnyOf(terms):
-            for one in terms:
-                yield from _leaves(one)
-        case _:
-            yield where
 
 
 def _said(where: Where, levels: int) -> str:

@@ -38,7 +38,7 @@ from index.server.address import checked, is_server
 from index.trust import user_folder
 
 INDEX_NAME = ".latent"
-NAMED, NAME_BYTES = "named", 200  # of indexes among a user's data
+NAMED, NAME_BYTES = "named", 200  # of folders among a user's data
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 Address = str | os.PathLike[str]
@@ -228,14 +228,19 @@ def note_trust(address: Address, forget: bool = False) -> None:
         raise IndexUnwritable(f"this cannot be noted: {error.strerror}", code="no_user_folder") from error
 
 
+def is_word(name: str) -> bool:
+    """Whether a folder among this user's data can be called ``name``: one word that can be shown, without slashes."""
+    is_shown = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
+    return is_shown and len(name.encode()) <= NAME_BYTES
+
+
 def named(name: str) -> Path | None:
     """The folder of the index that is called ``name``, among this user's data; None if there is no place for such.
 
     Raises:
         AddressUnknown: no index can be called so.
     """
-    is_word = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
-    if not is_word or len(name.encode()) > NAME_BYTES:
+    if not is_word(name):
         raise AddressUnknown(f"no index can be called {name!r}; a name is one word without slashes")
     place = user_folder()
     return place and place / NAMED / name

@@ -10,6 +10,7 @@ Not(term=Matches(fact='camera', pattern='canon*'))))
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -160,3 +161,15 @@ Order = Fact | Literal["path"] | Unusual
 def _check(word: str, known: tuple[str, ...]) -> None:
     if word not in known:
         raise ValueError(f"a filter knows {', '.join(known)}, not {word!r}")
+
+
+def leaves(where: Where) -> Iterator[Where]:
+    """The conditions that a filter is made of."""
+    match where:
+        case Not(term):
+            yield from leaves(term)
+        case AllOf(terms) | AnyOf(terms):
+            for term in terms:
+                yield from leaves(term)
+        case _:
+            yield where

@@ -314,3 +314,23 @@ def test_the_same_encoder_has_the_same_digest(tmp_path: Path) -> None:
     one, other = (add_model(tmp_path / f"{name}.onnx", mean=(0.1, 0.2, 0.3)).model for name in ("net", "again"))
     assert one.digest == other.digest
     assert add_model(tmp_path / "net.onnx", "third").model.digest != one.digest
+
+
+@pytest.mark.parametrize("crop", ["centre", "whole"])
+def test_an_evaluation_shows_what_the_encoder_is_shown(tmp_path: Path, latent: Run, crop: str) -> None:
+    """Classes that differ at the ends of wide pictures alone, which the central square does not have."""
+    write_encoder(tmp_path / "net.onnx", form="map")
+    add_model(tmp_path / "net.onnx", "eye", crop=crop)
+    rng = np.random.default_rng(3)
+    for part in ("gallery", "queries"):
+        for kind in range(2):
+            (tmp_path / part / f"kind{kind}").mkdir(parents=True)
+            for number in range(30):
+                wide = rng.integers(0, 40, (40, 160, 3), np.uint8)
+                wide[:, [*range(50), *range(110, 160)], kind] = 255
+                Image.fromarray(wide).save(tmp_path / part / f"kind{kind}" / f"{number}.png")
+    words = ("--gallery", "gallery", "--queries", "queries", "--labels", "folder", "--copies", 0, "-o", "report.json")
+    latent("evaluate", "eye", *words, cwd=tmp_path)
+    told = json.loads((tmp_path / "report.json").read_text())
+    alike = next(row for name, row in told["table"].items() if "code" in name)["label kNN-20"][0]
+    assert (alike == 1) is (crop == "whole")

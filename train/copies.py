@@ -11,8 +11,9 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import square
+from retrieval.pictures.decode import framed
 from retrieval.pictures.shared import decode_all
+from retrieval.pictures.tasks import Frame
 from retrieval.pictures.workers import Task
 
 Alteration = Callable[[Image.Image], Image.Image]
@@ -65,9 +66,9 @@ def original(task: Task) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def altered(picture: Image.Image, size_px: int) -> dict[str, Pixels]:
-    """Alter a picture in each way at its own size, then crop and scale it as usual: uint8 (s, s, 3) each."""
-    return {name: square(np.asarray(alter(picture)), size_px) for name, alter in ALTERATIONS.items()}
+def altered(picture: Image.Image, size_px: int, frame: Frame = "square") -> dict[str, Pixels]:
+    """Alter a picture in each way at its own size, then take a frame of it as usual: uint8 (s, s, 3) each."""
+    return {name: framed(np.asarray(alter(picture)), size_px, frame) for name, alter in ALTERATIONS.items()}
 
 
 def difference_hash(pictures: Pixels) -> npt.NDArray[np.float32]:

@@ -147,7 +147,8 @@ class Exam:
         """Rows of the gallery, and their pictures altered in each way."""
         rows = np.random.default_rng(0).permutation(len(self.gallery))[: self.copies]
         side = self.gallery.pixels.shape[1]
-        copies = [altered(original(self.gallery.sources[row]), side) for row in rows]
+        sources = [self.gallery.sources[row] for row in rows]
+        copies = [altered(original(source), side, source.frame) for source in sources]
         return rows, {name: np.stack([its[name] for its in copies]) for name in ALTERATIONS} if copies else {}
 
     def _of_copies(self, xb: Array, describe: Describe) -> dict[str, Outcomes]:

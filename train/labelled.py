@@ -15,6 +15,7 @@ import numpy.typing as npt
 from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
 from retrieval.pictures.opening import open_file
+from retrieval.pictures.tasks import Frame
 from retrieval.pictures.workers import DecoderPool, Task, stack
 from retrieval.progress import OnProgress
 from train.labels import LabelsOf
@@ -78,13 +79,14 @@ def read_labelled(
     label_of: LabelsOf,
     workers: int | None = None,
     on_progress: OnProgress | None = None,
+    frame: Frame = "square",
 ) -> Labelled:
-    """Decode the pictures of folders and archives; those that lack a label are left out.
+    """Decode the pictures of folders and archives to a ``frame``; those that lack a label are left out.
 
     Raises:
         TrainingError: no picture is labelled, or fewer than two of these can be decoded.
     """
-    sources = find_sources(paths)
+    sources = [task._replace(frame=frame) for task in find_sources(paths)]
     names = _names(paths)
     labelled = [(task, label_of(names.get((task.path, task.offset), task.path))) for task in sources]
     wanted = [(task, labels) for task, labels in labelled if labels and all(labels.values())]

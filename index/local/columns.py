@@ -22,10 +22,10 @@ from sqlalchemy import Connection, Float, select
 from index.local.arrays import numbers, whole_numbers
 from index.local.catalog import Catalog
 from index.local.facts import ROWID
-from index.local.filters import clause, leaves
+from index.local.filters import clause
 from index.local.tables import facts, pictures
 from index.records import Ids
-from index.where import PATH_TEXTS, AllOf, AnyOf, Compare, ContentText, Known, Listed, Matches, Near, Not, Where
+from index.where import PATH_TEXTS, AllOf, AnyOf, Compare, ContentText, Known, Listed, Matches, Near, Not, Where, leaves
 
 Mask = npt.NDArray[np.bool_]
 """bool (n,): which of all pictures that can be found."""

@@ -10,7 +10,7 @@ import math
 import operator
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false, func, literal, not_, or_, select, true
@@ -34,6 +34,7 @@ from index.where import (
     Order,
     Unusual,
     Where,
+    leaves,
 )
 
 SIGNS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
@@ -111,18 +112,6 @@ def source_of(where: Where, order: Order = "path") -> FromClause:
 def asks_contents(where: Where) -> bool:
     """Whether a filter asks facts of contents, and not of files alone."""
     return any(_asks_content(one) for one in leaves(where))
-
-
-def leaves(where: Where) -> Iterator[Where]:
-    """The conditions that a filter is made of."""
-    match where:
-        case Not(term):
-            yield from leaves(term)
-        case AllOf(terms) | AnyOf(terms):
-            for term in terms:
-                yield from leaves(term)
-        case _:
-            yield where
 
 
 def _asks_content(where: Where) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ OWN_NAMES = (FILE_NAME, LOCK_NAME, VECTORS_LOCK_NAME, *SETTING_NAMES, *CACHE_NAM
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
-class Searched:
+class Searched(ABC):
     """An index, for reading, wherever its catalog is (``index.door.Index``). Any thread may use it.
 
     What remains to subclasses: the address, the settings, the model's copy, and how it is opened.
@@ -58,10 +59,11 @@ class Searched:
         self._snapshots = Snapshots(caches, rows, self._structure, on_gpu)
         self._milvus: MilvusSource | None = None
 
+    @abstractmethod
     def vectors(self) -> Vectors | None:
         """The Milvus that proposes candidates; None if FAISS does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def changing_vectors(self, patience_s: float) -> AbstractContextManager[None]:
         """Keep other processes from changing this index's codes in Milvus.
 
@@ -69,7 +71,6 @@ class Searched:
             IndexBusy: another one has not finished after ``patience_s``.
             IndexUnwritable: this cannot be locked.
         """
-        raise NotImplementedError
 
     def _source(self) -> Source:
         """Where candidates come from now: another process may have chosen another place."""
@@ -84,9 +85,9 @@ class Searched:
     def _source_at(self, vectors: Vectors) -> MilvusSource:
         return MilvusSource(vectors, self.rows, lambda: self.budget, self.changing_vectors)
 
+    @abstractmethod
     def excluded(self) -> tuple[str, ...]:
         """The patterns of files that are left out. Raises IndexDamaged: they cannot be read."""
-        raise NotImplementedError
 
     def close(self) -> None:
         self.rows.close()
@@ -231,8 +232,9 @@ class SearchedWriter(Searched):
         with suppress(LatentError):
             (self._snapshots if before is None else self._source_at(before)).drop()
 
+    @abstractmethod
     def _keep_vectors(self, vectors: Vectors | None) -> None:
-        raise NotImplementedError
+        """Store where candidates come from; None: from FAISS."""
 
 
 class Store(Searched):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from index.opening import is_word
 from retrieval.atomic import replace_folder
 from retrieval.errors import ModelError
 from retrieval.models.adopted import Adopted, adopt
@@ -15,8 +16,6 @@ from retrieval.models.bundle import DESCRIPTION, UNFINISHED, added_models, own_m
 from retrieval.models.configs import graph_in, recipe_beside
 from retrieval.models.model import Model
 from retrieval.models.preparation import Recipe
-
-NAME_BYTES = 200
 
 
 def add_model(source: str | os.PathLike[str], name: str | None = None, *, licence: str = "", **wanted: Any) -> Adopted:
@@ -50,8 +49,7 @@ def _place(name: str) -> Path:
     """The folder of a new model."""
     if name in shipped_models() or name in added_models():
         raise ModelError(f"there is a model {name!r} already; give another name, or remove it", code="name_taken")
-    is_word = name.isprintable() and os.path.basename(name) == name != "" and not name.startswith(".")
-    if not is_word or len(name.encode()) > NAME_BYTES or name.endswith(UNFINISHED):
+    if not is_word(name) or name.endswith(UNFINISHED):
         raise ModelError(f"no model can be called {name!r}; a name is one word without slashes")
     place = own_models()
     if place is None:

@@ -21,10 +21,9 @@ from retrieval.models.description import DIMENSIONS, ENCODER, SIDES
 from retrieval.models.graphs import entrance_of, read_graph, wrap
 from retrieval.models.model import Model
 from retrieval.models.preparation import Array, Entrance, Recipe, normalised, prepared, raw_codes
-from retrieval.models.sessions import runtime
+from retrieval.models.sessions import Graph
 
 TRIED = 4  # pictures that an encoder is tried with
-REASON_MOST = 300  # characters of ONNX Runtime's reasons
 FIRST_CHOICE = ("image_embeds", "embeddings", "embedding", "code", "pooler_output", "sentence_embedding", "features")
 
 
@@ -54,7 +53,11 @@ def adopt(path: str | os.PathLike[str], folder: Path, name: str, *, recipe: Reci
             f"{path} takes pictures of {entrance.size} pixels; a bundle has {SIDES.start} to {SIDES.stop - 1}"
         )
     tried = _tried(entrance.size)
-    outputs = _outputs(graph.SerializeToString(), os.fspath(path), entrance, prepared(tried, entrance, recipe))
+    try:
+        alone = Graph(Path(path), graph.SerializeToString(), "cpu")
+        outputs = _outputs(alone, entrance, prepared(tried, entrance, recipe))
+    except ModelError as error:
+        raise ModelError(f"{path} cannot be run on pictures: {error}") from error
     chosen = _chosen(outputs, recipe, os.fspath(path))
     codes = raw_codes(outputs[chosen], entrance, recipe)
     _check_codes(codes, os.fspath(path))
@@ -100,21 +103,12 @@ def _tried(size: int) -> Pixels:
     return tried
 
 
-def _outputs(graph: bytes, path: str, entrance: Entrance, given: Array) -> dict[str, Array]:
+def _outputs(graph: Graph, entrance: Entrance, given: Array) -> dict[str, Array]:
     """What a graph gives for some pictures: all outputs that are floats, by name."""
-    options = runtime().SessionOptions()
-    options.log_severity_level = 4
     step = entrance.batch or len(given)
     padded = np.concatenate([given, given[-1:].repeat(-len(given) % step, 0)])
-    try:
-        session = runtime().InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        names = [one.name for one in session.get_outputs() if "float" in one.type]
-        batches = [padded[start : start + step] for start in range(0, len(padded), step)]
-        parts = [session.run(names, {entrance.name: batch}) if names else [] for batch in batches]
-    except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
-        reason = " ".join(str(error).split())[:REASON_MOST]
-        raise ModelError(f"{path} cannot be run on pictures: {reason}") from error
-    return {name: np.concatenate([part[at] for part in parts])[:TRIED] for at, name in enumerate(names)}
+    parts = [graph.try_out(entrance.name, padded[start : start + step]) for start in range(0, len(padded), step)]
+    return {name: np.concatenate([part[name] for part in parts])[:TRIED] for name in parts[0]}
 
 
 def _chosen(outputs: dict[str, Array], recipe: Recipe, path: str) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ REASON_MOST = 300  # characters of ONNX Runtime's reasons, which quote the graph
 TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 Shape = tuple[int, ...]
+T = TypeVar("T")
 
 
 @cache
@@ -67,20 +68,32 @@ class Graph:
             ModelError: the graph fails, has other inputs or outputs, or returns numbers that are not finite.
         """
         arrays = {one: np.empty(shape, dtype) for one, (shape, dtype) in outputs.items()}
-        options = runtime().RunOptions()
-        try:
-            interruptible(
-                lambda: self._fill(arrays, name, np.ascontiguousarray(batch), options),
-                lambda: setattr(options, "terminate", True),
-            )
-        except LatentError:
-            raise
-        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
-            raise ModelError(f"{self.path} cannot be run: {_reason(error)}") from error
+        self._run(lambda options: self._fill(arrays, name, np.ascontiguousarray(batch), options))
         for one, array in arrays.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise ModelError(f"{self.path} cannot be used: its {one} holds numbers that are not finite")
         return list(arrays.values())
+
+    def try_out(self, name: str, batch: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """All outputs that are floats, by name, of a graph of which only its input is known.
+
+        Raises:
+            ModelError: the graph fails.
+        """
+        names = [one for one, kind in self._types.items() if "float" in kind]
+        ask = held()(self._session.run)
+        values = self._run(lambda options: ask(names, {name: batch}, options)) if names else []
+        return dict(zip(names, values, strict=True))
+
+    def _run(self, act: Callable[[Any], T]) -> T:
+        """What ``act`` returns, given options by which the user can end it."""
+        options = runtime().RunOptions()
+        try:
+            return interruptible(lambda: act(options), lambda: setattr(options, "terminate", True))
+        except LatentError:
+            raise
+        except Exception as error:  # ONNX Runtime has a dozen exception types, none of them exported
+            raise ModelError(f"{self.path} cannot be run: {_reason(error)}") from error
 
     @held()
     def _fill(self, arrays: Mapping[str, npt.NDArray[Any]], name: str, batch: npt.NDArray[Any], options: Any) -> None:

@@ -335,9 +335,7 @@ def bands(image: Image.Image) -> Iterator[Image.Image]:
 
 def square(pixels: Pixels, size_px: int) -> Pixels:
     """Crop ``pixels`` (h, w, 3) to the central square and scale it to (size_px, size_px, 3)."""
-    import numpy as np
-
-    return np.asarray(_squared(Image.fromarray(pixels), size_px))
+    return framed(pixels, size_px, "square")
 
 
 def framed(pixels: Pixels, size_px: int, frame: Frame) -> Pixels:
@@ -349,9 +347,7 @@ def framed(pixels: Pixels, size_px: int, frame: Frame) -> Pixels:
 
 def letterbox(pixels: Pixels, side_px: int = SIDE_PX) -> Pixels:
     """Scale uint8 (h, w, 3) to fit into (side_px, side_px, 3), and centre it on white."""
-    import numpy as np
-
-    return np.asarray(_letterboxed(Image.fromarray(pixels), side_px))
+    return framed(pixels, side_px, "thumbnail")
 
 
 def _squared(image: Image.Image, size_px: int) -> Image.Image:
