@@ -77,7 +77,7 @@ def be_one_process(folder: Path) -> None:
 def test_two_nodes_learn_the_weights_of_one_process_and_share_no_disk(tmp_path: Path) -> None:
     for rank in range(2):
         write_shapes(tmp_path / f"node-{rank}" / "photos", 24)
-    on_two_nodes([__file__, tmp_path], [__file__, tmp_path])
+    on_two_nodes(*[["--module", "tests.test_nodes", tmp_path]] * 2)
     first, second = (torch.load(tmp_path / f"rank-{rank}-of-2.pt", weights_only=True) for rank in range(2))
     begun = {name: one.detach() for name, one in new_state(SMALL, CPU, "float32").model.named_parameters()}
     alone = weights_after_some_steps(Processes())
