@@ -7,7 +7,7 @@ import os
 from index.door import Index, IndexWriter, Rows
 from index.errors import IndexDamaged, IndexMismatch
 from index.records import MENDED, READ_AGAIN, Row
-from retrieval.errors import ModelError, RootUnreadable
+from retrieval.errors import MissingExtra, ModelError, PathError, RootUnreadable
 from retrieval.models.kept import check_model, restore_model
 from retrieval.models.model import load_model
 from retrieval.pictures.files import FoundFile
@@ -54,12 +54,13 @@ def _file_faults(rows: Rows) -> list[str]:
 
 
 def _faults_of_root(root: Root, listed: dict[bytes, Row]) -> list[str]:
-    if not root.is_there(root.address):
-        return [f"files: {'the folder ' if isinstance(root, Folder) else ''}{root.address} is not there"]
+    if isinstance(root, Folder) and not root.is_there(root.address):
+        return [f"files: the folder {root.address} is not there"]
     paths = [os.path.join(root.address, os.fsdecode(path)) for path in listed]
     try:
+        root.check()
         now = root.facts(paths)
-    except RootUnreadable as error:
+    except (PathError, RootUnreadable, MissingExtra) as error:
         return [f"files: {error}"]
     pairs = zip(listed.values(), paths, now, strict=True)
     return [fault for row, path, facts in pairs for fault in _faults_of_file(row, path, facts)]

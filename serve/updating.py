@@ -32,9 +32,7 @@ def facts_of_index(searcher: Searcher, read_only: bool) -> records.Index:
         pictures=told.found,
         excluded=[printable(one) for one in told.excluded],
         reasons=[records.Reason(reason=_reason(one), count=count) for one, count in told.reasons.items()],
-        roots=[
-            records.Root(name=printable(os.path.basename(one)), there=root_at(one).is_there(one)) for one in told.roots
-        ],
+        roots=[_root(one) for one in told.roots],
         missing_facts=searcher.index.rows.count_without_facts(),
         read_only=read_only,
         **{name: getattr(told, name) for name in (*same, *sizes)},

@@ -64,9 +64,7 @@ def at_hand(tasks: Sequence[Task]) -> Iterator[list[Task | PictureRefused]]:
 
 
 def _is_plain(task: Task) -> bool:
-    return task.source is None and not (
-        is_url(task.path) or ".tar/" in task.path.lower() or ".parquet/" in task.path.lower()
-    )
+    return task.source is None and not is_url(task.path) and INSIDE.search(task.path) is None
 
 
 def _ready(task: Task, held: ExitStack) -> Task | PictureRefused:

@@ -34,19 +34,20 @@ PACKAGES = {  # kinds of stores, and what fsspec reads them with: not all that i
     "hdfs": "pyarrow",
     "sftp": "paramiko",
 }
-CONNECT_S, READ_S, ATTEMPTS = 10, 30, 3
+MOST_ASKED = 20  # objects that are asked for one by one, rather than by a listing
+CONNECT_S, READ_S = 5, 20  # s3fs asks five times
+SILENCES, SILENT_S = 4, 30.0  # after so many questions without an answer a store is not asked for a while
 SETTINGS: dict[str, dict[str, Any]] = {
     "s3": {
         "config_kwargs": {
             "connect_timeout": CONNECT_S,
             "read_timeout": READ_S,
-            "retries": {"mode": "standard", "max_attempts": ATTEMPTS},
+            "retries": {"mode": "standard", "max_attempts": 1},
         }
     }
 }
 TAGS = ("ETag", "etag", "md5Hash", "content_md5", "checksum", "generation")
 DATES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
-SILENT_S = 30.0  # for which a store that did not answer is not asked again whether single pictures are there
 NO_ACCESS, NO_ANSWER = "the store refuses access", "the store does not answer"
 
 
@@ -92,15 +93,23 @@ def _opened(kind: str, process: int) -> Any:
         raise MissingExtra(f"pictures at {kind}:// need {package}: {line}") from error
 
 
+_silences: dict[str, list[float]] = {}  # by bucket: when its last questions had no answer
+
+
 @contextmanager
 def _asked(url: str) -> Iterator[Any]:
     """The file system of a URL. Its errors become ``Absent`` or ``RootUnreadable``, which name the URL and no more.
 
-    Whatever may be in an error of a package is not shown, also not as its cause.
+    Whatever may be in an error of a package is not shown, also not as its cause. Where the network is cut, thousands of
+    pictures need not wait for it one by one: they are not read now, and said to be so.
     """
-    kind = URL.match(url)
+    kind, bucket = URL.match(url), "/".join(url.split("/", 3)[:3])
+    last = _silences.get(bucket, [])
+    if len(last) >= SILENCES and time.monotonic() - last[-1] < SILENT_S:
+        raise RootUnreadable(f"{url} cannot be read: {NO_ANSWER}")
     try:
         yield _opened(url[: kind.end() - 3] if kind else "", os.getpid())
+        _silences.pop(bucket, None)
         return
     except (MissingExtra, PathError, Absent, RootUnreadable):
         raise
@@ -108,6 +117,8 @@ def _asked(url: str) -> Iterator[Any]:
         absent = True
     except Exception as error:  # of many packages, some without a base of their own
         absent, why = False, _why(error)
+        if why.startswith(NO_ANSWER):
+            _silences[bucket] = [*last, time.monotonic()]
     if absent:
         raise Absent(url)
     raise RootUnreadable(f"{url} cannot be read: {why}")
@@ -126,6 +137,7 @@ def object_facts(url: str) -> FoundFile | None:
 
     Raises:
         RootUnreadable: that cannot be known now.
+        MissingExtra: the package that reads such stores is not installed.
     """
     try:
         with _asked(url) as system:
@@ -260,23 +272,7 @@ class Store:
         return [found.get(path) for path in paths]
 
     def at(self, path: str) -> FoundFile | None:
-        return _patient(path)
-
-
-MOST_ASKED = 20  # objects that are asked for one by one, rather than by a listing
-_silent: dict[str, float] = {}  # stores that did not answer, and when
-
-
-def _patient(path: str) -> FoundFile | None:
-    """As ``object_facts``; a store that did not answer a moment ago is not waited for again."""
-    bucket = "/".join(path.split("/", 3)[:3])
-    if time.monotonic() - _silent.get(bucket, -SILENT_S) < SILENT_S:
-        raise RootUnreadable(f"{path} cannot be read: {NO_ANSWER}")
-    try:
         return object_facts(path)
-    except RootUnreadable:
-        _silent[bucket] = time.monotonic()
-        raise
 
 
 def _read(path: str) -> bytes | None:
