@@ -18,6 +18,10 @@ import httpx
 import pytest
 
 SECRET = "a-key-that-nobody-may-see"
+SIGNED = {  # moto checks no signature
+    "Authorization": "AWS4-HMAC-SHA256 Credential=tester/20260101/us-east-1/s3/aws4_request, "
+    "SignedHeaders=host, Signature=0"
+}
 
 
 class Buckets:
@@ -75,7 +79,7 @@ class Buckets:
         return f"s3://{self.name}/{prefix}"
 
     def remove(self, key: str) -> None:
-        httpx.delete(f"{self.origin}/{self.name}/{quote(key)}").raise_for_status()
+        httpx.delete(f"{self.origin}/{self.name}/{quote(key)}", headers=SIGNED).raise_for_status()
 
 
 @contextmanager

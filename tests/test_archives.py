@@ -62,7 +62,7 @@ def test_an_archive_gives_the_rows_and_codes_of_the_folder(photos: Path, in_fold
         assert library.verify() == []
         assert content_of(tmp_path / "i") == content_of(in_folder)
         again = library.update()
-        assert again.unchanged == library.summary.unchanged + len(library) and not again.encoded
+        assert again.unchanged == len(library) and not again.encoded
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i", "shards.tar"]  # nothing was unpacked
 
 
@@ -131,10 +131,9 @@ def test_nothing_is_removed_from_an_archive(photos: Path, tmp_path: Path, latent
     shutil.copytree(photos, tmp_path / "photos")
     before = archive.read_bytes()
     with Library.build([archive, tmp_path / "photos"], tmp_path / "i", model=MODEL) as library:
-        inside = sum(
-            one.path.startswith(str(archive)) for rows, _ in Searcher.open(tmp_path / "i").found() for one in rows
-        )
-        plan = find_copies(Searcher.open(tmp_path / "i"))
+        with Searcher.open(tmp_path / "i") as searcher:
+            inside = sum(one.path.startswith(str(archive)) for rows, _ in searcher.found() for one in rows)
+            plan = find_copies(searcher)
         assert len(library) > inside == plan.elsewhere > 0
     listed = [path for group in plan.groups for path in (group.keep, *group.remove)]
     assert listed and not any(path.startswith(str(archive)) for path in listed)  # twins in the folder are found
@@ -143,9 +142,8 @@ def test_nothing_is_removed_from_an_archive(photos: Path, tmp_path: Path, latent
     assert f"from which nothing is removed: {inside} pictures" in said.stderr
     text = (tmp_path / "plan.json").read_text()
     (tmp_path / "plan.json").write_text(text.replace(f"{tmp_path}/photos/", f"{archive}/"))  # as a stranger might
-    subprocess.run(
-        [PROGRAM, "dedup", "apply", "plan.json", "--index", "i", "--action", "delete", "--yes"], cwd=tmp_path
-    )
+    words = ["dedup", "apply", "plan.json", "--index", "i", "--action", "delete", "--yes"]
+    subprocess.run([PROGRAM, *words], cwd=tmp_path, check=False, capture_output=True)
     assert archive.read_bytes() == before
 
 

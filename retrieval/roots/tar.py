@@ -94,7 +94,7 @@ def _headers(file: IO[bytes], size_bytes: int) -> Iterator[tarfile.TarInfo]:
     with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8", errors="surrogateescape") as tar:  # type: ignore[call-overload]
         while (member := tar.next()) is not None:
             tar.members.clear()  # else it keeps them all
-            if member.size < 0 or member.offset_data + member.size > size_bytes:
+            if member.size < 0 or (not member.issparse() and member.offset_data + member.size > size_bytes):
                 raise Damaged("a member is longer than the archive")
             yield member
         file.seek(tar.offset)
