@@ -33,6 +33,8 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "several_outputs": "say which with --output NAME",
     "no_layout": "say it with --layout nchw or --layout nhwc",
     "no_size": "choose one, such as --size 224",
+    "no_dim": "say to how many with --dim N",
+    "few_pictures": "name more with --pca, or choose a smaller --dim",
     "no_umap": "or use --layout pca",
     "nothing_to_resume": "leave out --resume to start a new run",
     "checkpoint_damaged": "start again with another -o, or restore the file",

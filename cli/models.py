@@ -105,6 +105,7 @@ class Three(click.ParamType[tuple[float, float, float]]):
 @models.command(
     epilog="\b\nExamples:\n  latent models add dinov2-small/ --name dino\n"
     "  latent models add net.onnx --size 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n"
+    "  latent models add net.onnx --name net-128 --dim 128 --pca ~/Pictures\n"
     "  latent index build ~/Pictures --model dino"
 )
 @click.argument("source", type=click.Path(exists=True), metavar="FILE.onnx|FOLDER")
@@ -119,19 +120,30 @@ class Three(click.ParamType[tuple[float, float, float]]):
 @click.option("--pool", type=click.Choice(CHOICES["pool"]), help="Of many vectors, the first or their mean.")
 @click.option("--dim", type=click.IntRange(min=2), help="Keep the first numbers of a code (Matryoshka encoders).")
 @click.option(
+    "--pca",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False),
+    metavar="PHOTOS",
+    help="Keep the --dim principal components of these pictures' codes instead. Repeatable.",
+)
+@click.option(
     "--normalise", type=click.Choice(CHOICES["normalise"]), help="Codes: standardized, of length 1, or as they are."
 )
 @click.option("--licence", default="", help="Its licence, for the model's description.")
-def add(source: str, name: str | None, licence: str, **wanted: Any) -> None:
+def add(source: str, name: str | None, licence: str, folders: tuple[str, ...], **wanted: Any) -> None:
     """Add an encoder from elsewhere: an ONNX file that turns pictures into vectors.
 
     A folder as Hugging Face has them is read with its preprocessor_config.json. The new model is tried, and compared
     with the file itself, before it is kept. It paints nothing: it has no generator.
     """
-    from retrieval import add_model
+    from retrieval import add_model, find_images
 
     given = {key: value for key, value in wanted.items() if value is not None}
-    added = add_model(source, name, licence=licence, **given)
+    paths = [file.path for folder in folders for file in find_images(folder)]
+    if folders and not paths:
+        raise click.UsageError(f"there are no pictures in {', '.join(map(shown_path, folders))}")
+    added = add_model(source, name, licence=licence, shorten_by=paths, **given)
     model = added.model
     for line in added.said:
         say(line)

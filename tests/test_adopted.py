@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Run, write_shapes
 from PIL import Image
+from sklearn.decomposition import PCA
 
 from retrieval import ModelError, Retriever, add_model, added_models, load_model, remove_model
 
@@ -150,6 +151,57 @@ def test_an_adopted_encoder_gives_the_codes_of_its_graph(tmp_path: Path, seed: i
     np.testing.assert_allclose(seen.spread, raw.std(1), rtol=0.02, atol=0.02 * np.abs(raw).max())
     assert added.difference < (0.05 if dtype == TensorProto.FLOAT16 else 1e-3) * max(1, np.abs(wanted).max())
     assert model.standardized is (how == "standardize") and model.latent_dim == (dim or WIDTH)
+
+
+@pytest.mark.parametrize(("normalise", "seed"), [("standardize", 3), ("unit", 4), ("none", 5)])
+def test_codes_are_shortened_by_principal_components(tmp_path: Path, latent: Run, normalise: str, seed: int) -> None:
+    """The codes are scikit-learn's projection of those of the whole encoder, and what it keeps is counted."""
+    rng, dim = np.random.default_rng(seed), int(np.random.default_rng(seed).integers(3, 9))
+    write_encoder(tmp_path / "net.onnx", seed=seed)
+    (tmp_path / "photos").mkdir()
+    for number in range(90):
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)).save(tmp_path / "photos" / f"{number:02}.png")
+    (tmp_path / "photos" / "none.png").write_bytes(b"no picture")
+    said = latent(
+        "models", "add", "net.onnx", "--dim", dim, "--pca", "photos", "--name", "short", "--normalise", normalise
+    ).stderr
+    paths = [*sorted(str(path) for path in (tmp_path / "photos").iterdir() if path.name != "none.png")]
+    whole = add_model(tmp_path / "net.onnx", "whole", normalise="none").model.encode(paths)
+    short = load_model("short").encode(paths)
+    learnt = [row for row in np.random.default_rng(0).permutation(91) if row < 90]  # as drawn; none.png is the last
+    assert short.shape == (90, dim)
+    fitted = PCA(dim, svd_solver="full").fit(whole[learnt[::2]].astype(np.float64))
+
+    def as_indexed(codes: np.ndarray) -> np.ndarray:
+        if normalise == "standardize":
+            return (codes - codes.mean(1, keepdims=True)) / codes.std(1, keepdims=True)
+        return codes / np.linalg.norm(codes, axis=1, keepdims=True) if normalise == "unit" else codes
+
+    def nearest(codes: np.ndarray) -> list[set[int]]:
+        apart = np.linalg.norm(codes[:, None] - codes[None], axis=2)
+        np.fill_diagonal(apart, np.inf)
+        return [set(one) for one in apart.argsort(1)[:, :10]]
+
+    axes = fitted.components_.T  # of any sign; here the largest number of each is positive
+    axes = axes * np.sign(axes[np.abs(axes).argmax(0), range(dim)])
+    projected = as_indexed((whole - fitted.mean_) @ axes)
+    assert np.allclose(short, projected, rtol=1e-3, atol=1e-3 * np.abs(projected).max())
+    held = whole[learnt[1::2]].astype(np.float64)
+    wanted, found = nearest(as_indexed(held)), nearest(as_indexed((held - fitted.mean_) @ axes))
+    kept = np.mean([len(one & other) / 10 for one, other in zip(wanted, found, strict=True)])
+    assert f"{kept:.3f} stay so" in said, (kept, said)
+
+
+def test_few_pictures_shorten_no_codes(tmp_path: Path, latent: Run) -> None:
+    write_encoder(tmp_path / "net.onnx")
+    write_shapes(tmp_path / "photos", 10)
+    assert "name more with --pca" in latent("models", "add", "net.onnx", "--dim", 3, "--pca", "photos", code=1).stderr
+    assert "with --dim N" in latent("models", "add", "net.onnx", "--pca", "photos", code=1).stderr
+    said = latent("models", "add", "net.onnx", "--dim", WIDTH, "--pca", "photos", code=1).stderr
+    assert "do not shorten a code" in said
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in latent("models", "add", "net.onnx", "--dim", 3, "--pca", "empty", code=2).stderr
+    assert added_models() == []
 
 
 @pytest.mark.parametrize("crop", ["centre", "whole", "pad"])

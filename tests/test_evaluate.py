@@ -18,8 +18,9 @@ from conftest import Run, draw_shapes
 from PIL import Image
 
 from retrieval.errors import TrainingError
+from retrieval.pictures.decode import framed
 from retrieval.pictures.workers import Task
-from train.controls import controls
+from train.controls import HASH, controls
 from train.copies import ALTERATIONS, altered, difference_hash
 from train.evaluate import Exam
 from train.labelled import Labelled, as_numbers, read_labelled
@@ -262,3 +263,23 @@ def test_as_many_components_as_there_can_be(tmp_path: Path) -> None:
     described = {name: describe(queries) for name, describe in controls(gallery, 16, None).items()}
     whitened = described["PCA-11 of pixels, whitened (ranks as ZCA)"]
     assert whitened.shape == (30, 11) and np.abs(whitened).max() < 100
+
+
+def test_controls_of_large_pictures_see_smaller_ones() -> None:
+    """Those of 224 px would take 600 kB a picture."""
+    small, large = draw_shapes(20, 0, side=64)[0], np.repeat(np.repeat(draw_shapes(20, 0, side=64)[0], 4, 1), 4, 2)
+    assert large.shape == (20, 256, 256, 3)
+    ours, same = controls(large, 8, None), controls(small, 8, None)
+    for name in same.keys() - {HASH}:  # blocks of equal pixels, averaged, are the small picture
+        assert np.allclose(ours[name](large), same[name](small), atol=1e-2), name
+
+
+def test_pictures_of_an_evaluation_lie_on_disk(tmp_path: Path) -> None:
+    labelled_folder(tmp_path / "photos", 9, 0)
+    (tmp_path / "photos" / "disc" / "broken.png").parent.mkdir(exist_ok=True)
+    (tmp_path / "photos" / "disc" / "broken.png").write_bytes(b"no picture")
+    found = read_labelled([tmp_path / "photos"], 32, label_reader("folder"), workers=1)
+    assert isinstance(found.pixels, np.memmap) and len(found) == 9
+    for row, task in enumerate(found.sources):
+        with Image.open(task.path) as picture:
+            assert np.array_equal(found.pixels[row], framed(np.asarray(picture.convert("RGB")), 32, "square"))

@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
 STEPS = 120
 VARIANTS: dict[str, dict[str, object]] = {
-    **{method: {"method": method} for method in method_names() if method != "pixelcnn"},
+    **{method: {"method": method} for method in method_names() if not method.startswith("pixel")},
     "cvae-gan": {"method": "cvae-gan", "classes": SHAPES},
     "cvae": {"method": "cvae", "classes": SHAPES},
     "cgan": {"method": "cgan", "classes": SHAPES},
@@ -175,13 +175,16 @@ def test_a_generator_alone_draws_and_is_refused_where_codes_are_needed(
     assert not (tmp_path / ".latent" / "catalog.db").exists()
 
 
-def test_pixelcnn_learns_and_its_bundle_draws_as_torch_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("method", "steps"), [("pixelcnn", 40), ("pixelrnn", 70)])
+def test_what_draws_pixel_by_pixel_learns_and_its_bundle_draws_as_torch_does(
+    method: str, steps: int, tmp_path: Path
+) -> None:
     """Few steps and few pictures: it draws one pixel after the other."""
-    recipe = changed(recipe_of("ogan"), method="pixelcnn", batch_size=8)
+    recipe = changed(recipe_of("ogan"), method=method, batch_size=8)
     state, figures = new_state(recipe, CPU, "float32"), []
     trainer = Trainer(state, CPU, Processes())
     pictures = CachedPictures(draw_shapes(64)[0])
-    for examples in islice(pictures.batches(shuffled(64, recipe, 0)), 40):
+    for examples in islice(pictures.batches(shuffled(64, recipe, 0)), steps):
         figures.append(float(trainer.step(examples, 1e-3)["bits"]))
     assert np.mean(figures[-3:]) < 0.8 * np.mean(figures[:3]), figures
     model = export(state, pictures, tmp_path / "bundle", {"name": "pixels"}, CPU)

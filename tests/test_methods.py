@@ -18,7 +18,7 @@ from train.adversaries import ADVERSARIES, gradient_penalty
 from train.data import METHOD_STREAM, Draws
 from train.losses import kl_divergence
 from train.method import Batch, Method
-from train.methods import declared_settings, method_class, method_names, new_method, pixelcnn, settings_class
+from train.methods import declared_settings, method_class, method_names, new_method, pixelcnn, pixelrnn, settings_class
 from train.methods.aae import AAE, ADVERSARY_WEIGHT, CLASS_WEIGHT, HEADS_APART
 from train.methods.pixelcnn import log_likelihood
 from train.recipe import COMMON, Recipe, changed, preset
@@ -440,8 +440,9 @@ def pixels_of_256_levels(*shape: int) -> Tensor:
     return levels.double() / 127.5 - 1
 
 
-def test_pixelcnn() -> None:
-    recipe = small("pixelcnn")
+@pytest.mark.parametrize("method", ["pixelcnn", "pixelrnn"])
+def test_methods_that_draw_pixel_by_pixel(method: str) -> None:
+    recipe = small(method)
     ours, batch = large(recipe), batch_for(recipe)
     batch = dataclasses.replace(batch, x=pixels_of_256_levels(7, 3, 32, 32))
 
@@ -489,17 +490,48 @@ def test_the_probabilities_of_all_levels_sum_to_one() -> None:
     )
 
 
+@pytest.mark.parametrize(("kind", "reached"), [(pixelcnn.PixelCNN, 0.9), (pixelrnn.PixelRNN, 0.87)])
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (3, 5), (7, 0), (4, 7), (7, 7)])
-def test_a_pixel_knows_those_before_it_and_no_other(row: int, column: int) -> None:
+def test_a_pixel_knows_those_before_it_and_no_other(
+    kind: type[pixelcnn.PixelByPixel], reached: float, row: int, column: int
+) -> None:
+    """All that the layers reach: rows of LSTMs, a triangle above, which lacks corners."""
     torch.manual_seed(0)
-    network = pixelcnn.PixelCNN(8, 4).double()
+    network = kind(8, 4).double()
     x = torch.rand(1, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     network.distributions(x, torch.randn(1, 4, dtype=torch.float64))[0, :, :, row, column].sum().backward()
     felt = x.grad[0].abs().sum(0).flatten() > 0
     place = 8 * row + column
     assert not felt[place:].any()
     assert place == 0 or felt[place - 1] or column == 0
-    assert felt[: max(0, place - 8)].float().mean() > 0.9 or place < 9  # all that six blocks reach
+    assert felt[: max(0, place - 8)].float().mean() > reached or place < 9
+
+
+def test_a_row_of_lstms_is_an_lstm_for_each_pixel_of_it() -> None:
+    """With convolutions that see one pixel, each column is torch's own LSTM; wider ones hear its neighbours."""
+    torch.manual_seed(0)
+    layer, theirs = pixelrnn.RowLSTM(5).double(), torch.nn.LSTMCell(pixelrnn.CHANNELS, pixelrnn.CHANNELS).double()
+    x, code = torch.randn(2, pixelrnn.CHANNELS, 6, 7).double(), torch.randn(2, 5).double()
+    last = pixelrnn.ALONG_ROW // 2
+    with torch.no_grad():
+        assert not torch.allclose(layer(x, code)[..., 3], layer(x * (torch.arange(7) != 4), code)[..., 3])
+        for weight in (layer.of_row.weight[..., :last], layer.of_above.weight[..., [0, 2]]):
+            assert weight.abs().sum() > 0
+        layer.of_row.weight[..., :last] = 0
+        layer.of_above.weight[..., [0, 2]] = 0
+        order = torch.cat(
+            [torch.arange(48) + 48 * gate for gate in (2, 1, 3, 0)]
+        )  # theirs: i, f, g, o; ours: o, f, i, g
+        theirs.weight_ih.copy_(layer.of_row.weight[:, :, 0, last][order])
+        theirs.weight_hh.copy_(layer.of_above.weight[:, :, 1][order])
+        theirs.bias_hh.zero_()
+        ours = layer(x, code)
+        for one in range(2):
+            theirs.bias_ih.copy_((layer.of_row.bias + layer.of_code(code[one]))[order])
+            h, c = torch.zeros(7, 48).double(), torch.zeros(7, 48).double()
+            for row in range(6):
+                h, c = theirs(x[one, :, row].T, (h, c))
+                assert torch.allclose(ours[one, :, row], x[one, :, row] + h.T)
 
 
 def test_drawing_follows_the_distribution() -> None:
@@ -527,7 +559,7 @@ def test_the_penalty_is_zero_where_the_slope_is_one() -> None:
 
 def test_every_method_is_what_its_file_declares() -> None:
     """Settings are read off the source for the command line; that is what the classes say once they are run."""
-    known = "aae ae ali bigan bigan-qp cgan cvae cvae-gan gan-qp infogan introvae ogan ogan-views pixelcnn vae"
+    known = "aae ae ali bigan bigan-qp cgan cvae cvae-gan gan-qp infogan introvae ogan ogan-views pixelcnn pixelrnn vae"
     assert known.split() == [*method_names()]
     assert tuple(ADVERSARIES) == declared_settings("ogan")["adversary"].choices
     assert tuple(VIEWS) == declared_settings("ogan-views")["views"].choices

@@ -7,11 +7,13 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from retrieval.arrays import Pixels
 from train.copies import difference_hash
 from train.measures import Array
 
+LARGEST_PX, SMALLER_PX = 128, 64  # of a side
 HASH = "perceptual hash (dHash, 64 bit)"
 
 Describe = Callable[[Pixels], Array]
@@ -20,11 +22,26 @@ Describe = Callable[[Pixels], Array]
 
 def controls(gallery: Pixels, latent_dim: int, recipe: dict[str, Any] | None) -> dict[str, Describe]:
     """The controls of a model of ``latent_dim`` dimensions; with ``recipe`` and torch, also its untrained encoder."""
-    describers: dict[str, Describe] = {"raw pixels": _flat, **_principal_components(gallery, latent_dim)}
+    pixels = {"raw pixels": _flat, **_principal_components(_smaller(gallery), latent_dim)}
+    describers: dict[str, Describe] = {name: _of_smaller(describe) for name, describe in pixels.items()}
     if find_spec("torch") is not None and recipe is not None:
         describers["random encoder"] = _random_encoder(recipe, gallery)
     describers[HASH] = difference_hash
     return describers
+
+
+def _of_smaller(describe: Describe) -> Describe:
+    return lambda pictures: describe(_smaller(pictures))
+
+
+def _smaller(pictures: Pixels) -> Pixels:
+    """Pictures of more than ``LARGEST_PX``, as encoders from elsewhere see them, at ``SMALLER_PX``: their numbers would
+    fill the memory, and fine detail makes distances of pixels no better."""
+    high, wide = pictures.shape[1:3]
+    if wide <= LARGEST_PX:
+        return pictures
+    size = SMALLER_PX, round(SMALLER_PX * high / wide)
+    return np.stack([np.asarray(Image.fromarray(one).resize(size, Image.Resampling.BOX)) for one in pictures])
 
 
 def _flat(pictures: Pixels) -> Array:

@@ -16,8 +16,9 @@ from retrieval.arrays import Pixels
 from retrieval.errors import TrainingError
 from retrieval.pictures.opening import open_file
 from retrieval.pictures.tasks import Frame
-from retrieval.pictures.workers import DecoderPool, Task, stack
+from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.progress import OnProgress
+from retrieval.scratch import scratch_array
 from train.labels import LabelsOf
 from train.sources import ClassOf, find_sources
 
@@ -26,7 +27,7 @@ MANY_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Labelled:
-    """``pixels`` uint8 (n, s, s, 3), the source of each, and a column of labels (n,) for each kind."""
+    """``pixels`` uint8 (n, s, s, 3), on disk, the source of each, and a column of labels (n,) for each kind."""
 
     pixels: Pixels
     sources: list[Task]
@@ -92,18 +93,21 @@ def read_labelled(
     wanted = [(task, labels) for task, labels in labelled if labels and all(labels.values())]
     if not wanted:
         raise TrainingError(f"none of {len(labelled)} files in {', '.join(map(str, paths))} has a label")
-    good, labels_of_good = [], []
+    pixels: Pixels | None = None
+    good = list[tuple[Task, dict[str, str]]]()
     with DecoderPool(size_px, workers) as pool:
-        for done, (one, (_, labels)) in enumerate(zip(pool.map(task for task, _ in wanted), wanted, strict=True), 1):
+        for done, (one, which) in enumerate(zip(pool.map(task for task, _ in wanted), wanted, strict=True), 1):
             if one.pixels is not None:
-                good.append(one)
-                labels_of_good.append(labels)
+                if pixels is None:
+                    pixels = scratch_array((len(wanted), *one.pixels.shape), np.uint8)
+                pixels[len(good)] = one.pixels
+                good.append(which)
             if on_progress:
                 on_progress(done, len(wanted))
-    if len(good) < 2:
+    if pixels is None or len(good) < 2:
         raise TrainingError(f"only {len(good)} of {len(wanted)} labelled files could be decoded")
-    columns = {kind: np.array([labels[kind] for labels in labels_of_good]) for kind in labels_of_good[0]}
-    return Labelled(stack(good), [one.task for one in good], columns)
+    columns = {kind: np.array([labels[kind] for _, labels in good]) for kind in good[0][1]}
+    return Labelled(pixels[: len(good)], [task for task, _ in good], columns)
 
 
 def _names(paths: Sequence[str | Path]) -> dict[tuple[str, int], str]:

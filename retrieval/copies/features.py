@@ -8,7 +8,6 @@ OpenCV finds the points; without it there are none.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from retrieval.copies.look import Look
 from retrieval.copies.registration import can_register, similarity
 from retrieval.copies.verdict import Map
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
+from retrieval.scratch import scratch_array
 
 FEATURE_PX, ENLARGED = 320, 4.0  # longest side in which points are looked for; smaller pictures are enlarged, so much
 GREY_PX = 64
@@ -55,11 +55,11 @@ class Features:
         it has room for."""
         most = max(1, min(MOST, BUDGET // max(count, 1))) if can_register() else 0
         return cls(
-            _on_disk((count, GREY_PX, GREY_PX), np.uint8),
+            scratch_array((count, GREY_PX, GREY_PX), np.uint8),
             np.ones((count, 2), np.float32),
             np.ones(count, bool),
-            _on_disk((count, most, BYTES), np.uint8),
-            _on_disk((count, most, 2), np.float16),
+            scratch_array((count, most, BYTES), np.uint8),
+            scratch_array((count, most, 2), np.float16),
             np.zeros(count, np.int32),
         )
 
@@ -127,13 +127,3 @@ def match(places: Floats, descriptors: Pixels, others: Floats, other_descriptors
     here, there = places[[a for a, _ in good]], others[[b for _, b in good]]
     found, agree = similarity(here, there, TOLERANCE)
     return (found, agree) if agree >= FEWEST else (None, agree)
-
-
-def _on_disk(shape: tuple[int, ...], kind: npt.DTypeLike) -> np.ndarray:
-    if not all(shape):
-        return np.zeros(shape, kind)
-    try:
-        with tempfile.TemporaryFile(prefix="latent-") as file:
-            return np.memmap(file, kind, "w+", shape=shape)
-    except OSError as error:  # it names no file, as this one has no name
-        raise OSError(error.errno, error.strerror, f"a scratch file in {tempfile.gettempdir()}") from error

@@ -216,7 +216,10 @@ def _prepare(nodes: _Nodes, entrance: Entrance, recipe: Recipe) -> None:
 def _conclude(nodes: _Nodes, output: str, sample: Array, entrance: Entrance, recipe: Recipe, dim: int) -> None:
     """From the graph's own output to code, realism and spread, as ``preparation.raw_codes`` and ``normalised``."""
     value = _vectors(nodes, nodes.add("Cast", output, to=_onnx().TensorProto.FLOAT), sample, entrance, recipe)
-    if recipe.dim is not None:
+    if recipe.projection is not None:
+        value = nodes.add("Sub", value, nodes.constant(recipe.projection.mean))
+        value = nodes.add("MatMul", value, nodes.constant(recipe.projection.axes))
+    elif recipe.dim is not None:
         value = nodes.add("Gather", value, nodes.constant(range(dim), "int64"), axis=1)
     mean = nodes.mean(value, 1, 1)
     centred = nodes.add("Sub", value, mean)

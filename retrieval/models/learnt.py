@@ -36,7 +36,11 @@ class Learnt:
 
     def unfamiliarity(self, looks: Floats) -> Doubles:
         """For each look (n, 2): the share of what the model learnt that is less far from its average, (n,)."""
-        return np.searchsorted(self.distances, _distances(looks, self.centre, self.inverse)) / len(self.distances)
+        return np.searchsorted(self.distances, self.distances_of(looks)) / len(self.distances)
+
+    def distances_of(self, looks: Floats) -> Doubles:
+        """The squared Mahalanobis distances of looks (n, 2) from the average, (n,)."""
+        return _distances(looks, self.centre, self.inverse)
 
 
 def measured(looks: Floats) -> dict[str, Any] | None:

@@ -17,11 +17,23 @@ AS_FLOAT = {"0..1": (1 / 255, 0.0), "-1..1": (2 / 255, -1.0), "0..255": (1.0, 0.
 
 
 @dataclass(frozen=True)
+class Projection:
+    """Codes (n, d) on fewer axes, (n, k): without ``mean`` (d,), times ``axes`` (d, k); float32."""
+
+    mean: Floats
+    axes: Floats
+
+    def of(self, codes: Floats) -> Floats:
+        return np.asarray((codes - self.mean) @ self.axes, np.float32)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How an encoder wants its pictures, and what of its outputs is the code. None: what the graph says.
 
     ``mean`` and ``std`` are of three channels, after ``scale``. ``dim`` keeps the first numbers of each code, for
-    encoders that were taught so (Matryoshka, Kusupati et al., arXiv 2205.13147).
+    encoders that were taught so (Matryoshka, Kusupati et al., arXiv 2205.13147); with a ``projection``, codes are
+    projected instead.
     """
 
     size: int | None = None
@@ -33,6 +45,7 @@ class Recipe:
     output: str | None = None
     pool: Pool | None = None
     dim: int | None = None
+    projection: Projection | None = None
     normalise: Normalise = "standardize"
 
 
@@ -74,6 +87,8 @@ def raw_codes(output: Array, entrance: Entrance, recipe: Recipe) -> Floats:
         rows = by_place.reshape(len(rows), -1, by_place.shape[-1])
     if rows.ndim == 3:
         rows = rows.mean(1) if pool_of(output, recipe) == "mean" else rows[:, 0]
+    if recipe.projection is not None:
+        return recipe.projection.of(np.asarray(rows, np.float32))
     return np.asarray(rows[:, : recipe.dim], np.float32)
 
 

@@ -61,23 +61,15 @@ def both_signs(h: Tensor) -> Tensor:
     return F.elu(torch.cat([h, -h], dim=1))
 
 
-class PixelCNN(nn.Module):
-    """The distribution of each pixel, given those before it and the code; calling the network decodes codes.
-
-    One stream sees the rows above, the other also the pixels to the left.
-    """
+class PixelByPixel(nn.Module):
+    """The distribution of each pixel, given those before it and the code; calling the network decodes codes."""
 
     dice: Tensor
     place: Tensor
 
-    def __init__(self, image_size: int, latent_dim: int) -> None:
+    def __init__(self, image_size: int) -> None:
         super().__init__()
         self.image_size = image_size
-        self.first_down = CausalConv(4, CHANNELS, right=False)
-        self.first_right = CausalConv(4, CHANNELS, right=True)
-        self.down = nn.ModuleList(GatedBlock(latent_dim, right=False) for _ in range(BLOCKS))
-        self.right = nn.ModuleList(GatedBlock(latent_dim, right=True) for _ in range(BLOCKS))
-        self.head = nn.Conv2d(CHANNELS, MIXTURE * EACH, 1)
         # The random numbers are drawn once, so that a code always gives the same picture.
         dice = torch.rand(MIXTURE + 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
         self.register_buffer("dice", dice.clamp(1e-4, 1 - 1e-4)[None])
@@ -85,14 +77,7 @@ class PixelCNN(nn.Module):
 
     def distributions(self, x: Tensor, code: Tensor) -> Tensor:
         """Pictures (n, 3, s, s) in [-1, 1], codes (n, d) -> parameters of mixtures (n, MIXTURE, EACH, s, s)."""
-        framed = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)  # distinguishes the padding's zeros from grey
-        down = self.first_down(F.pad(framed, (0, 0, 1, 0))[:, :, :-1])  # shifted down a row, to hide its own row
-        right = down + self.first_right(F.pad(framed, (1, 0))[:, :, :, :-1])  # and right a pixel
-        for of_down, of_right in zip(self.down, self.right, strict=True):
-            down = of_down(down, code)
-            right = of_right(right, code, down)
-        numbers = at_least_float32(self.head(F.elu(right)))
-        return numbers.view(len(x), MIXTURE, EACH, *x.shape[2:])
+        raise NotImplementedError
 
     def forward(self, code: Tensor) -> Tensor:
         """Decode pixel by pixel: (n, d) -> (n, 3, s, s) in [-1, 1]."""
@@ -108,6 +93,37 @@ class PixelCNN(nn.Module):
 
         drawn: Tensor = while_loop(is_left, draw_one, (first, blank))[1]  # type: ignore[no-untyped-call]
         return drawn
+
+
+def framed(x: Tensor) -> Tensor:
+    """Pictures (n, 3, s, s) with a plane of ones, which tells grey from the zeros of the padding."""
+    return torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+
+
+def as_mixtures(numbers: Tensor) -> Tensor:
+    """(n, MIXTURE * EACH, s, s) -> (n, MIXTURE, EACH, s, s), at least float32."""
+    return at_least_float32(numbers).view(len(numbers), MIXTURE, EACH, *numbers.shape[2:])
+
+
+class PixelCNN(PixelByPixel):
+    """One stream sees the rows above, the other also the pixels to the left."""
+
+    def __init__(self, image_size: int, latent_dim: int) -> None:
+        super().__init__(image_size)
+        self.first_down = CausalConv(4, CHANNELS, right=False)
+        self.first_right = CausalConv(4, CHANNELS, right=True)
+        self.down = nn.ModuleList(GatedBlock(latent_dim, right=False) for _ in range(BLOCKS))
+        self.right = nn.ModuleList(GatedBlock(latent_dim, right=True) for _ in range(BLOCKS))
+        self.head = nn.Conv2d(CHANNELS, MIXTURE * EACH, 1)
+
+    def distributions(self, x: Tensor, code: Tensor) -> Tensor:
+        seen = framed(x)
+        down = self.first_down(F.pad(seen, (0, 0, 1, 0))[:, :, :-1])  # shifted down a row, to hide its own row
+        right = down + self.first_right(F.pad(seen, (1, 0))[:, :, :, :-1])  # and right a pixel
+        for of_down, of_right in zip(self.down, self.right, strict=True):
+            down = of_down(down, code)
+            right = of_right(right, code, down)
+        return as_mixtures(self.head(F.elu(right)))
 
 
 def parts(numbers: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -158,7 +174,7 @@ class PixelGAN(Method):
     """A critic matches E's codes to N(0, I); the previous pixels provide what codes lack."""
 
     encoder: Encoder
-    generator: PixelCNN
+    generator: PixelByPixel
     paints_slowly = True
 
     @classmethod
@@ -170,8 +186,13 @@ class PixelGAN(Method):
         super().__init__(recipe)
         d = recipe.latent_dim
         self.encoder = Encoder(recipe.shape, d)
-        self.generator = PixelCNN(recipe.image_size, d)
+        self.generator = self.new_decoder(recipe.image_size, d)
         self.style_critic = dense_layers([d, 256, 256, 1])
+
+    @staticmethod
+    def new_decoder(image_size: int, latent_dim: int) -> PixelByPixel:
+        """The network that draws."""
+        return PixelCNN(image_size, latent_dim)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures (n, 3, s, s) -> code (n, d), realism and spread of codes near the prior (n,)."""
