@@ -39,7 +39,7 @@ from cli.indexing import (
 )
 from cli.listing import list_pictures
 from cli.summary import kinds_of_files, searching, tell_summary, warn_of_wrong_model
-from retrieval.defaults import DEFAULT_MODEL, Device
+from retrieval.defaults import DEFAULT_MODEL, FACES_MODEL, Device
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ def index() -> None:
 @index_to_build_option
 @click.option("--name", metavar="NAME", help="Keep the index among your data under this name, instead of in a folder.")
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
+@click.option(
+    "--regions",
+    type=click.Choice(["faces"]),
+    help=f"Index each face in the pictures, as a picture of its own. [default model: {FACES_MODEL}]",
+)
 @click.option("--looks", type=click.IntRange(1, 2), help="At the central square alone, or at all of it too [1].")
 @workers_option
 @on_option
@@ -82,6 +87,7 @@ def build(
     index_folder: str | None,
     name: str | None,
     model: str | None,
+    regions: str | None,
     looks: int | None,
     workers: int | None,
     on: str | None,
@@ -107,7 +113,10 @@ def build(
     .latentignore leave out what they name in gitignore's grammar.
     """
     from retrieval import Library, load_model
+    from retrieval.roots.faces import faces_address
 
+    if regions:
+        photos, model = tuple(map(faces_address, photos)), model or FACES_MODEL
     started, place = time.monotonic(), _place(photos, index_folder, name)
     with bar("file", "indexing") as report:
         library = Library.build(

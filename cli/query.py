@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +38,8 @@ from cli.console import (
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
+from retrieval.pictures.regions import split_box
+from retrieval.roots.faces import file_of
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -69,6 +72,12 @@ Examples:
 )
 @click.argument("images", nargs=-1, required=True, type=PictureFile(allow_dash=True), metavar="IMAGE...")
 @click.option("-k", type=click.IntRange(min=1), help="Hits per query [default: 10; all with --within].")
+@click.option(
+    "--face",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Ask with the N-th face from the left [default: the largest, where faces are indexed].",
+)
 @click.option("--within", type=FiniteRange(min=0), metavar="DISTANCE", help="Only hits within a Euclidean distance.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out the first so many hits.")
 @filter_options
@@ -137,6 +146,7 @@ def query(
     ctx: click.Context,
     images: tuple[str, ...],
     k: int | None,
+    face: int | None,
     within: float | None,
     offset: int,
     filters: Filters,
@@ -185,6 +195,7 @@ def query(
         index_folders or None, device=device, search_on=search_on, strict=strict, timeout_s=timeout, model=model
     ) as retriever:
         conditions = filters.conditions(retriever)
+        words = _faces_asked(retriever, words, face)
         questions = [
             refined(
                 Question(terms, k, metric, together(conditions), copies, within, offset, prefer),  # type: ignore[arg-type]
@@ -241,6 +252,29 @@ def _terms(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return [(*one, *ways) for one in sums]
+
+
+def _faces_asked(retriever: Searcher, questions: list[tuple[Term, ...]], number: int | None) -> list[tuple[Term, ...]]:
+    """Questions with faces in place of the files that are asked with, if a face is wanted or faces are indexed."""
+    if number is None and not retriever.holds_faces:
+        return questions
+    return [tuple(_with_face(term, number) for term in terms) for terms in questions]
+
+
+def _with_face(term: Term, number: int | None) -> Term:
+    from retrieval import PictureRefused
+    from retrieval.roots.faces import face_to_ask_with
+
+    path = term.operand
+    if term.is_direction or not isinstance(path, str) or not os.path.isfile(path):
+        return term
+    try:
+        return replace(term, operand=face_to_ask_with(path, number))
+    except PictureRefused as refusal:
+        if number is not None:
+            raise click.ClickException(printable(str(refusal))) from refusal
+        say(f"{shown_path(path)}: no face was found in it; asked with all of it")
+        return term
 
 
 def _single_terms(word: str, null: bool) -> list[Term]:
@@ -312,7 +346,9 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
     copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
-    return record | {"path": short_path(hit.path), "gone": hit.is_gone} | copies
+    file, box = split_box(hit.path)
+    region = {"file": file_of(file), "box": [round(share, 6) for share in box]} if box else {}
+    return record | {"path": short_path(hit.path), "gone": hit.is_gone} | region | copies
 
 
 def _decode_into(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cli.console import counted, say, shown_path, size, tell
+from retrieval.pictures.kinds import FACELESS, UNKNOWN
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 REASONS_SHOWN = 12
 LINKS_SHOWN = 3
 FAULTS_SHOWN = 10
+NO_NOUNS = (UNKNOWN, FACELESS)  # kinds of files that are named by no noun
 
 
 def searching(facts: Status) -> str:
@@ -103,7 +105,7 @@ def _some(paths: list[str], count: int) -> str:
 
 def kinds_of_files(kinds: Mapping[str, int]) -> str:
     most_first = sorted(kinds.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{count:,} unknown" if kind == "unknown" else counted(count, kind) for kind, count in most_first)
+    return ", ".join(f"{count:,} {kind}" if kind in NO_NOUNS else counted(count, kind) for kind, count in most_first)
 
 
 def warn_of_wrong_model(library: Library) -> None:

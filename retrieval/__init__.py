@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from retrieval.questions import Answer, Question, Term, ask, ask_all
     from retrieval.remote import Client, RemoteAnswer, RemoteHit, RemotePicture, connect
     from retrieval.retriever import Retriever
+    from retrieval.roots.faces import faces_of
     from retrieval.searcher import Hit, Searcher
     from retrieval.seen import Seen
     from retrieval.status import Status
@@ -122,6 +123,7 @@ __all__ = [
     "ask_all",
     "compare_pictures",
     "connect",
+    "faces_of",
     "find_copies",
     "find_images",
     "learn_direction",
@@ -139,6 +141,7 @@ __all__ = [
 _ROOMS = {
     "retrieval.pictures.decode": ("read_image",),
     "retrieval.pictures.files": ("find_images",),
+    "retrieval.roots.faces": ("faces_of",),
     "retrieval.ingest.commit": ("Summary",),
     "index.records": ("Budget", "Direction"),
     "index.grammar": ("FilterError",),

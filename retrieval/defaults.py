@@ -23,6 +23,7 @@ Device = Literal["auto", "cpu", "cuda"]
 
 NOVEL = 0.99  # novelty above which a query gets a warning
 DEFAULT_MODEL = "photos-64"
+FACES_MODEL = "faces-128"
 DECODE_SCALE = 0.9  # the O-GAN paper's reconstructions are G(0.9 N(E(x)))
 MAP_CELLS = 32  # across a map: each shows one of its pictures before any shows two
 ORDERS: dict[str, tuple[Order, bool]] = {  # word: (order of the library, whether the largest comes first)

@@ -29,6 +29,8 @@ from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.files import FoundFile
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
+from retrieval.pictures.regions import MARK
+from retrieval.roots.faces import SCHEME
 from retrieval.roots.opening import address_of, facts_at, is_archive, root_at
 from retrieval.text import printable
 
@@ -248,9 +250,14 @@ class Listings:
             self._listed[root_id] = dict(sorted(self._rows.listing(root_id).items()))
             self._sorted[root_id] = list(self._listed[root_id])
         listed, names = self._listed[root_id], self._sorted[root_id]
-        inside, behind = path + SEPARATOR, path + bytes([SEPARATOR[0] + 1])
-        below = names[bisect_left(names, inside) : bisect_left(names, behind)]
+        below = [name for begin in (path + SEPARATOR, path + MARK.encode()) for name in _beginning_with(begin, names)]
         return [listed[name] for name in ([path] if path in listed else []) + below]
+
+
+def _beginning_with(begin: bytes, names: list[bytes]) -> list[bytes]:
+    """Those of sorted ``names`` that begin so: files in a folder, and regions of a file."""
+    behind = begin[:-1] + bytes([begin[-1] + 1])
+    return names[bisect_left(names, begin) : bisect_left(names, behind)]
 
 
 def rows_of_file(rows: Rows, path: str | os.PathLike[str]) -> list[Row]:
@@ -282,7 +289,8 @@ def _spellings(path: str | os.PathLike[str]) -> list[str]:
     if is_url(os.fspath(path)):
         return [normal(os.fspath(path))]
     folder, name = os.path.split(os.path.abspath(path))
-    return list(dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]))
+    files = dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)])
+    return [*files, *(SCHEME + file for file in files)]
 
 
 def _locate(roots: dict[int, str], path: str) -> tuple[int, bytes] | None:

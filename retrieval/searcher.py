@@ -18,6 +18,7 @@ from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty, unusual
 from retrieval.filters import Filter, where_of
 from retrieval.opened import Opened
+from retrieval.roots.faces import is_of_faces
 from retrieval.roots.opening import is_gone
 from retrieval.seen import Seen, look_at_all
 
@@ -207,6 +208,11 @@ class Searcher(Opened):
         if isinstance(look, PictureRefused):
             raise look
         return look
+
+    @property
+    def holds_faces(self) -> bool:
+        """Whether faces in pictures are indexed."""
+        return any(map(is_of_faces, self.index.rows.roots().values()))
 
     def novelty(self, seen: Seen) -> float | None:
         """Novelty of a picture: the share of the collection that is less novel.

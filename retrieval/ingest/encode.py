@@ -107,6 +107,6 @@ class Encoder:
 def _task(one: ToRead) -> Task:
     if isinstance(one, str):
         return Task(one)
-    return (
-        Task(one.path) if one.part is None else Task(one.path, one.part.offset, one.part.length, source=one.part.source)
-    )
+    if one.part is None:
+        return Task(one.path)
+    return Task(one.path, one.part.offset, one.part.length, source=one.part.source, box=one.part.box)

@@ -100,9 +100,11 @@ def is_below(path: bytes, folder: bytes) -> bool:
 
 def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
     folder, reading = scope.relative(scope.folder), scope.reading
-    looking = Looking(scope.left_out, reading.follow_links, reading.exclude, found.left_out)
-    files = root.find(scope.folder, looking)
     known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
+    rows_now = [] if reading.reread else [row for row in known.values() if row.status != "vanished"]
+    seen = [_as_found(scope, row) for row in rows_now]
+    looking = Looking(scope.left_out, reading.follow_links, reading.exclude, found.left_out, seen)
+    files = root.find(scope.folder, looking)
     for file in files:
         row = known.pop(scope.relative(file.path), None)
         if row is None or _needs_reading(row, file, scope):
@@ -119,6 +121,11 @@ def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
         scope.relative(path) for path in looking.unreadable + looking.outside
     ]  # files in there are not seen, but are not gone
     found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
+
+
+def _as_found(scope: Scope, row: Row) -> FoundFile:
+    """What a row says of its file."""
+    return FoundFile(os.path.join(scope.root, os.fsdecode(row.path)), row.size_bytes, row.mtime_ns, row.ctime_ns or 0)
 
 
 def _needs_reading(row: Row, file: FoundFile, scope: Scope) -> bool:

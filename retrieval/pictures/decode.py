@@ -8,6 +8,7 @@ imported for the few pictures that are not of 8 bits.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from PIL import ExifTags, Image, JpegImagePlugin, UnidentifiedImageError
 
 from retrieval.errors import PictureRefused, pip_line
-from retrieval.pictures.kinds import EMPTY, NOT_A_PICTURE, UNREADABLE
+from retrieval.pictures.kinds import EMPTY, NO_FACE, NOT_A_PICTURE, UNREADABLE
 from retrieval.pictures.opening import open_file
+from retrieval.pictures.regions import EVERYTHING, NOTHING, Box
 from retrieval.pictures.tasks import MOST_COEFFICIENT_BYTES, MOST_JPEG_PIXELS, MOST_PIXELS, Frame
 from retrieval.quiet import ignoring_warnings
 
@@ -125,15 +127,37 @@ def read_pixels(image: Image.Image, cover_px: int | None = None) -> Picture:
     return Picture(np.asarray(upright), width, height)
 
 
-def read_frame(image: Image.Image, size_px: int, frame: Frame) -> tuple[Image.Image, int, int]:
-    """The wanted ``frame`` of an ``identified`` picture, in RGB; and the width and height of the whole, upright.
+def read_frame(image: Image.Image, size_px: int, frame: Frame, box: Box | None = None) -> tuple[Image.Image, int, int]:
+    """The wanted ``frame`` of an ``identified`` picture, in RGB; and the width and height of the whole, upright. With a
+    ``box``, its region stands for the whole.
 
     It is (size_px, size_px), except ``original``: that has the size of the file, or of a smaller scale of it whose
     shorter side is ``size_px``, unless that is 0. Raises PictureRefused as ``read_image``.
     """
     with refusing():
-        upright, width, height = _decode(image, size_px or None, GROUNDS.get(frame, "white"))
+        cover_px = math.ceil(size_px / _shorter(box)) if size_px else None
+        upright, width, height = _decode(image, cover_px, GROUNDS.get(frame, "white"))
+        if box is not None:
+            upright, width, height = _region(upright, box, width, height)
         return _FRAMES[frame](upright, size_px), width, height
+
+
+def _shorter(box: Box | None) -> float:
+    """The shorter side of a box, as a share."""
+    left, top, right, bottom = box or EVERYTHING
+    return min(right - left, bottom - top) or 1.0
+
+
+def _region(upright: Image.Image, box: Box, width: int, height: int) -> tuple[Image.Image, int, int]:
+    """A region of a picture, and its width and height in a picture of this width and height."""
+    if box == NOTHING:
+        raise PictureRefused(NO_FACE)
+    left, top, right, bottom = box
+    wide, high = upright.size
+    x, y = min(round(left * wide), wide - 1), min(round(top * high), high - 1)
+    right_px, bottom_px = min(max(x + 1, round(right * wide)), wide), min(max(y + 1, round(bottom * high)), high)
+    region = upright.crop((x, y, right_px, bottom_px))
+    return region, max(1, round((right - left) * width)), max(1, round((bottom - top) * height))
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from index.facts import Facts
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
+from retrieval.pictures.regions import BOX, Box, is_sane_box
 from retrieval.pictures.tasks import WITH_PIXELS, Answer, Task
 from retrieval.pictures.traits import Traits, read_traits
 
@@ -18,8 +19,8 @@ from retrieval.pictures.traits import Traits, read_traits
 class Decoded:
     """The result of a task: ``pixels`` uint8 (h, w, 3) of its frame, or None with the ``reason``, or with a known hash.
 
-    If samples or traits were asked for, their ``digest`` (BLAKE2b) or ``traits`` stand in the place of pixels.
-    ``passing``: the fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
+    If samples, traits or faces were asked for, their ``digest`` (BLAKE2b), ``traits`` or ``boxes`` stand in the place
+    of pixels. ``passing``: the fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
     """
 
     task: Task
@@ -33,11 +34,15 @@ class Decoded:
     holds_more: bool = False
     facts: Facts | None = None
     traits: Traits | None = None
+    boxes: list[Box] = field(default_factory=list)
 
     def pixels_or_refusal(self) -> Pixels | PictureRefused:
         """The pixels, or the refusal that says why there are none, and names the file."""
         if self.pixels is not None:
             return self.pixels
+        return self.refusal()
+
+    def refusal(self) -> PictureRefused:
         return PictureRefused(f"{self.task.path}: {self.reason}", passing=self.passing)
 
 
@@ -68,6 +73,7 @@ def decoded_of(task: Task, answer: Answer, pixels: bytearray) -> Decoded:
         answer.holds_more,
         answer.facts,
         read_traits(bytes(pixels), answer.facts) if has == "traits" and answer.facts else None,
+        [one for one in BOX.iter_unpack(pixels) if is_sane_box(one)] if has == "faces" else [],
     )
 
 

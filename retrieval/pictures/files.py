@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from index.records import READ_AGAIN
 from retrieval.pictures.leaving_out import IGNORE_NAME, LeftOut, Rules, chosen_patterns, rules_of, system_folder
+from retrieval.pictures.regions import Box
 
 JUNK_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 PART = ".latent-part"  # ends the names of files that are being moved or removed; a killed process may leave some
@@ -22,12 +23,14 @@ FIRST_NS, LAST_NS = -(2**63), 2**63 - 1  # dates from 1677 to 2262; a file syste
 
 class Part(NamedTuple):
     """Where the bytes of a picture are that is no file: an object of a store, ``length`` bytes at ``offset`` in an
-    archive, or row ``offset`` of a table. ``length`` is None if it is not known.
+    archive, or row ``offset`` of a table. ``length`` is None if it is not known. With a ``box`` it is a region of a
+    picture.
     """
 
     source: str
     offset: int = 0
     length: int | None = None
+    box: Box | None = None
 
 
 class FoundFile(NamedTuple):

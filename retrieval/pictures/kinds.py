@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 NOT_A_PICTURE = "not a picture"
 OTHER = f"{NOT_A_PICTURE}: "  # begins the reasons of other files; their kind follows
 EMPTY = "empty file"
+NO_FACE, FACELESS = "no face was found in it", "without a face"  # a reason, and the kind that it tells
 UNREADABLE = "damaged, or of a kind that cannot be decoded"
 UNKNOWN = "unknown"
 RAW = "raw negative of a camera, which is not developed here; export it as JPEG or TIFF"
@@ -39,7 +40,7 @@ PICTURE_NAMES = (
     "icns cur tga pcx ppm pgm pbm pnm pfm pam psd psb xcf dds sgi rgb rgba bw ras qoi jxl mpo jps insp xbm xpm exr hdr "
     "fit fits eps wmf emf fli flc"
 )
-OTHER_KINDS = frozenset([*NAMES_OF_KINDS, UNKNOWN, EMPTY])
+OTHER_KINDS = frozenset([*NAMES_OF_KINDS, UNKNOWN, EMPTY, FACELESS])
 
 _KIND_OF_NAME = {name: kind for kind, names in reversed(NAMES_OF_KINDS.items()) for name in names.split()}
 _RAW, _PICTURES = frozenset(RAW_NAMES.split()), frozenset(PICTURE_NAMES.split())
@@ -108,6 +109,8 @@ def other_kind(reason: str, path: str = "") -> str | None:
 
     ``path`` decides for rows of an older version, which did not tell the kind.
     """
+    if reason == NO_FACE:
+        return FACELESS
     if reason.startswith(OTHER):
         kind = reason.removeprefix(OTHER)
         return kind if kind in OTHER_KINDS else UNKNOWN

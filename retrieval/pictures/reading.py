@@ -13,9 +13,11 @@ from PIL import Image
 
 from retrieval.errors import PictureRefused
 from retrieval.pictures.decode import NO_MEMORY, ORIENTATIONS_THAT_SWAP, identified, read_frame, reason_of
+from retrieval.pictures.faces import SEEN_PX, faces_in
 from retrieval.pictures.facts import facts_of, stored_as
 from retrieval.pictures.kinds import EMPTY, HEAD_BYTES, reason_without_picture
 from retrieval.pictures.opening import open_file
+from retrieval.pictures.regions import BOX
 from retrieval.pictures.samples import holds_more, samples_digest
 from retrieval.pictures.tasks import MOST_REASON, Answer, Task, Want
 from retrieval.pictures.traits import packed_traits, traits_of
@@ -39,7 +41,7 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
             head = _head(source)
             with identified(source) as image:  # before hashing: a file that is not a picture may be huge
                 is_identified = image.format not in WEAK_FORMATS
-                content_hash = hashing()
+                content_hash = _hash_of_region(hashing(), task)
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
                 return _WANTED[task.want](image, task, size_px)._replace(content_hash=content_hash)
@@ -83,9 +85,15 @@ def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
     return Answer(None, b"", width_px, height_px, facts=facts)
 
 
+def _faces(image: Image.Image, task: Task, size_px: int) -> Answer:
+    picture, width_px, height_px = read_frame(image, SEEN_PX, "look")
+    boxes = b"".join(BOX.pack(*box) for box in faces_in(picture))
+    return Answer(None, boxes, width_px, height_px)
+
+
 def _pixels(image: Image.Image, task: Task, size_px: int) -> Answer:
     stored = stored_as(image) if task.want == "picture" else None
-    frame, width_px, height_px = read_frame(image, size_px, task.frame)
+    frame, width_px, height_px = read_frame(image, size_px, task.frame, task.box)
     pixels, size = frame.tobytes(), frame.size
     more = task.frame == "look" and holds_more(image)
     facts = facts_of(image, stored) if stored else None
@@ -98,6 +106,7 @@ _WANTED: dict[Want, Callable[[Image.Image, Task, int], Answer]] = {
     "samples": _samples,
     "facts": _facts,
     "traits": _traits,
+    "faces": _faces,
 }
 
 
@@ -110,6 +119,11 @@ def _source(file: BinaryIO, task: Task) -> tuple[BinaryIO, Callable[[], bytes]]:
     file.seek(task.offset)
     segment = file.read(max(0, min(task.length, room)))
     return BytesIO(segment), xxhash.xxh3_128(segment).digest
+
+
+def _hash_of_region(content_hash: bytes, task: Task) -> bytes:
+    """Regions of a picture are contents of their own."""
+    return content_hash if task.box is None else xxhash.xxh3_128(content_hash + BOX.pack(*task.box)).digest()
 
 
 def _hash_of_file(number: int) -> bytes:

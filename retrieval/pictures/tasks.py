@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from index.facts import Facts
+from retrieval.pictures.regions import Box
 
 MOST_PIXELS = 178_956_970  # as they are decoded: what a worker's memory holds four copies of; Pillow's own limit too
 MOST_JPEG_PIXELS = 1 << 30  # of a JPEG as stored, which is decoded at a smaller scale: all that time allows to be read
@@ -18,9 +19,9 @@ size, the whole picture on grey, scaled down to fit into a square, the whole pic
 above the central square."""
 
 
-Want = Literal["pixels", "samples", "facts", "picture", "traits"]
-"""The pixels of a frame; a hash of all stored samples of the file; its facts; pixels and facts; or its traits with its
-facts."""
+Want = Literal["pixels", "samples", "facts", "picture", "traits", "faces"]
+"""The pixels of a frame; a hash of all stored samples of the file; its facts; pixels and facts; its traits with its
+facts; or the boxes of faces."""
 WITH_PIXELS = frozenset[Want](["pixels", "picture"])
 WITH_FACTS = frozenset[Want](["facts", "picture", "traits"])
 
@@ -29,6 +30,7 @@ class Task(NamedTuple):
     """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
 
     A file of known content is decoded only with ``force``. ``source``: where the bytes are, if ``path`` only names it.
+    ``box``: the region that is wanted of the picture, as if it were all.
     """
 
     path: str
@@ -38,6 +40,7 @@ class Task(NamedTuple):
     force: bool = False
     want: Want = "pixels"
     source: str | None = None
+    box: Box | None = None
 
 
 class Answer(NamedTuple):

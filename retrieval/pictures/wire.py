@@ -10,7 +10,9 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, get_args
 
+from retrieval.pictures.faces import MOST
 from retrieval.pictures.facts import MOST_FACTS_BYTES, packed_facts, read_facts
+from retrieval.pictures.regions import BOX, EVERYTHING
 from retrieval.pictures.tasks import (
     DIGEST_BYTES,
     MOST_JPEG_PIXELS,
@@ -29,7 +31,8 @@ from retrieval.text import short_line
 READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
-TASK = struct.Struct("<IIQqIB?B")  # bytes of path and source, offset, length or -1, size_px, frame, force, want
+# Bytes of path and source, offset, length or -1, size_px, frame, force, want, whether there is a box, and the box.
+TASK = struct.Struct("<IIQqIB?B?4d")
 ANSWER = struct.Struct("<B?16s??4IQI")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
 FRAMES: tuple[Frame, ...] = get_args(Frame)
@@ -44,13 +47,17 @@ def packed_task(path: bytes, source: bytes, task: Task, size_px: int) -> bytes:
     """``source`` is empty if the file is that of the path."""
     length = -1 if task.length is None else task.length
     kinds = (FRAMES.index(task.frame), task.force, WANTS.index(task.want))
-    return TASK.pack(len(path), len(source), task.offset, length, size_px, *kinds) + path + source
+    box = task.box is not None, *(task.box or EVERYTHING)
+    return TASK.pack(len(path), len(source), task.offset, length, size_px, *kinds, *box) + path + source
 
 
 def read_task(stream: BinaryIO) -> tuple[bytes, bytes, Task, int]:
     """The path, the source, the rest of the task, and ``size_px``. Raises EOFError at the end."""
-    count, more, offset, length, size_px, frame, force, want = TASK.unpack(_read(stream, TASK.size))
+    count, more, offset, length, size_px, frame, force, want, has_box, *box = TASK.unpack(_read(stream, TASK.size))
+    left, top, right, bottom = box
     task = Task("", offset, None if length < 0 else length, FRAMES[frame], force, WANTS[want])
+    if has_box:
+        task = task._replace(box=(left, top, right, bottom))
     return _read(stream, count), _read(stream, more), task, size_px
 
 
@@ -129,6 +136,8 @@ def _fits(head: Head, task: Task, size_px: int) -> bool:
 
 def _bytes_of(head: Head, task: Task, size_px: int) -> int | None:
     """How long that must be which follows, pixels of a task's frame or other; None if the frame cannot be so large."""
+    if task.want == "faces":
+        return head.follow_bytes if head.follow_bytes in range(0, BOX.size * MOST + 1, BOX.size) else None
     if task.want not in WITH_PIXELS:
         return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}[task.want]
     if task.frame == "look" and max(head.across, head.down) > size_px:

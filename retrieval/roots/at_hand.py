@@ -69,7 +69,7 @@ def _is_plain(task: Task) -> bool:
 
 def _ready(task: Task, held: ExitStack) -> Task | PictureRefused:
     try:
-        part = located(task.path) if task.source is None else Part(task.source, task.offset, task.length)
+        part = located(task.path) if task.source is None else Part(task.source, task.offset, task.length, task.box)
         if part is None:
             return task
         if part.length is not None and part.length > MOST_BYTES:
@@ -82,8 +82,8 @@ def _ready(task: Task, held: ExitStack) -> Task | PictureRefused:
 
 
 def _placed(task: Task, part: Part, held: ExitStack) -> Task | PictureRefused:
-    if not is_url(part.source) and not _is_table(part) and part.length:
-        return task._replace(source=part.source, offset=part.offset, length=part.length)
+    if not is_url(part.source) and not _is_table(part) and (part.length or part.box):
+        return task._replace(source=part.source, offset=part.offset, length=part.length, box=part.box)
     data = _data(part)
     if len(data) > MOST_BYTES:
         return PictureRefused(reason_without_picture(TOO_LARGE, data[:HEAD_BYTES], task.path, False))

@@ -7,6 +7,7 @@ import os
 from index.roots import is_url
 from retrieval.errors import PathError, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
+from retrieval.roots.faces import Faces, faces_address, file_of, is_of_faces
 from retrieval.roots.folder import Folder, file_facts
 from retrieval.roots.root import Holder, Root
 
@@ -18,6 +19,8 @@ def root_at(address: str) -> Root:
     """The place of that address, as an index stores it. Nothing is asked of it."""
     from retrieval.roots.archives import holder_in
 
+    if is_of_faces(address):
+        return Faces(address)
     if holder_in(address) == address:
         return _holder(address)
     if is_url(address):
@@ -46,6 +49,8 @@ def address_of(given: str | os.PathLike[str]) -> str:
     text = os.fspath(given)
     if text.lower().startswith(LOCAL):
         return os.path.realpath(text[len(LOCAL) :])
+    if is_of_faces(text):
+        return faces_address(file_of(text))
     if "://" in text:
         from retrieval.roots.store import checked_url
 
@@ -141,6 +146,8 @@ def _holder_of(path: str) -> Holder | None:
     """The archive or table that a path leads into."""
     from retrieval.roots.archives import holder_in
 
+    if is_of_faces(path):
+        return Faces(path)
     place = holder_in(path)
     if place is None or place == path:
         return None

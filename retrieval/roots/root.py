@@ -20,6 +20,7 @@ class Looking:
     follow_links: bool = False
     exclude: tuple[str, ...] = ()
     tally: LeftOut = field(default_factory=LeftOut)
+    known: Iterable[FoundFile] = ()  # what the index knows, as it was then
     unreadable: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
