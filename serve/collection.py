@@ -15,6 +15,7 @@ from retrieval.explore.directions import direction_between
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import conditions, with_words
 from retrieval.known import Known
+from retrieval.pictures.regions import split_box
 from retrieval.places import rows_of_file
 from retrieval.questions import Answer, Question, Term, ask, refined
 from retrieval.roots.opening import facts_at, is_file
@@ -90,7 +91,8 @@ class Collection:
 
     def query_upload(self, path: str, options: records.Options) -> records.Hits:
         model = self.searcher.model
-        encoded = model.encode_squares(square_of_upload(path, model.image_size, model.frame)[None])
+        square = square_of_upload(path, model.image_size, model.frame, of_face=self.searcher.holds_faces)
+        encoded = model.encode_squares(square[None])
         seen = Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]))
         return self.query(seen, options)
 
@@ -280,7 +282,8 @@ def place_of(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    name, folder = place_of(hit.path, roots)
+    path, box = split_box(hit.path)
+    name, folder = place_of(path, roots)
     return records.Hit(
         id=hit.id,
         rank=hit.rank,
@@ -293,11 +296,13 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
         height=hit.height,
         copies=len(hit.copies),
         gone=hit.is_gone,
+        box=box,
     )
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    name, folder = place_of(found.path, roots)
+    path, box = split_box(found.path)
+    name, folder = place_of(path, roots)
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {
         "id": found.id,
@@ -310,6 +315,7 @@ def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, 
         and not os.path.lexists(found.path),  # stores are not asked for each picture of a list
         "taken": taken and taken[0].isoformat(),
         "size_bytes": found.size_bytes,
+        "box": box,
     }
 
 

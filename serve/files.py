@@ -12,6 +12,7 @@ from PIL import Image
 
 from retrieval.arrays import Pixels
 from retrieval.pictures.opening import OPENING
+from retrieval.pictures.regions import Box
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Frame, Task
 from retrieval.roots.opening import is_file
@@ -63,8 +64,9 @@ def _for_workers(number: int, path: str) -> str:
     return link if os.path.lexists(link) else path
 
 
-def square_of_upload(path: str, side_px: int, frame: Frame) -> Pixels:
-    """The encoder's input for an uploaded picture, uint8 (s, s, 3). Its size is known before it is decoded.
+def square_of_upload(path: str, side_px: int, frame: Frame, *, of_face: bool = False) -> Pixels:
+    """The encoder's input for an uploaded picture, uint8 (s, s, 3); ``of_face``: for its largest face, if there is one.
+    Its size is known before it is decoded.
 
     Raises:
         Refused: it has too many pixels, or is no picture.
@@ -74,10 +76,16 @@ def square_of_upload(path: str, side_px: int, frame: Frame) -> Pixels:
         raise _unreadable(told.reason)
     if told.width_px * told.height_px > MOST_UPLOAD_PIXELS:
         raise Refused(413, "too_many_pixels", f"a picture may have {MOST_UPLOAD_PIXELS // 10**6} million pixels")
-    (decoded,) = decode_all([Task(path, frame=frame)], side_px)
+    box = _largest_face(path) if of_face else None
+    (decoded,) = decode_all([Task(path, frame=frame, box=box)], side_px)
     if decoded.pixels is None:
         raise _unreadable(decoded.reason or "")
     return decoded.pixels
+
+
+def _largest_face(path: str) -> Box | None:
+    (told,) = decode_all([Task(path, want="faces")], 0)
+    return max(told.boxes, key=lambda box: box[2] - box[0], default=None)
 
 
 def thumbnail_of(path: str, side_px: int) -> tuple[bytes, bytes | None]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval.pictures.regions import Box
 from serve.files import MOST_UPLOAD_BYTES
 
 K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 30_000, 1000
@@ -104,6 +105,7 @@ class Hit(BaseModel):
     height: int
     copies: int
     gone: bool
+    box: Box | None = Field(None, description="left, top, right, bottom of a face in its picture, as shares")
 
 
 class Hits(BaseModel):
@@ -123,6 +125,7 @@ class Item(BaseModel):
     gone: bool
     taken: str | None
     size_bytes: int
+    box: Box | None = None
 
 
 class Items(BaseModel):

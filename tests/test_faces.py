@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -275,3 +276,26 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert done.stdout.count("latent-search[faces]") == 2
+
+
+def test_the_gallery_shows_faces_and_asks_with_them(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    pytest.importorskip("fastapi", reason="latent serve needs the extra web")
+    from tests.serving import ended, started, told
+
+    group = next(path for path in sorted((indexed / "photos").rglob("*.png")) if len(faces_of(path)) == 3)
+    (indexed / "index").rename(indexed / ".latent")
+    scratch = tmp_path_factory.mktemp("site")
+    site = started(indexed, token=scratch / "token", scratch=scratch)
+    try:
+        hits = told(site.post(group.read_bytes(), k=3))["hits"]
+        assert hits[0]["distance"] == pytest.approx(0, abs=1e-3) and hits[0]["name"] == group.name
+        assert max(map(side_of, faces_of(group))) == pytest.approx(hits[0]["box"][2] - hits[0]["box"][0], abs=1e-6)
+        listed = told(site.get("items", limit=50))["items"]
+        assert len(listed) == len({(one["name"], tuple(one["box"])) for one in listed}) > 8
+        answer = site.get(f"items/{hits[0]['id']}/thumbnail", size=128)
+        with Image.open(io.BytesIO(answer.content)) as shown, Image.open(group) as picture:
+            box = np.rint(np.multiply(hits[0]["box"], picture.size * 2)).astype(int).tolist()
+            near = picture.convert("RGB").crop(tuple(box)).resize(shown.size, Image.Resampling.BICUBIC)
+            assert np.abs(np.asarray(shown.convert("RGB"), int) - np.asarray(near)).mean() < 8
+    finally:
+        ended(site)
