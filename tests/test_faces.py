@@ -55,7 +55,7 @@ def party(rng: np.random.Generator, faces: list[Image.Image], count: int) -> tup
         )
         face = faces[rng.integers(len(faces))].resize((side, side), Image.Resampling.BICUBIC)
         ground.paste(face, (left, top))
-        places.append((left, top, side))
+        places.append((left + side // 10, top + side // 10, side - side // 5))  # the face without hair and neck
     return ground, places
 
 
