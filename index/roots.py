@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII)
+FACES = "faces://"  # begins the addresses of faces in files of this machine, before a path without its first slash
 NO_PART = frozenset(["", os.curdir, os.pardir])
 
 
@@ -28,6 +29,8 @@ def is_sane_url(text: str) -> bool:
     if found is None or text.startswith(("http://", "https://")):
         return False
     parts = text[found.end() :].split("/")
+    if text.startswith(FACES):
+        return NO_PART.isdisjoint(parts) and "\0" not in text
     return "@" not in parts[0] and NO_PART.isdisjoint(parts) and "\0" not in text and "::" not in text
 
 

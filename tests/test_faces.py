@@ -254,13 +254,18 @@ def test_addresses_of_regions() -> None:
         assert split_box(f"a.jpg{MARK}{words}") == (f"a.jpg{MARK}{words}", None)
 
 
-def test_what_cannot_be_done_is_said(tmp_path: Path, latent: Run) -> None:
+def test_what_cannot_be_done_is_said(tmp_path: Path, faces: list[Image.Image], latent: Run) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(PictureRefused, match="not a picture"):
         faces_of(tmp_path / "text.jpg")
     assert "Error" in latent("index", "build", "text.jpg", "--regions", "faces", code=2).stderr
     assert "is not a folder" in latent("index", "build", "faces://no/where", code=1).stderr
+    assert "no folder of this machine" in latent("index", "build", "s3://a", "--regions", "faces", code=1).stderr
     assert not (tmp_path / ".latent").exists()
+    (odd := tmp_path / "@a::b%20#c").mkdir()
+    party(np.random.default_rng(0), faces, 1)[0].save(odd / "one.png")
+    latent("index", "build", "@a::b%20#c", "--regions", "faces", "--index", "i")
+    assert "unchanged 1" in latent("index", "update", "--index", "i").stdout
 
 
 def test_without_the_package_the_extra_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from retrieval.errors import PictureRefused
+from index.roots import FACES, is_url
+from retrieval.errors import PathError, PictureRefused
 from retrieval.pictures.faces import check_faces
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.kinds import NO_FACE
@@ -19,16 +20,22 @@ from retrieval.pictures.regions import NOTHING, Box, split_box, with_box
 from retrieval.roots.folder import Folder, file_facts
 from retrieval.roots.root import Looking
 
-SCHEME = "faces:/"  # before an absolute path
+SCHEME = FACES.removesuffix("/")  # before an absolute path
 
 
 def faces_address(path: str | os.PathLike[str]) -> str:
-    """The address of the faces of a folder, or of a picture in it."""
-    return SCHEME + os.path.realpath(path)
+    """The address of the faces of a folder, or of a picture in it.
+
+    Raises:
+        PathError: it is no path of this machine.
+    """
+    if is_url(text := os.fspath(path)):
+        raise PathError(f"{text} is no folder of this machine, in which faces could be looked for")
+    return SCHEME + os.path.realpath(text)
 
 
 def is_of_faces(address: str) -> bool:
-    return address.startswith(f"{SCHEME}/")
+    return address.startswith(FACES)
 
 
 def file_of(address: str) -> str:
