@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from index.roots import is_sane_url
@@ -35,6 +36,13 @@ def known_store(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     store._opened.cache_clear()
     store._silences.clear()
     yield
+    store._opened.cache_clear()
+
+
+def wait_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second in place of those that a network is given."""
+    config = store.SETTINGS["s3"]["config_kwargs"] | {"connect_timeout": 1, "read_timeout": 1}
+    monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": config}})
     store._opened.cache_clear()
 
 
@@ -148,8 +156,7 @@ def test_what_was_not_read_is_said_and_read_by_the_next_update(tmp_path: Path, m
     write_shapes(tmp_path / "photos", 60)
     with stores.started() as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.origin)
-        monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1}}})
-        store._opened.cache_clear()
+        wait_less(monkeypatch)
         url = own.put_folder(tmp_path / "photos", "photos")
         listed = store.objects_below
 
@@ -164,8 +171,6 @@ def test_what_was_not_read_is_said_and_read_by_the_next_update(tmp_path: Path, m
         assert library.summary is not None and library.summary.skipped == 60
         assert all("the store does not answer" in reason for reason in library.summary.reasons)
         own.start()
-        import httpx
-
         httpx.put(f"{own.origin}/{own.name}").raise_for_status()
         own.put_folder(tmp_path / "photos", "photos")
         store._silences.clear()  # half a minute passes
@@ -180,8 +185,7 @@ def test_a_store_that_breaks_off_in_a_build_is_no_end_of_it(
 ) -> None:
     with stores.started() as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.origin)
-        monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1}}})
-        store._opened.cache_clear()
+        wait_less(monkeypatch)
         write_shapes(tmp_path / "many", 300)
         url = own.put_folder(tmp_path / "many", "many")
         began = threading.Event()

@@ -82,6 +82,11 @@ def may_be_root(given: str) -> bool:
     return "://" in given or (os.path.isfile(given) and (is_archive(given) or is_compressed(given)))
 
 
+def is_missing(address: str, folder: str | None = None) -> bool:
+    """Whether a root of this machine, or a ``folder`` in it, is not there. Stores are not asked: listing them tells."""
+    return not is_url(address) and not root_at(address).is_there(folder or address)
+
+
 def is_archive(address: str) -> bool:
     """Whether an address is that of an archive or a table, which is always a root of its own."""
     from retrieval.roots.archives import holder_in

@@ -35,7 +35,7 @@ PACKAGES = {  # kinds of stores, and what fsspec reads them with: not all that i
     "sftp": "paramiko",
 }
 MOST_ASKED = 20  # objects that are asked for one by one, rather than by a listing
-CONNECT_S, READ_S = 5, 20  # s3fs asks five times
+CONNECT_S, READ_S, ATTEMPTS = 5, 15, 3
 SILENCES, SILENT_S = 4, 30.0  # after so many questions without an answer a store is not asked for a while
 SETTINGS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -87,10 +87,13 @@ def _opened(kind: str, process: int) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(kind, use_listings_cache=False, skip_instance_cache=True, **SETTINGS.get(kind, {}))
+        system = fsspec.filesystem(kind, use_listings_cache=False, skip_instance_cache=True, **SETTINGS.get(kind, {}))
     except ImportError as error:
         line = pip_line("stores") if kind == "s3" else f"pip install {package}"
         raise MissingExtra(f"pictures at {kind}:// need {package}: {line}") from error
+    if kind == "s3":
+        system.retries = ATTEMPTS  # of s3fs itself, around those of botocore
+    return system
 
 
 _silences: dict[str, list[float]] = {}  # by bucket: when its last questions had no answer
@@ -245,7 +248,7 @@ class Store:
     def is_there(self, folder: str) -> bool:
         try:
             Store(folder).check()
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 

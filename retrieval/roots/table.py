@@ -195,7 +195,7 @@ class Table:
     def is_there(self, folder: str) -> bool:
         try:
             version_of(self.address)
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, NamedTuple
 
-from retrieval.errors import PathError, RootUnreadable
+from retrieval.errors import MissingExtra, PathError, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import MOST_BYTES, LeftOut
 from retrieval.roots.archives import bytes_of, change_of, is_compressed, opened, version_of
@@ -131,7 +131,7 @@ class Tar:
     def is_there(self, folder: str) -> bool:
         try:
             version_of(self.address)
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 
