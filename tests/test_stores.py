@@ -225,12 +225,24 @@ def test_names_that_are_no_paths_are_left_out_and_said(buckets: Buckets, photos:
             assert b".." not in one
 
 
-def test_without_the_extra_the_pip_line_is_said(tmp_path: Path) -> None:
+def test_without_the_extra_the_pip_line_is_said(buckets: Buckets, photos: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['fsspec'] = None; from cli.main import main; main()"
-    words = [sys.executable, "-c", code, "index", "build", "s3://pictures/x", "--index", "i"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("index", "build", "s3://pictures/x", "--index", "i")
     assert done.returncode == 1 and "pip install 'latent-search[stores]'" in done.stderr
     assert not (tmp_path / "i").exists()
+    with Library.build(buckets.put_folder(photos, "elsewhere"), tmp_path / "i", model=MODEL) as library:
+        count = len(library)
+    hits = run("query", photos / "shape-0-001.png", "--index", "i")  # who only searches needs no store
+    assert hits.returncode == 0 and "elsewhere/shape-0-001.png" in hits.stdout and "(gone)" not in hits.stdout
+    assert "pip install 'latent-search[stores]'" in run("index", "update", "--index", "i").stderr
+    write_shapes(tmp_path / "here", 3, seed=5)
+    added = run("index", "build", "here", "--index", "i")  # which has nothing to do with the store
+    assert added.returncode == 0 and f"{count + 3} pictures" in added.stdout
 
 
 def test_urls_have_one_spelling() -> None:

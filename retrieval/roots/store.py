@@ -74,7 +74,7 @@ def checked_url(text: str) -> str:
     return address
 
 
-class Absent(Exception):
+class Absent(FileNotFoundError):
     """There is no such object, bucket or folder."""
 
 
@@ -151,15 +151,20 @@ def object_facts(url: str) -> FoundFile | None:
 
 
 def fetch(part: Part, most: int) -> bytes:
-    """The bytes of a part of an object; at most ``most`` of them, and one more.
+    """The bytes of a part of an object, at most ``most`` of them; and one more, which tells that the object has grown.
 
     Raises:
         Absent: it is not there.
         RootUnreadable: it cannot be read.
     """
-    if part.length == 0:
+    if part.length is None:
+        found = object_facts(part.source)
+        if found is None:
+            raise Absent(part.source)
+        part = part._replace(length=found.size_bytes - part.offset)
+    if not part.length:  # of which a store has no range
         return b""
-    wanted = most + 1 if part.length is None else min(part.length, most) + 1
+    wanted = min(part.length or 0, most) + 1
     with _asked(part.source) as system:
         return bytes(system.cat_file(part.source, start=part.offset, end=part.offset + wanted))
 
@@ -276,6 +281,13 @@ class Store:
 
     def at(self, path: str) -> FoundFile | None:
         return object_facts(path)
+
+    @property
+    def in_place(self) -> bool:
+        return False
+
+    def read(self, part: Part, most: int) -> bytes:
+        return fetch(part, most)
 
 
 def _read(path: str) -> bytes | None:

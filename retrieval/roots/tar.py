@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, NamedTuple
 
+from index.roots import is_url
 from retrieval.errors import MissingExtra, PathError, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import MOST_BYTES, LeftOut
@@ -153,6 +154,14 @@ class Tar:
             return members_of(self.address).files.get(path)
         except PathError:
             return None
+
+    @property
+    def in_place(self) -> bool:
+        return not is_url(self.address)
+
+    def read(self, part: Part, most: int) -> bytes:
+        data = bytes_of(part, most)
+        return data if part.length is None else data[: part.length]
 
     def _read(self, path: str) -> bytes | None:
         found = self.at(path)
