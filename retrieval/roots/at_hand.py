@@ -15,7 +15,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from index.roots import is_url
-from retrieval.errors import LatentError, PathError, PictureRefused, RootUnreadable
+from retrieval.errors import LatentError, PictureRefused
 from retrieval.pictures.files import Part
 from retrieval.pictures.kinds import HEAD_BYTES, reason_without_picture
 from retrieval.pictures.tasks import Task
@@ -51,11 +51,7 @@ def batches(tasks: Sequence[Task]) -> Iterator[list[Task]]:
 
 @contextmanager
 def at_hand(tasks: Sequence[Task]) -> Iterator[list[Task | PictureRefused]]:
-    """Tasks that a worker process can carry out, or why there is none, in order.
-
-    Raises:
-        MissingExtra: a package is needed to read them.
-    """
+    """Tasks that a worker process can carry out, or why there is none, in order."""
     if all(_is_plain(task) for task in tasks):
         yield list(tasks)
         return
@@ -77,7 +73,7 @@ def _ready(task: Task, held: ExitStack) -> Task | PictureRefused:
         return _placed(task, part, held)
     except FileNotFoundError:
         return PictureRefused(ABSENT, passing=True)
-    except (RootUnreadable, PathError) as error:
+    except LatentError as error:  # the place does not answer, or what reads it is not installed
         return PictureRefused(_reason(error, task), passing=True)
 
 
