@@ -117,6 +117,7 @@ def _asked(url: str) -> Iterator[Any]:
     except (MissingExtra, PathError, Absent, RootUnreadable):
         raise
     except FileNotFoundError:
+        _silences.pop(bucket, None)
         absent = True
     except Exception as error:  # of many packages, some without a base of their own
         absent, why = False, _why(error)
@@ -257,7 +258,7 @@ class Store:
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             objects = list(objects_below(folder))
         except Absent:
@@ -268,7 +269,7 @@ class Store:
             if not has_path(name):
                 report_name(looking.tally, folder, name)
         files = sorted((file for name, file in objects if has_path(name)), key=lambda file: name_order(file.path))
-        return shown(self.address, files, folder, looking, _read)
+        return list(shown(self.address, files, folder, looking, _read))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         if len(paths) <= MOST_ASKED:

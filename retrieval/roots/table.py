@@ -199,12 +199,12 @@ class Table:
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             files = table_facts(self.address)
         except PathError as error:
             raise RootUnreadable(str(error)) from error
-        return shown(self.address, files.values(), self.address, looking, lambda path: None)
+        return list(shown(self.address, files.values(), self.address, looking, lambda path: None))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         return [self.at(path) for path in paths]

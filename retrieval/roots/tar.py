@@ -136,7 +136,7 @@ class Tar:
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             members = members_of(self.address)
         except PathError as error:
@@ -144,7 +144,7 @@ class Tar:
         for fault in members.faults:
             looking.tally.fault(fault)
         files = sorted(members.files.values(), key=lambda file: name_order(file.path))
-        return shown(self.address, files, self.address, looking, self._read)
+        return list(shown(self.address, files, self.address, looking, self._read))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         return [self.at(path) for path in paths]
