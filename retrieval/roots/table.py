@@ -23,6 +23,7 @@ from retrieval.roots.listed import has_path, shown
 from retrieval.roots.root import Looking
 
 MOST_GROUP_BYTES = 1 << 30  # of the column of pictures in one row group
+MOST_ROWS = 50_000_000  # listed in memory
 ROWS = 64  # whose pictures are in memory at once while a table is listed
 USUAL = ("image", "img", "picture", "photo", "jpg", "png")  # names of the column, where several could be it
 PATHS = ("path", "file_name", "filename")
@@ -51,6 +52,8 @@ def table_facts(address: str) -> dict[str, FoundFile]:
 def _table(version: FoundFile) -> dict[str, FoundFile]:
     address, change = version.path, change_of(version)
     with _read(address) as table:
+        if table.metadata.num_rows > MOST_ROWS:
+            raise RootUnreadable(f"{address} has more than {MOST_ROWS:,} rows; split the table")
         columns = _columns(table, address)
         names = _names(table, columns)
         files = dict[str, FoundFile]()
