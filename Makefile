@@ -32,7 +32,7 @@ $(VENV)/.searches: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(BIN)/python pyproject.toml constraints.txt
 	@echo "== installing what training and the tests need (torch among it)"
-	@$(PIP) -e '.[cluster,copies,cpu,encoders,evaluate,features,heif,map,milvus,server,train,web,dev]'
+	@$(PIP) -e '.[cluster,copies,cpu,encoders,evaluate,features,heif,map,milvus,server,stores,train,web,dev]'
 	@touch $@ $(VENV)/.searches
 
 demo: $(VENV)/.searches  ## see it work: sample pictures, index them, find an altered one, show the hits

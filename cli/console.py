@@ -191,6 +191,19 @@ def png_only(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     return value
 
 
+class PlaceOfPictures(click.Path):
+    """A folder, an archive or table, or the URL of one or of a store. What is no folder is opened when it is listed."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from retrieval.roots.opening import may_be_root
+
+        text = os.fsdecode(value)
+        return text if may_be_root(text) else super().convert(value, param, ctx)
+
+
 class PictureFile(click.Path):
     """A file that is read as a picture. A folder is refused, with the commands that take one."""
 

@@ -56,12 +56,16 @@ class Filters(NamedTuple):
     def _folders(self) -> Iterator[Condition]:
         """A folder of that path, or folders of that name in their roots."""
         from index.grammar import Condition
+        from index.roots import is_url
         from index.where import AnyOf, InFolder, Matches
+        from retrieval.roots.opening import address_of
 
         for folder in self.folders:
-            here = InFolder(os.path.realpath(folder))
+            here = InFolder(address_of(folder))
             inside = os.path.normpath(folder)
-            is_plain = not (os.path.isabs(folder) or inside == os.curdir or inside.startswith(os.pardir))
+            is_plain = not (
+                os.path.isabs(folder) or is_url(folder) or inside == os.curdir or inside.startswith(os.pardir)
+            )
             terms = (here, Matches("folder", inside)) if is_plain else (here,)
             yield Condition(f"--in {folder}", AnyOf(terms))
 

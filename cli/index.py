@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import (
+    PlaceOfPictures,
     bar,
     claims,
     counted,
@@ -57,7 +58,7 @@ def index() -> None:
 @index.command(
     epilog="\b\nExamples:\n  latent index build ~/Pictures\n  latent index build holidays family --model faces-64"
 )
-@click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False))
+@click.argument("photos", nargs=-1, required=True, type=PlaceOfPictures())
 @index_to_build_option
 @click.option("--name", metavar="NAME", help="Keep the index among your data under this name, instead of in a folder.")
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
@@ -96,6 +97,9 @@ def build(
     strict: bool,
 ) -> None:
     """Index all pictures in the folders PHOTOS and below.
+
+    In place of a folder there may be the URL of a store, such as s3://bucket/photos, a .tar archive, or a table in
+    Parquet.
 
     Run it again to add new files, read changed ones and drop missing ones, or to continue a build that was stopped.
     The index stores --memory and --latency; if only one is given, the other is not limited. It stores --vectors, too,

@@ -32,6 +32,8 @@ def print_plan(plan: Plan, groups: int | None = None) -> None:
     room = sum(plan.files[path].size_bytes for path in gone)
     tell(f"{counted(len(gone), 'file')} can be removed, {size(room)}; {len(plan.groups):,} kept; nothing was changed")
     _print_kinds(plan)
+    if plan.elsewhere:
+        say(f"In stores, archives or tables, from which nothing is removed: {counted(plan.elsewhere, 'picture')}")
     if plan.groups or plan.expected_false_pairs is None:
         say(wrong_pairs(plan))
     if not plan.registered:

@@ -57,6 +57,9 @@ def tell_summary(library: Library, summary: Summary, seconds: float, budget: Bud
         say("Skipped files are read again when they change, or with --retry.")
     for folder in summary.missing_folders:
         shown = shown_path(folder)
+        if why := summary.why_missing.get(folder):
+            say(f"Warning: {printable(why)}; its pictures are kept as they were.")
+            continue
         say(f"Warning: {shown} is not there; its pictures are kept. To remove them: latent index remove {shown}")
     for folder in summary.unreadable_folders:
         say(f"Warning: no permission to list {shown_path(folder)}; its pictures are kept.")

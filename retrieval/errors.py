@@ -4,6 +4,7 @@
 
     LatentError
     ├── PictureRefused      a file that is not a picture, or one that no decoder could read
+    ├── RootUnreadable      a store, archive or table of pictures that cannot be listed now
     ├── PathError           a path that is not a folder, or not in the index
     ├── PlanError           a plan for copies, or its journal, that cannot be carried out
     ├── ModelError          a bundle that is missing, damaged, or lacks a part
@@ -67,6 +68,7 @@ __all__ = [
     "PathError",
     "PictureRefused",
     "PlanError",
+    "RootUnreadable",
     "TrainingError",
     "pip_line",
 ]
@@ -89,6 +91,12 @@ class PathError(LatentError):
     """A path is not what it should be: not a folder, not in the index."""
 
     code = "path_error"
+
+
+class RootUnreadable(LatentError):
+    """A place of pictures cannot be listed, so what it holds is not known: a store is silent, an archive damaged."""
+
+    code = "root_unreadable"
 
 
 class ClusterError(LatentError):

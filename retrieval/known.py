@@ -10,10 +10,12 @@ from typing import Literal
 
 from index.facts import Facts
 from index.records import READ_AGAIN
+from index.roots import whole
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
 from retrieval.pictures.workers import Decoded
 from retrieval.places import is_unchanged, rows_of_file
+from retrieval.roots.opening import facts_at, is_gone
 from retrieval.searcher import Searcher
 from retrieval.seen import indexed
 
@@ -79,12 +81,12 @@ def _in_index(searcher: Searcher, path: str) -> Known | None:
             return None
         facts = rows.facts([row.content_hash] if row.content_hash else [])
     seen, _ = indexed(searcher, path)
-    is_there, is_same = os.path.exists(path), is_unchanged(row, path)
+    is_there, is_same = not is_gone(path), is_unchanged(row, path)
     status: Status = "changed" if is_there and not is_same and row.status != "removed" else row.status
     known = facts.get(row.content_hash or b"")
     mtime = None if row.mtime_ns == READ_AGAIN else row.mtime_ns
     return Known(
-        os.path.abspath(path),
+        whole(path),
         status,
         row.size_bytes,
         mtime,
@@ -100,10 +102,10 @@ def _in_index(searcher: Searcher, path: str) -> Known | None:
 def _of_file(path: str, told: Decoded, is_indexed: bool) -> Known:
     """What the file itself tells."""
     status: Status = "changed" if is_indexed else "not indexed"
-    try:
-        its = os.stat(path)
-    except OSError as error:
-        return Known(os.path.abspath(path), status, reason=error.strerror or str(error))
+    its = facts_at(path)
+    if its is None:
+        return Known(
+            whole(path), status, reason=(told.reason or "").removeprefix("cannot be read: ") or "it is not there"
+        )
     wide, high = (told.width_px, told.height_px) if told.reason is None else (None, None)
-    place = os.path.abspath(path)
-    return Known(place, status, its.st_size, its.st_mtime_ns, wide, high, facts=told.facts, reason=told.reason)
+    return Known(whole(path), status, its.size_bytes, its.mtime_ns, wide, high, facts=told.facts, reason=told.reason)

@@ -35,6 +35,7 @@ from retrieval.places import (
     scopes_below,
 )
 from retrieval.progress import OnProgress
+from retrieval.roots.opening import checked_root, is_gone
 from retrieval.status import Status, status_of
 from retrieval.verify import all_faults, repair_index
 
@@ -72,6 +73,9 @@ class Library(Opened):
     ) -> Self:
         """Index every picture below the folders ``photos``. An existing index is brought up to date with them.
 
+        In place of a folder there may be a URL of a store (``s3://bucket/folder``), a tar archive, or a table in
+        Parquet, on this machine or in a store (docs/stores.md).
+
         Args:
             model: the model of a new index, ``photos-64`` by default. An existing index keeps its own.
             workers: number of worker processes that decode files, by default one per core.
@@ -92,10 +96,11 @@ class Library(Opened):
                 (docs/cluster.md). ``workers`` is then the number of decoding processes of all nodes.
 
         Raises:
-            PathError: a path is not a folder.
+            PathError: a path is not a folder, nor another place of pictures.
+            RootUnreadable: a store does not answer, or an archive is damaged.
             ValueError: one of ``exclude`` is not a pattern, or ``on`` names no cluster.
             ClusterError: the cluster does not answer, or its nodes cannot do the work.
-            MissingExtra: there is a cluster to work on, and Ray is not installed.
+            MissingExtra: what a cluster, a store or a table needs is not installed.
             IndexMismatch: the index exists and was built with another model.
             IndexBusy: another process is writing.
             IndexUnwritable: the index cannot be written.
@@ -297,10 +302,7 @@ def _folders(photos: Photos) -> list[str]:
     folders = [photos] if isinstance(photos, str | os.PathLike) else list(photos)
     if not folders:
         raise ValueError("build needs a folder of pictures at least")
-    for path in folders:
-        if not os.path.isdir(path):
-            raise PathError(f"{os.fspath(path)} is not a folder of pictures")
-    return [os.path.realpath(path) for path in folders]
+    return [checked_root(path) for path in folders]
 
 
 def _without(reading: Reading, exclude: Sequence[str] | None, writer: IndexWriter) -> Reading:
@@ -324,7 +326,7 @@ def _brought_up_to_date(writer: IndexWriter, ingest: Callable[[], Summary], budg
 
 
 def _note_gone(writer: IndexWriter, paths: Sequence[str | os.PathLike[str]]) -> int:
-    gone = [row for path in paths if not os.path.lexists(path) for row in rows_of_file(writer.rows, path)]
+    gone = [row for path in paths if is_gone(os.fspath(path)) for row in rows_of_file(writer.rows, path)]
     ids = [row.id for row in gone if row.id is not None and row.status == "found"]
     writer.rows.mark(ids, "vanished")
     writer.refresh_caches()

@@ -23,10 +23,13 @@ from index.opening import (
     read_addresses,
 )
 from index.records import Row
+from index.roots import is_url, normal
 from retrieval.errors import IndexBusy, IndexUnreachable, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
+from retrieval.pictures.files import FoundFile
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
+from retrieval.roots.opening import address_of, facts_at, is_archive, is_missing
 from retrieval.text import printable
 
 ENVIRONMENT = "LATENT_INDEX"
@@ -99,7 +102,7 @@ def index_to_build(photos: Sequence[str | os.PathLike[str]]) -> Path | None:
     It is called as the first folder. None if an index is named in the environment, or lies in the current folder or
     above it, or if one of the folders is the current one or below it: then the index belongs there.
     """
-    here, folders = os.getcwd(), [os.path.realpath(folder) for folder in photos]
+    here, folders = os.getcwd(), [address_of(folder) for folder in photos]
     if would_find():
         return None
     if any(folder == os.path.realpath(here) or _inside(folder, os.path.realpath(here)) for folder in folders):
@@ -175,7 +178,7 @@ def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Readi
     taken = {root_id for root_id, _, _ in parts}
     for root_id, root in known.items():
         inside = any(_inside(root, folder) for _, _, folder in parts)
-        if root_id not in taken and (inside or not os.path.isdir(root)):
+        if root_id not in taken and (inside or is_missing(root)):
             scopes.append(_scope(known, index, root_id, root, root, reading))
     return scopes
 
@@ -187,7 +190,7 @@ def claimed(rows: RowsWriter, scopes: list[Scope]) -> list[Scope]:
         IndexBusy: another process works on one of the folders.
     """
     mine = rows.claim({scope.root_id for scope in scopes})
-    claim_all(rows, {scope.root_id for scope in scopes if os.path.isdir(scope.folder)})
+    claim_all(rows, {scope.root_id for scope in scopes if not is_missing(scope.root, scope.folder)})
     return [scope for scope in scopes if scope.root_id in mine]
 
 
@@ -208,8 +211,10 @@ def _scope(known: dict[int, str], index: str, root_id: int, root: str, folder: s
 
 
 def _reaches(folder: str, path: str, chosen: tuple[Pattern, ...]) -> bool:
-    """Whether a walk through ``folder`` visits ``path``: it is inside, and nothing in between is left out."""
-    return path == folder or (_inside(path, folder) and reaches(folder, path, chosen))
+    """Whether a walk through ``folder`` visits ``path``: it is inside, and nothing in between is left out. No walk goes
+    through an archive.
+    """
+    return path == folder or (_inside(path, folder) and not is_archive(path) and reaches(folder, path, chosen))
 
 
 class Listings:
@@ -264,15 +269,18 @@ def absolute(row: Row, roots: dict[int, str]) -> str:
 
 def is_unchanged(row: Row, path: str | os.PathLike[str]) -> bool:
     """Whether the file at ``path`` still has the size and dates of its row."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return False
-    return is_as_it_was(row, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return is_as_found(row, facts_at(path))
+
+
+def is_as_found(row: Row, facts: FoundFile | None) -> bool:
+    """Whether what was found of a picture is what its row says; None: it was not found."""
+    return facts is not None and is_as_it_was(row, facts.size_bytes, facts.mtime_ns, facts.ctime_ns)
 
 
 def _spellings(path: str | os.PathLike[str]) -> list[str]:
     """The paths that a file may have in the catalog: its name in its real folder, and the path of its link target."""
+    if is_url(os.fspath(path)):
+        return [normal(os.fspath(path))]
     folder, name = os.path.split(os.path.abspath(path))
     return list(dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)]))
 

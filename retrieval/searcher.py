@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -19,6 +18,7 @@ from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty, unusual
 from retrieval.filters import Filter, where_of
 from retrieval.opened import Opened
+from retrieval.roots.opening import is_gone
 from retrieval.seen import Seen, look_at_all
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Hit:
     @property
     def is_gone(self) -> bool:
         """Whether the file is no longer there now. The index learns of that by an update."""
-        return not self.is_elsewhere and not os.path.lexists(self.path)
+        return not self.is_elsewhere and is_gone(self.path)
 
     @property
     def is_elsewhere(self) -> bool:

@@ -7,10 +7,14 @@ import os
 from index.door import Index, IndexWriter, Rows
 from index.errors import IndexDamaged, IndexMismatch
 from index.records import MENDED, READ_AGAIN, Row
-from retrieval.errors import ModelError
+from retrieval.errors import MissingExtra, ModelError, PathError, RootUnreadable
 from retrieval.models.kept import check_model, restore_model
 from retrieval.models.model import load_model
-from retrieval.places import is_unchanged
+from retrieval.pictures.files import FoundFile
+from retrieval.places import is_as_found
+from retrieval.roots.folder import Folder
+from retrieval.roots.opening import root_at
+from retrieval.roots.root import Root
 
 
 def all_faults(index: Index) -> list[str]:
@@ -42,20 +46,29 @@ def _model_faults(index: Index) -> list[str]:
 def _file_faults(rows: Rows) -> list[str]:
     faults: list[str] = []
     try:
-        for root_id, root in rows.roots().items():
-            if not os.path.isdir(root):
-                faults.append(f"files: the folder {root} is not there")
-                continue
-            for path, row in rows.listing(root_id).items():
-                faults += _faults_of_file(row, os.path.join(root, os.fsdecode(path)))
+        for root_id, address in rows.roots().items():
+            faults += _faults_of_root(root_at(address), rows.listing(root_id))
     except IndexDamaged as error:
         faults.append(f"files: they cannot be compared, since {error}")
     return faults
 
 
-def _faults_of_file(row: Row, path: str) -> list[str]:
-    if row.status == "found" and not is_unchanged(row, path):
-        return [f"files: {path} is {'changed' if os.path.exists(path) else 'gone'} since it was indexed"]
+def _faults_of_root(root: Root, listed: dict[bytes, Row]) -> list[str]:
+    if isinstance(root, Folder) and not root.is_there(root.address):
+        return [f"files: the folder {root.address} is not there"]
+    paths = [os.path.join(root.address, os.fsdecode(path)) for path in listed]
+    try:
+        root.check()
+        now = root.facts(paths)
+    except (PathError, RootUnreadable, MissingExtra) as error:
+        return [f"files: {error}"]
+    pairs = zip(listed.values(), paths, now, strict=True)
+    return [fault for row, path, facts in pairs for fault in _faults_of_file(row, path, facts)]
+
+
+def _faults_of_file(row: Row, path: str, facts: FoundFile | None) -> list[str]:
+    if row.status == "found" and not is_as_found(row, facts):
+        return [f"files: {path} is {'gone' if facts is None else 'changed'} since it was indexed"]
     if row.status == "skipped" and row.mtime_ns == READ_AGAIN and row.reason in MENDED:
         return [f"files: {path} is not found until an update has read it again: {row.reason}"]
     return []

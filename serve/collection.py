@@ -17,6 +17,7 @@ from retrieval.filters import conditions, with_words
 from retrieval.known import Known
 from retrieval.places import rows_of_file
 from retrieval.questions import Answer, Question, Term, ask, refined
+from retrieval.roots.opening import facts_at, is_file
 from retrieval.seen import Seen
 from retrieval.status import status_of
 from retrieval.text import printable
@@ -305,18 +306,18 @@ def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, 
         "realism": found.realism,
         "width": found.width_px,
         "height": found.height_px,
-        "gone": not os.path.lexists(found.path),
+        "gone": is_file(found.path)
+        and not os.path.lexists(found.path),  # stores are not asked for each picture of a list
         "taken": taken and taken[0].isoformat(),
         "size_bytes": found.size_bytes,
     }
 
 
 def _status(found: Found) -> Literal["found", "changed", "gone"]:
-    try:
-        its = os.stat(found.path)
-    except OSError:
+    its = facts_at(found.path)
+    if its is None:
         return "gone"
-    return "found" if (its.st_size, its.st_mtime_ns) == (found.size_bytes, found.mtime_ns) else "changed"
+    return "found" if (its.size_bytes, its.mtime_ns) == (found.size_bytes, found.mtime_ns) else "changed"
 
 
 def _plain(value: object) -> object:

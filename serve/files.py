@@ -7,8 +7,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from tempfile import NamedTemporaryFile
-from typing import IO
 
 from PIL import Image
 
@@ -16,11 +14,13 @@ from retrieval.arrays import Pixels
 from retrieval.pictures.opening import OPENING
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Frame, Task
+from retrieval.roots.opening import is_file
 from serve.errors import Refused, without_paths
 
 MOST_UPLOAD_BYTES = 32 << 20
 MOST_UPLOAD_PIXELS = 50_000_000
 WEBP_QUALITY = 82
+OUTSIDE = Refused(403, "outside", "the file of this picture lies outside the indexed folders")
 GONE = Refused(404, "gone", "the file of this picture is not there any more")
 
 
@@ -33,6 +33,11 @@ def held(path: str, roots: Iterable[str]) -> Iterator[str]:
     Raises:
         Refused: it is not there, is no regular file, or lies outside the indexed folders.
     """
+    if not is_file(path):  # of a store or an archive, which worker processes are given as it is now
+        if not any(path.startswith(f"{root}/") for root in roots):
+            raise OUTSIDE
+        yield path
+        return
     try:
         number = os.open(path, OPENING)
     except (OSError, ValueError):
@@ -42,7 +47,7 @@ def held(path: str, roots: Iterable[str]) -> Iterator[str]:
             raise GONE
         real = _path_of(number, path)
         if not any(real.startswith(os.path.join(os.path.realpath(root), "")) for root in roots):
-            raise Refused(403, "outside", "the file of this picture lies outside the indexed folders")
+            raise OUTSIDE
         yield _for_workers(number, path)
     finally:
         os.close(number)
@@ -56,17 +61,6 @@ def _path_of(number: int, path: str) -> str:
 def _for_workers(number: int, path: str) -> str:
     link = f"/proc/{os.getpid()}/fd/{number}"
     return link if os.path.lexists(link) else path
-
-
-@contextmanager
-def spooled() -> Iterator[tuple[IO[bytes], str]]:
-    """A file for an upload, and its path for workers. It is in memory without a name, so it ends with this process."""
-    if hasattr(os, "memfd_create"):
-        with open(os.memfd_create("latent-upload"), "w+b", buffering=0) as file:
-            yield file, f"/proc/{os.getpid()}/fd/{file.fileno()}"
-    else:
-        with NamedTemporaryFile(prefix="latent-upload-", buffering=0) as named:
-            yield named, named.name
 
 
 def square_of_upload(path: str, side_px: int, frame: Frame) -> Pixels:

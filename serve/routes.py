@@ -11,9 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import ClientDisconnect
 
 from retrieval.arrays import Pixels
+from retrieval.roots.at_hand import spooled
 from serve import records
 from serve.errors import Refused
-from serve.files import MOST_UPLOAD_BYTES, spooled
+from serve.files import MOST_UPLOAD_BYTES
 from serve.served import Served
 from serve.work import TIMEOUT_S
 

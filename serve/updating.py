@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.pictures.kinds import other_kind
 from retrieval.places import absolute
+from retrieval.roots.opening import root_at
 from retrieval.status import status_of
 from retrieval.text import printable
 from serve import records_of_acts as records
@@ -31,11 +32,15 @@ def facts_of_index(searcher: Searcher, read_only: bool) -> records.Index:
         pictures=told.found,
         excluded=[printable(one) for one in told.excluded],
         reasons=[records.Reason(reason=_reason(one), count=count) for one, count in told.reasons.items()],
-        roots=[records.Root(name=printable(os.path.basename(one)), there=os.path.isdir(one)) for one in told.roots],
+        roots=[_root(one) for one in told.roots],
         missing_facts=searcher.index.rows.count_without_facts(),
         read_only=read_only,
         **{name: getattr(told, name) for name in (*same, *sizes)},
     )
+
+
+def _root(address: str) -> records.Root:
+    return records.Root(name=printable(os.path.basename(address)), there=root_at(address).is_there(address))
 
 
 def skipped_files(searcher: Searcher, page: records.Page) -> records.SkippedFiles:

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,69 +25,18 @@ from retrieval import Library, load_model
 from retrieval.errors import ClusterError
 from retrieval.ingest.cluster import Crew, _trusted, crew_of
 from retrieval.ingest.encode import Encoder, Outcome
-from retrieval.ingest.joining import HERE_ALONE, QUIET, checked_cluster
+from retrieval.ingest.joining import checked_cluster
 from retrieval.ingest.node import NodeEncoder, Parcel, Reply, deciding_versions, packed_bundle
+from tests.clusters import Nodes, nodes
 from tests.conftest import Run, write_shapes
 from tests.servers import Server
 
 pytest.importorskip("ray.data", reason="Ray is not installed (extra cluster)")
 pytestmark = pytest.mark.alone
+__all__ = ["nodes"]  # a fixture
 LARGE, SLOW_PX = 400, 600
 MODEL = "photos-64"  # shipped: no other need be made
 PROGRAM = str(Path(sys.executable).with_name("latent"))
-
-
-class Nodes:
-    """A cluster of three nodes on this machine, of one CPU each."""
-
-    def __init__(self) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from ray.cluster_utils import Cluster
-        words = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_log_monitor": False}
-        words |= {"node_ip_address": "127.0.0.1", "include_dashboard": False}
-        self.cluster: Any = Cluster()
-        _, *self.others = [self._added(words) for _ in range(3)]
-        self.address = str(self.cluster.address)
-
-    def _added(self, words: dict[str, Any]) -> Any:
-        """A new node. Ray waits half a minute for its processes, which is too short for a busy machine."""
-        for _ in range(3):
-            try:
-                return self.cluster.add_node(**words)
-            except Exception as error:
-                if "timed out" not in str(error):
-                    raise
-        raise TimeoutError("no node starts")
-
-    def kill_a_busy_one(self) -> None:
-        """As when a machine dies: a node that encodes, and is not the head."""
-        raylets = [node.all_processes["raylet"][0].process.pid for node in self.others]
-        busy = [one for one in raylets if any("MapWorker" in name for name in children(one))]
-        assert busy, "no other node encodes"
-        os.kill(busy[0], signal.SIGKILL)
-
-
-def children(parent: int) -> list[str]:
-    """The command lines of the processes that this one has started."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
-                found.append((folder / "cmdline").read_text())
-        except OSError:  # it has ended
-            continue
-    return found
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in (QUIET | HERE_ALONE).items():
-            patched.setenv(name, value)
-        some = Nodes()
-        yield some
-        some.cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from index.local.tables import codes, generations, meta, pictures, roots
 from index.local.transactions import Database, Transactions
 from index.local.words import Words
 from index.records import Facts, Floats, Found, Ids, Meta, Row
+from index.roots import on_this_machine
 from index.where import AllOf, Order, Where
 
 T = TypeVar("T")
@@ -89,7 +90,7 @@ class Catalog(Transactions):
             if sum_of(row.id, row.path) != row.checksum or not is_sane_root(row.path):
                 raise IndexDamaged(f"the path of root {row.id} in {self.name} is damaged; {RESTORE}")
         anchor = self.database.anchor or ""
-        return {row.id: os.path.normpath(os.path.join(anchor, os.fsdecode(row.path))) for row in rows}
+        return {row.id: on_this_machine(anchor, os.fsdecode(row.path)) for row in rows}
 
     def shared(self, name: str, read: Callable[[Connection], T]) -> T:
         """What ``read`` makes of the current state, held once for all threads until that changes.

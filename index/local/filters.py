@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false,
 
 from index.local.functions import EARTH_KM
 from index.local.tables import facts, pictures
+from index.roots import normal
 from index.where import (
     ANY,
     FACTS,
@@ -76,7 +77,7 @@ def _leaf(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
         case Near(latitude, longitude, km):
             return _near(latitude, longitude, km)
         case InFolder(folder):
-            return or_(false(), *(_below(root_id, root, os.path.normpath(folder)) for root_id, root in roots.items()))
+            return or_(false(), *(_below(root_id, root, normal(folder)) for root_id, root in roots.items()))
     assert isinstance(where, Unusual | Listed)
     return distance_from(where) > where.radius if isinstance(where, Unusual) else _is_listed(where)
 

@@ -17,6 +17,7 @@ import numpy as np
 from index.facts import MOST_KEYWORDS, MOST_TEXT, Facts
 from index.local.sums import facts_sum, row_sum, sum_of
 from index.records import Meta, Row
+from index.roots import is_sane_url, is_url
 
 MOST = 2**62  # of ids, generations and counts
 MOST_DIMENSIONS = 1 << 16
@@ -111,10 +112,12 @@ def are_inside(paths: Sequence[bytes]) -> bool:
 
 
 def is_sane_root(path: object) -> bool:
-    """Whether a root, as stored, is an absolute path or one below the folder of the index, in normal spelling."""
+    """Whether a root, as stored, is an absolute path, one below the folder of the index, or a URL; spelt normally."""
     if not isinstance(path, bytes) or not path or b"\0" in path:
         return False
     text = os.fsdecode(path)
+    if is_url(text):
+        return is_sane_url(text)
     return os.path.normpath(text) == text and (os.path.isabs(text) or text == os.curdir or is_inside(path))
 
 

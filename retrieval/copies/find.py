@@ -7,13 +7,23 @@ Nothing here changes a file. The result is a plan, which the user can read and e
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from retrieval.copies.grouping import Grouping, groupable
 from retrieval.copies.keeping import RULES, Ranking
 from retrieval.copies.kinds import KINDS
-from retrieval.copies.members import Archive, Described, Known, Member, Picture, all_members, by_content, by_samples
+from retrieval.copies.members import (
+    Archive,
+    Described,
+    Known,
+    Member,
+    Picture,
+    all_members,
+    by_content,
+    by_samples,
+    of_files,
+)
 from retrieval.copies.plan import Other, Plan
 from retrieval.copies.registration import can_register
 from retrieval.copies.search import Edge, Search
@@ -21,6 +31,7 @@ from retrieval.defaults import KEEP, PROPOSED
 from retrieval.filters import Filter
 from retrieval.pictures.workers import DecoderPool
 from retrieval.progress import OnProgress
+from retrieval.roots.opening import is_file
 from retrieval.searcher import Searcher
 
 Folders = Literal["all", "within", "across"]
@@ -76,18 +87,34 @@ def find_copies(
         described = Described(pool)
         search = Search(pictures, codes, described, pool)
         edges, promise = search.edges(false_matches, threshold, mirrored, report)
-        wanted = [edge for edge in edges if edge.kind in kinds]
-        facts = described.of(groupable(pictures, wanted))
+        here = of_files(pictures)
+        wanted = [edge for edge in edges if edge.kind in kinds and _are_here(edge, here)]
+        facts = described.of(groupable(here, wanted))
         ranking = Ranking(keep, archive.__contains__)
-        groups = Grouping(pictures, wanted, facts, ranking, may_go, kinds, search.between).groups()
+        groups = Grouping(here, wanted, facts, ranking, may_go, kinds, search.between).groups()
     by_path = {one.path: one for one in members}
     groups = [group for group in groups if known.of(by_path[group.keep])]
     listed = [path for group in groups for path in (group.keep, *group.remove)]
     files = {path: its for path in listed if (its := known.of(by_path[path]))}
-    others = [
-        _other(edge, pictures) for edge in edges if edge.kind not in kinds and not _is_told(edge, pictures, apart)
-    ]
-    return Plan(promise.expected, promise.estimated_from, 1 - promise.allowed, can_register(), groups, others, files)
+    listed_only = (edge for edge in edges if edge.kind not in kinds or not _are_here(edge, here))
+    others = [_other(edge, pictures) for edge in listed_only if not _is_told(edge, pictures, apart)]
+    others += [other for picture in pictures for other in _same_elsewhere(picture)]
+    promised = (promise.expected, promise.estimated_from, 1 - promise.allowed, can_register())
+    return Plan(*promised, groups, others, files, sum(not is_file(one.path) for one in members))
+
+
+def _are_here(edge: Edge, here: Sequence[Picture]) -> bool:
+    """Whether both pictures of a pair have files on this machine, so that one may go."""
+    return bool(here[edge.a][0] and here[edge.b][0])
+
+
+def _same_elsewhere(picture: Picture) -> Iterator[Other]:
+    """Pairs of the same samples of which one is no file: they are told, and neither goes."""
+    first, *rest = [one for content in picture for one in content]
+    for one in rest:
+        if not (is_file(first.path) and is_file(one.path)):
+            same = first.content_hash == one.content_hash
+            yield Other(first.path, one.path, "bytes" if same else "pixels", 0.0, 1.0)
 
 
 def _other(edge: Edge, pictures: Sequence[Picture]) -> Other:

@@ -16,6 +16,7 @@ from retrieval.errors import PathError
 from retrieval.filters import Filter
 from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import DecoderPool, Task
+from retrieval.roots.opening import is_file
 from retrieval.searcher import Searcher
 
 Picture = list[list["Member"]]
@@ -136,3 +137,11 @@ def by_samples(contents: Sequence[list[Member]], codes: Floats, pool: DecoderPoo
     for content in contents:
         same.setdefault(digests.get(content[0].path) or content[0].path, []).append(content)
     return list(same.values()), codes[[picture[0][0].number for picture in same.values()]]
+
+
+def of_files(pictures: Sequence[Picture]) -> list[Picture]:
+    """The same pictures with their files of this machine alone: what is in a store or an archive neither goes nor
+    stands for another. A picture without any has one content without files.
+    """
+    here = [[[one for one in content if is_file(one.path)] for content in picture] for picture in pictures]
+    return [[content for content in picture if content] or [[]] for picture in here]

@@ -76,7 +76,8 @@ class Plan:
 
     ``expected_false_pairs`` is the expected number of pairs that are not copies, None if the collection is too small to
     tell. It is estimated from so many pairs that cannot be copies. At least the share ``alike`` of the tiles of a copy
-    agree. ``registered``: crops, turns and screenshots were looked for, too. ``others`` are pairs of other kinds.
+    agree. ``registered``: crops, turns and screenshots were looked for, too. ``others`` are pairs of other kinds, and
+    of pictures that are ``elsewhere``: so many are in stores, archives and tables, from which no plan removes any.
     """
 
     expected_false_pairs: float | None
@@ -86,6 +87,7 @@ class Plan:
     groups: list[Group] = field(default_factory=list)
     others: list[Other] = field(default_factory=list)
     files: dict[str, FileFacts] = field(default_factory=dict)
+    elsewhere: int = 0
 
     def __repr__(self) -> str:
         removed = sum(len(group.remove) for group in self.groups)

@@ -16,7 +16,7 @@ from index.door import RowsWriter
 from retrieval.defaults import Device
 from retrieval.errors import ClusterError
 from retrieval.ingest.commit import Summary, commit_all
-from retrieval.ingest.encode import BATCH_FILES, Encoder, Outcome
+from retrieval.ingest.encode import BATCH_FILES, Encoder, Outcome, ToRead
 from retrieval.ingest.joining import joined
 from retrieval.ingest.node import NodeEncoder, Parcel, Reply, deciding_versions, packed_bundle
 from retrieval.ingest.survey import Scope, Survey, known_contents, survey
@@ -59,14 +59,14 @@ def ingest_on(
             or its nodes would encode differently.
     """
     found = survey(rows, scopes)
-    paths = [item.file.path for item in found.work]
+    files = [item.file.path if item.file.part is None else item.file for item in found.work]
     with Encoder(Model(model.folder, facts=model.facts), workers=1) as here:  # starts no process until it is needed
-        if not paths:
+        if not files:
             return commit_all(rows, found, [], here.again, report)
         with joined(on, workers) as ray:
             crew = crew_of(ray.cluster_resources(), model.device, workers)
             parcel = _parcel(rows, found, model, crew)
-            replies = _replies(ray, list(_chunks(paths, crew.actors)), parcel, crew)
+            replies = _replies(ray, list(_chunks(files, crew.actors)), parcel, crew)
             return commit_all(rows, found, _batches(replies, here.again), here.again, report)
 
 
@@ -91,10 +91,10 @@ def _parcel(rows: RowsWriter, found: Survey, model: Model, crew: Crew) -> Parcel
     return Parcel(packed_bundle(model), device, known_contents(rows, found), crew.workers, deciding_versions())
 
 
-def _chunks(paths: list[str], actors: int) -> Iterator[list[str]]:
+def _chunks(files: list[ToRead], actors: int) -> Iterator[list[ToRead]]:
     """The files of each task: few enough that all actors have some."""
-    size = min(BATCH_FILES, max(LEAST_FILES, len(paths) // (TASKS_PER_ACTOR * actors)))
-    return (paths[start : start + size] for start in range(0, len(paths), size))
+    size = min(BATCH_FILES, max(LEAST_FILES, len(files) // (TASKS_PER_ACTOR * actors)))
+    return (files[start : start + size] for start in range(0, len(files), size))
 
 
 class _Actor:
@@ -106,7 +106,7 @@ class _Actor:
         self._encoder = NodeEncoder(ray.get(parcel))
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return _table(self._encoder.reply(paths) for paths in _cells(table))
+        return _table(self._encoder.reply(files) for files in _cells(table))
 
 
 def _table(values: Iterable[object]) -> pa.Table:
@@ -119,7 +119,7 @@ def _cells(table: pa.Table) -> Iterator[Any]:
     return (pickle.loads(cell.as_py()) for cell in table["pickled"])
 
 
-def _replies(ray: Any, chunks: list[list[str]], parcel: Parcel, crew: Crew) -> Iterator[Reply]:
+def _replies(ray: Any, chunks: list[list[ToRead]], parcel: Parcel, crew: Crew) -> Iterator[Reply]:
     """One reply for each of ``chunks``, in order.
 
     Raises:

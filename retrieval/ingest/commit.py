@@ -40,6 +40,7 @@ class Summary:
     other_kinds: Counter[str] = field(default_factory=Counter)
     left_out: LeftOut = field(default_factory=LeftOut)
     missing_folders: list[str] = field(default_factory=list)
+    why_missing: dict[str, str] = field(default_factory=dict)  # of those that are not just gone, by folder
     unreadable_folders: list[str] = field(default_factory=list)
     links_outside: list[str] = field(default_factory=list)  # links that lead out of their root, and were not followed
 
@@ -90,6 +91,7 @@ class Committer:
             added=len(survey.back),
             unchanged=survey.unchanged,
             missing_folders=[scope.folder for scope in survey.missing],
+            why_missing=survey.why_missing,
             unreadable_folders=survey.unreadable_folders,
             links_outside=survey.links_outside,
             left_out=survey.left_out,

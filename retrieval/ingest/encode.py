@@ -10,6 +10,7 @@ from types import TracebackType
 from index.facts import Facts
 from retrieval.arrays import Floats
 from retrieval.models.model import Model
+from retrieval.pictures.files import FoundFile
 from retrieval.pictures.workers import Decoded, DecoderPool, Task, stack
 
 BATCH_FILES = 256
@@ -43,6 +44,10 @@ class Outcome:
     passing: bool = False
 
 
+ToRead = str | FoundFile
+"""A picture to read: its path alone, or as it was found, so that it need not be looked for again."""
+
+
 class Encoder:
     """Decodes in worker processes and encodes in batches. Files whose content hash is in ``known`` are only hashed.
 
@@ -54,9 +59,9 @@ class Encoder:
         self._model = model
         self._pool = DecoderPool(model.image_size, workers, known=known)
 
-    def batches(self, paths: Iterable[str], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
+    def batches(self, files: Iterable[ToRead], coded: Coded = lambda hashes: ()) -> Iterator[list[Outcome]]:
         """One outcome per file, in order, ``BATCH_FILES`` at a time. Equal contents in a batch are encoded once."""
-        results = self._pool.map(Task(path, frame=self._model.frame, want="picture") for path in paths)
+        results = self._pool.map(_task(one)._replace(frame=self._model.frame, want="picture") for one in files)
         while batch := list(islice(results, BATCH_FILES)):
             yield self._encoded(batch, coded)
 
@@ -97,3 +102,11 @@ class Encoder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _task(one: ToRead) -> Task:
+    if isinstance(one, str):
+        return Task(one)
+    return (
+        Task(one.path) if one.part is None else Task(one.path, one.part.offset, one.part.length, source=one.part.source)
+    )

@@ -26,5 +26,5 @@ def ingest(
     """Bring the rows below ``scopes`` up to date with the files; ``report`` takes (files done, files to do)."""
     found = survey(rows, scopes)
     with Encoder(model, known_contents(rows, found), workers) as encoder:
-        batches = encoder.batches((item.file.path for item in found.work), rows.coded_by_hash)
+        batches = encoder.batches((item.file for item in found.work), rows.coded_by_hash)
         return commit_all(rows, found, batches, encoder.again, report)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from retrieval.atomic import write
 from retrieval.defaults import Device
 from retrieval.errors import DISTRIBUTION, LatentError
-from retrieval.ingest.encode import Encoder, Outcome
+from retrieval.ingest.encode import Encoder, Outcome, ToRead
 from retrieval.models.model import Model
 
 DECIDING = (DISTRIBUTION, "Pillow", "pillow-heif", "numpy", "onnxruntime", "xxhash")
@@ -80,11 +80,11 @@ class NodeEncoder:
             except LatentError as error:
                 self._fault = str(error)
 
-    def reply(self, paths: list[str]) -> Reply:
+    def reply(self, files: Sequence[ToRead]) -> Reply:
         if self._encoder is None:
             return Reply(self._node, fault=self._fault)
         try:
-            batches = self._encoder.batches(paths)
+            batches = self._encoder.batches(files)
             return Reply(self._node, tuple(outcome for batch in batches for outcome in batch))
         except LatentError as error:
             return Reply(self._node, fault=str(error))

@@ -9,8 +9,12 @@ from typing import NamedTuple
 
 from index.door import Rows
 from index.records import READ_AGAIN, Row
-from retrieval.pictures.files import FoundFile, date_ns, find_images
+from retrieval.errors import RootUnreadable
+from retrieval.pictures.files import FoundFile, date_ns
 from retrieval.pictures.leaving_out import LeftOut
+from retrieval.roots.folder import GONE
+from retrieval.roots.opening import root_at
+from retrieval.roots.root import Looking, Root
 
 
 class Reading(NamedTuple):
@@ -62,6 +66,7 @@ class Survey:
     known: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of unchanged files without a picture
     left_out: LeftOut = field(default_factory=LeftOut)
     missing: list[Scope] = field(default_factory=list)
+    why_missing: dict[str, str] = field(default_factory=dict)  # of some of these, by their folder
     unreadable_folders: list[str] = field(default_factory=list)
     links_outside: list[str] = field(default_factory=list)  # not followed
 
@@ -70,11 +75,15 @@ def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
     """Compare the files below ``scopes`` with their rows."""
     found = Survey()
     for scope in scopes:
-        if os.path.isdir(scope.folder):
-            _look_through(rows, scope, found)
-        else:  # an unplugged drive must not empty the index
-            found.missing.append(scope)
-            found.away += rows.listing(scope.root_id).values()
+        root = root_at(scope.root)
+        try:
+            _look_through(rows, scope, root, found)
+            continue
+        except RootUnreadable as error:
+            if error.code != GONE:
+                found.why_missing[scope.folder] = str(error)
+        found.missing.append(scope)  # an unplugged drive, or a store that is out of reach, must not empty the index
+        found.away += rows.listing(scope.root_id).values()
     return found
 
 
@@ -89,21 +98,11 @@ def is_below(path: bytes, folder: bytes) -> bool:
     return folder in (b".", path) or path.startswith(folder + os.sep.encode())
 
 
-def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
-    folder = scope.relative(scope.folder)
+def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
+    folder, reading = scope.relative(scope.folder), scope.reading
+    looking = Looking(scope.left_out, reading.follow_links, reading.exclude, found.left_out)
+    files = root.find(scope.folder, looking)
     known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
-    closed: list[str] = []
-    outside: list[str] = []
-    files = find_images(
-        scope.folder,
-        closed.append,
-        left_out=scope.left_out,
-        within=scope.root,
-        outside=outside.append,
-        follow_links=scope.reading.follow_links,
-        exclude=scope.reading.exclude,
-        tally=found.left_out,
-    )
     for file in files:
         row = known.pop(scope.relative(file.path), None)
         if row is None or _needs_reading(row, file, scope):
@@ -114,9 +113,10 @@ def _look_through(rows: Rows, scope: Scope, found: Survey) -> None:
             found.known.append((file.path, row.reason or "?"))
         elif row.status == "found":
             found.unchanged += 1
-    found.unreadable_folders += closed
-    found.links_outside += outside
-    unseen = [scope.relative(path) for path in closed + outside]  # files in there are not seen, but are not gone
+    found.unreadable_folders += looking.unreadable
+    found.links_outside += looking.outside
+    closed = looking.unreadable + looking.outside  # files in there are not seen, but are not gone
+    unseen = [scope.relative(path) for path in closed]
     found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
 
 

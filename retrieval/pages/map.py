@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from index.roots import link_to
 from retrieval.arrays import Floats, Pixels
 from retrieval.defaults import MAP_CELLS as CELLS
 from retrieval.pages.raster import data_uri, png
@@ -91,7 +91,7 @@ def map_html(plane: Plane, thumbs: Sequence[Pixels | None]) -> str:
         "thumb": THUMB_PX,
         "total": plane.total,
         "names": [printable(name) for name in plane.paths],
-        "links": [Path(name).as_uri() for name in plane.paths],
+        "links": [link_to(name) for name in plane.paths],
         "x": np.round(plane.positions[:, 0].astype(float), 4).tolist(),
         "y": np.round(plane.positions[:, 1].astype(float), 4).tolist(),
         "sprites": [-1 if pixels is None else int(place) for pixels, place in zip(thumbs, places, strict=True)],

@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from index.roots import link_to
 from retrieval.copies.kinds import COPIES
 from retrieval.pages.embedded import Embedded
 from retrieval.pages.words import MEANS, WORDS, differences, wrong_pairs
@@ -95,7 +95,7 @@ def plan_html(plan: Plan, pictures: Mapping[str, Embedded]) -> str:
         sections=[section for section in sections if section.count],
         wrong=wrong_pairs(plan) if plan.groups or plan.expected_false_pairs is None else "",
         registered=plan.registered,
-        facts={"links": [Path(path).as_uri() for path in page.numbers], **_pieces(plan)},
+        facts={"links": [link_to(path) for path in page.numbers], **_pieces(plan)},
     )
 
 

@@ -20,13 +20,27 @@ GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})  # a dangling link,
 FIRST_NS, LAST_NS = -(2**63), 2**63 - 1  # dates from 1677 to 2262; a file system may hold others
 
 
+class Part(NamedTuple):
+    """Where the bytes of a picture are that is no file: an object of a store, ``length`` bytes at ``offset`` in an
+    archive, or row ``offset`` of a table. ``length`` is None if it is not known.
+    """
+
+    source: str
+    offset: int = 0
+    length: int | None = None
+
+
 class FoundFile(NamedTuple):
-    """A file as its folder lists it: path, size in bytes, times in nanoseconds."""
+    """A file as its folder lists it: path, size in bytes, times in nanoseconds.
+
+    ``part`` if it is no file of this machine. Its ``ctime_ns`` is then whatever changes with its content.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
+    part: Part | None = None
 
 
 def date_ns(date: int) -> int:
@@ -168,7 +182,7 @@ class _Walk:
         return _Level((entry for entry in entries if not self._is_junk(entry)), rules)
 
     def _is_junk(self, entry: os.DirEntry[str]) -> bool:
-        if not _is_junk(entry.name):
+        if not is_junk(entry.name):
             return False
         if (name := system_folder(entry.path)) and entry.is_dir(follow_symlinks=False):
             self._tally.system_folders[name] += 1
@@ -181,5 +195,6 @@ def _existing(folders: Iterable[str | Path]) -> Iterator[os.stat_result]:
             yield os.stat(folder)
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether files and folders of that name are left out: hidden ones, those of desktops, and parts of files."""
     return name.startswith(".") or name.endswith(PART) or name.lower() in JUNK_NAMES

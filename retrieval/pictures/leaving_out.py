@@ -72,7 +72,10 @@ class Rules:
 
     def inside(self, folder: str, left_out: LeftOut) -> Rules:
         """The rules in a folder that has a ``.latentignore``."""
-        patterns = _read(os.path.join(folder, IGNORE_NAME), left_out)
+        return self.with_patterns(folder, _read(os.path.join(folder, IGNORE_NAME), left_out))
+
+    def with_patterns(self, folder: str, patterns: tuple[Pattern, ...]) -> Rules:
+        """The rules in a folder whose ``.latentignore`` has these patterns."""
         return Rules(self.root, self.chosen, (*self.levels, (folder, patterns))) if patterns else self
 
     def leave_out(self, path: str, is_folder: bool, left_out: LeftOut) -> bool:
@@ -173,6 +176,11 @@ def _read(path: str, left_out: LeftOut) -> tuple[Pattern, ...]:
     except OSError as error:
         left_out.fault(f"{path}: cannot be read: {error.strerror or error}")
         return ()
+    return patterns_in(path, data, left_out)
+
+
+def patterns_in(path: str, data: bytes, left_out: LeftOut) -> tuple[Pattern, ...]:
+    """The patterns of a file ``path`` that begins with ``data``, of which ``MOST_BYTES`` are read."""
     lines = data.removeprefix(UTF8_MARK)[:MOST_BYTES].split(b"\n")
     if len(data) > MOST_BYTES:
         lines = lines[:-1]  # cut off in the middle

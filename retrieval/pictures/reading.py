@@ -34,7 +34,7 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
     """
     content_hash, head, is_identified = None, b"", False
     try:
-        with open_file(task.path) as file:
+        with open_file(task.source or task.path) as file:
             source, hashing = _source(file, task)
             head = _head(source)
             with identified(source) as image:  # before hashing: a file that is not a picture may be huge
@@ -51,7 +51,8 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
         reason, passing = f"cannot be read: {error.strerror or error}", True
     except Exception as error:
         reason, passing = reason_of(error), False
-    if not passing and task.length is None and (head or reason == EMPTY):  # members of archives have other names
+    has_name = task.length is None or task.source is not None
+    if not passing and has_name and (head or reason == EMPTY):
         reason = reason_without_picture(reason, head, task.path, is_identified)
     return Answer(content_hash, reason=short_line(reason, MOST_REASON), passing=passing)
 

@@ -28,7 +28,7 @@ WITH_FACTS = frozenset[Want](["facts", "picture", "traits"])
 class Task(NamedTuple):
     """A file to decode, or ``length`` bytes at ``offset`` in a file (a member of an archive).
 
-    A file of known content is decoded only with ``force``.
+    A file of known content is decoded only with ``force``. ``source``: where the bytes are, if ``path`` only names it.
     """
 
     path: str
@@ -37,6 +37,7 @@ class Task(NamedTuple):
     frame: Frame = "square"
     force: bool = False
     want: Want = "pixels"
+    source: str | None = None
 
 
 class Answer(NamedTuple):

@@ -29,7 +29,7 @@ from retrieval.text import short_line
 READY = b"ready"
 HASH_BYTES = 16
 COUNT = struct.Struct("<Q")  # of bytes of known hashes, or of tasks
-TASK = struct.Struct("<IQqIB?B")  # bytes of the path, offset, length or -1, size_px, frame, force, want
+TASK = struct.Struct("<IIQqIB?B")  # bytes of path and source, offset, length or -1, size_px, frame, force, want
 ANSWER = struct.Struct("<B?16s??4IQI")  # the fields of Head
 REFUSED, KNOWN, DECODED = range(3)
 FRAMES: tuple[Frame, ...] = get_args(Frame)
@@ -40,19 +40,18 @@ class NoAnswer(Exception):
     """What a worker process sent is not an answer to its task."""
 
 
-def packed_task(path: bytes, task: Task, size_px: int) -> bytes:
+def packed_task(path: bytes, source: bytes, task: Task, size_px: int) -> bytes:
+    """``source`` is empty if the file is that of the path."""
     length = -1 if task.length is None else task.length
-    head = TASK.pack(
-        len(path), task.offset, length, size_px, FRAMES.index(task.frame), task.force, WANTS.index(task.want)
-    )
-    return head + path
+    kinds = (FRAMES.index(task.frame), task.force, WANTS.index(task.want))
+    return TASK.pack(len(path), len(source), task.offset, length, size_px, *kinds) + path + source
 
 
-def read_task(source: BinaryIO) -> tuple[bytes, Task, int]:
-    """The path, the rest of the task, and ``size_px``. Raises EOFError at the end."""
-    count, offset, length, size_px, frame, force, want = TASK.unpack(_read(source, TASK.size))
+def read_task(stream: BinaryIO) -> tuple[bytes, bytes, Task, int]:
+    """The path, the source, the rest of the task, and ``size_px``. Raises EOFError at the end."""
+    count, more, offset, length, size_px, frame, force, want = TASK.unpack(_read(stream, TASK.size))
     task = Task("", offset, None if length < 0 else length, FRAMES[frame], force, WANTS[want])
-    return _read(source, count), task, size_px
+    return _read(stream, count), _read(stream, more), task, size_px
 
 
 def read_block(source: BinaryIO) -> bytes:

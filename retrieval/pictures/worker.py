@@ -72,7 +72,7 @@ class Worker:
         self._send(self._known)
 
     def decode(self, tasks: list[Task], size_px: int) -> Iterator[Decoded]:
-        requests = [packed_task(_path_bytes(task.path), task, size_px) for task in tasks]
+        requests = [packed_task(_path_bytes(one.path), _path_bytes(one.source or ""), one, size_px) for one in tasks]
         self._send(COUNT.pack(len(tasks)) + b"".join(requests))
         for task in tasks:
             answer, pixels = read_answer(self._read, task, size_px)

@@ -50,9 +50,10 @@ def serve(time_limit_s: float, memory_bytes: int) -> None:
         limit_process(most_bytes)
         while True:
             requests = [read_task(sys.stdin.buffer) for _ in range(read_count(sys.stdin.buffer))]
-            for path, task, size_px in requests:
+            for path, source, task, size_px in requests:
                 end_after(time_limit_s)
-                answer = carry_out(task._replace(path=os.fsdecode(path)), size_px, known)
+                named = task._replace(path=os.fsdecode(path), source=os.fsdecode(source) or None)
+                answer = carry_out(named, size_px, known)
                 end_after(0)
                 _send(answers, packed_answer(_explained(answer, memory_bytes, most_bytes)))
 

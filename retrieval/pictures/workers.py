@@ -12,16 +12,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from types import TracebackType
 
-from retrieval.errors import LatentError
+from retrieval.errors import LatentError, PictureRefused
 from retrieval.pictures.decoded import Decoded, decode, stack
 from retrieval.pictures.limits import MEMORY_BYTES
 from retrieval.pictures.tasks import Task
 from retrieval.pictures.wire import NoAnswer
 from retrieval.pictures.worker import TIME_LIMIT_S, Worker
+from retrieval.roots.at_hand import at_hand, batches
 
 __all__ = ["CHUNK", "CHUNKS_AHEAD", "TIME_LIMIT_S", "Decoded", "DecoderPool", "Task", "cores", "decode", "stack"]
 
@@ -126,7 +127,7 @@ class DecoderPool:
             if self._closing:  # close() may have missed a worker process that was still starting
                 break
             try:
-                for decoded in worker.decode(chunk.tasks[len(results) :], size_px):
+                for decoded in _decoded(worker, chunk.tasks[len(results) :], size_px):
                     results.append(decoded)
             except (EOFError, OSError, NoAnswer) as error:
                 if not self._closing and not chunk.dropped:
@@ -176,3 +177,15 @@ class DecoderPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _decoded(worker: Worker, tasks: list[Task], size_px: int) -> Iterator[Decoded]:
+    """The results of tasks, in order. Pictures that are no files are brought to this machine, a few at once."""
+    for some in batches(tasks):
+        with at_hand(some) as ready:
+            answers = worker.decode([one for one in ready if isinstance(one, Task)], size_px)
+            for task, one in zip(some, ready, strict=True):
+                if isinstance(one, PictureRefused):
+                    yield Decoded(task, reason=str(one), passing=one.passing)
+                else:
+                    yield replace(next(answers), task=task)
