@@ -31,7 +31,7 @@ from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
 from retrieval.pictures.regions import MARK
 from retrieval.roots.faces import SCHEME
-from retrieval.roots.opening import address_of, facts_at, is_archive, root_at
+from retrieval.roots.opening import address_of, facts_at, is_archive, is_missing
 from retrieval.text import printable
 
 ENVIRONMENT = "LATENT_INDEX"
@@ -180,7 +180,7 @@ def scopes_below(rows: RowsWriter, index: str, wanted: list[str], reading: Readi
     taken = {root_id for root_id, _, _ in parts}
     for root_id, root in known.items():
         inside = any(_inside(root, folder) for _, _, folder in parts)
-        if root_id not in taken and (inside or not root_at(root).is_there(root)):
+        if root_id not in taken and (inside or is_missing(root)):
             scopes.append(_scope(known, index, root_id, root, root, reading))
     return scopes
 
@@ -192,7 +192,7 @@ def claimed(rows: RowsWriter, scopes: list[Scope]) -> list[Scope]:
         IndexBusy: another process works on one of the folders.
     """
     mine = rows.claim({scope.root_id for scope in scopes})
-    claim_all(rows, {scope.root_id for scope in scopes if root_at(scope.root).is_there(scope.folder)})
+    claim_all(rows, {scope.root_id for scope in scopes if not is_missing(scope.root, scope.folder)})
     return [scope for scope in scopes if scope.root_id in mine]
 
 

@@ -68,7 +68,7 @@ class Buckets:
         self.process.wait()
 
     def put(self, key: str, content: bytes) -> str:
-        httpx.put(f"{self.origin}/{self.name}/{quote(key)}", content=content).raise_for_status()
+        httpx.put(f"{self.origin}/{self.name}/{quote(key)}", content=content, headers=SIGNED).raise_for_status()
         return f"s3://{self.name}/{key}"
 
     def put_folder(self, folder: Path, prefix: str) -> str:

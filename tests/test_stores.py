@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from index.roots import is_sane_url
@@ -35,6 +36,13 @@ def known_store(buckets: Buckets, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     store._opened.cache_clear()
     store._silences.clear()
     yield
+    store._opened.cache_clear()
+
+
+def wait_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One second in place of those that a network is given."""
+    config = store.SETTINGS["s3"]["config_kwargs"] | {"connect_timeout": 1, "read_timeout": 1}
+    monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": config}})
     store._opened.cache_clear()
 
 
@@ -148,8 +156,7 @@ def test_what_was_not_read_is_said_and_read_by_the_next_update(tmp_path: Path, m
     write_shapes(tmp_path / "photos", 60)
     with stores.started() as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.origin)
-        monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1}}})
-        store._opened.cache_clear()
+        wait_less(monkeypatch)
         url = own.put_folder(tmp_path / "photos", "photos")
         listed = store.objects_below
 
@@ -164,8 +171,6 @@ def test_what_was_not_read_is_said_and_read_by_the_next_update(tmp_path: Path, m
         assert library.summary is not None and library.summary.skipped == 60
         assert all("the store does not answer" in reason for reason in library.summary.reasons)
         own.start()
-        import httpx
-
         httpx.put(f"{own.origin}/{own.name}").raise_for_status()
         own.put_folder(tmp_path / "photos", "photos")
         store._silences.clear()  # half a minute passes
@@ -180,8 +185,7 @@ def test_a_store_that_breaks_off_in_a_build_is_no_end_of_it(
 ) -> None:
     with stores.started() as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL", own.origin)
-        monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": {"connect_timeout": 1, "read_timeout": 1}}})
-        store._opened.cache_clear()
+        wait_less(monkeypatch)
         write_shapes(tmp_path / "many", 300)
         url = own.put_folder(tmp_path / "many", "many")
         began = threading.Event()
@@ -221,12 +225,24 @@ def test_names_that_are_no_paths_are_left_out_and_said(buckets: Buckets, photos:
             assert b".." not in one
 
 
-def test_without_the_extra_the_pip_line_is_said(tmp_path: Path) -> None:
+def test_without_the_extra_the_pip_line_is_said(buckets: Buckets, photos: Path, tmp_path: Path) -> None:
     code = "import sys; sys.modules['fsspec'] = None; from cli.main import main; main()"
-    words = [sys.executable, "-c", code, "index", "build", "s3://pictures/x", "--index", "i"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, *map(str, words)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    done = run("index", "build", "s3://pictures/x", "--index", "i")
     assert done.returncode == 1 and "pip install 'latent-search[stores]'" in done.stderr
     assert not (tmp_path / "i").exists()
+    with Library.build(buckets.put_folder(photos, "elsewhere"), tmp_path / "i", model=MODEL) as library:
+        count = len(library)
+    hits = run("query", photos / "shape-0-001.png", "--index", "i")  # who only searches needs no store
+    assert hits.returncode == 0 and "elsewhere/shape-0-001.png" in hits.stdout and "(gone)" not in hits.stdout
+    assert "pip install 'latent-search[stores]'" in run("index", "update", "--index", "i").stderr
+    write_shapes(tmp_path / "here", 3, seed=5)
+    added = run("index", "build", "here", "--index", "i")  # which has nothing to do with the store
+    assert added.returncode == 0 and f"{count + 3} pictures" in added.stdout
 
 
 def test_urls_have_one_spelling() -> None:

@@ -117,9 +117,8 @@ def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
             found.unchanged += 1
     found.unreadable_folders += looking.unreadable
     found.links_outside += looking.outside
-    unseen = [
-        scope.relative(path) for path in looking.unreadable + looking.outside
-    ]  # files in there are not seen, but are not gone
+    closed = looking.unreadable + looking.outside  # files in there are not seen, but are not gone
+    unseen = [scope.relative(path) for path in closed]
     found.gone += [row for path, row in known.items() if not any(is_below(path, folder) for folder in unseen)]
 
 

@@ -15,11 +15,11 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from index.roots import is_url
-from retrieval.errors import LatentError, PathError, PictureRefused, RootUnreadable
+from retrieval.errors import LatentError, PictureRefused
 from retrieval.pictures.files import Part
 from retrieval.pictures.kinds import HEAD_BYTES, reason_without_picture
 from retrieval.pictures.tasks import Task
-from retrieval.roots.opening import located
+from retrieval.roots.opening import holder_at, located
 
 MOST_BYTES = 256 << 20
 AT_ONCE = 4
@@ -51,11 +51,7 @@ def batches(tasks: Sequence[Task]) -> Iterator[list[Task]]:
 
 @contextmanager
 def at_hand(tasks: Sequence[Task]) -> Iterator[list[Task | PictureRefused]]:
-    """Tasks that a worker process can carry out, or why there is none, in order.
-
-    Raises:
-        MissingExtra: a package is needed to read them.
-    """
+    """Tasks that a worker process can carry out, or why there is none, in order."""
     if all(_is_plain(task) for task in tasks):
         yield list(tasks)
         return
@@ -77,18 +73,19 @@ def _ready(task: Task, held: ExitStack) -> Task | PictureRefused:
         return _placed(task, part, held)
     except FileNotFoundError:
         return PictureRefused(ABSENT, passing=True)
-    except (RootUnreadable, PathError) as error:
+    except LatentError as error:  # the place does not answer, or what reads it is not installed
         return PictureRefused(_reason(error, task), passing=True)
 
 
 def _placed(task: Task, part: Part, held: ExitStack) -> Task | PictureRefused:
-    if not is_url(part.source) and not _is_table(part) and (part.length or part.box):
-        return task._replace(source=part.source, offset=part.offset, length=part.length, box=part.box)
-    data = _data(part)
+    if part.box is not None:
+        return task._replace(source=part.source, box=part.box)
+    holder = holder_at(part.source)
+    if holder.in_place and part.length:
+        return task._replace(source=part.source, offset=part.offset, length=part.length)
+    data = holder.read(part, MOST_BYTES)
     if len(data) > MOST_BYTES:
         return PictureRefused(reason_without_picture(TOO_LARGE, data[:HEAD_BYTES], task.path, False))
-    if part.length is not None and part.source != task.path:
-        data = data[: part.length]
     if part.length is not None and len(data) != part.length:
         return PictureRefused(CHANGED, passing=True)
     file, name = held.enter_context(spooled())
@@ -96,23 +93,8 @@ def _placed(task: Task, part: Part, held: ExitStack) -> Task | PictureRefused:
     return task._replace(source=name, offset=0, length=None)
 
 
-def _data(part: Part) -> bytes:
-    from retrieval.roots.archives import bytes_of
-    from retrieval.roots.store import Absent
-    from retrieval.roots.table import cell
-
-    try:
-        return cell(part) if _is_table(part) else bytes_of(part, MOST_BYTES)
-    except Absent:
-        raise FileNotFoundError(part.source) from None
-
-
 def _head(part: Part) -> bytes:
-    return _data(part)[:HEAD_BYTES] if _is_table(part) else _data(part._replace(length=HEAD_BYTES))
-
-
-def _is_table(part: Part) -> bool:
-    return part.source.lower().endswith(".parquet")
+    return holder_at(part.source).read(part._replace(length=HEAD_BYTES), HEAD_BYTES)[:HEAD_BYTES]
 
 
 def _reason(error: LatentError, task: Task) -> str:

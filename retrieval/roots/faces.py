@@ -50,6 +50,10 @@ class Faces:
     address: str
 
     @property
+    def in_place(self) -> bool:
+        return True
+
+    @property
     def _folder(self) -> Folder:
         return Folder(file_of(self.address))
 
@@ -80,6 +84,10 @@ class Faces:
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         return [self.at(path) for path in paths]
+
+    def read(self, part: Part, most: int) -> bytes:
+        with open(part.source, "rb") as file:
+            return file.read(most + 1)
 
     def at(self, path: str) -> FoundFile | None:
         file = file_facts(file_of(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from index.roots import is_url
-from retrieval.errors import PathError, RootUnreadable
+from retrieval.errors import LatentError, PathError
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.roots.faces import Faces, faces_address, file_of, is_of_faces
 from retrieval.roots.folder import Folder, file_facts
@@ -19,25 +19,24 @@ def root_at(address: str) -> Root:
     """The place of that address, as an index stores it. Nothing is asked of it."""
     from retrieval.roots.archives import holder_in
 
+    return holder_at(address) if is_url(address) or holder_in(address) == address else Folder(address)
+
+
+def holder_at(address: str) -> Holder:
+    """The archive, table, store, object of a store, or faces of a folder, of that address."""
     if is_of_faces(address):
         return Faces(address)
-    if holder_in(address) == address:
-        return _holder(address)
-    if is_url(address):
-        from retrieval.roots.store import Store
-
-        return Store(address)
-    return Folder(address)
-
-
-def _holder(address: str) -> Root:
     if address.lower().endswith(".tar"):
         from retrieval.roots.tar import Tar
 
         return Tar(address)
-    from retrieval.roots.table import Table
+    if address.lower().endswith(".parquet"):
+        from retrieval.roots.table import Table
 
-    return Table(address)
+        return Table(address)
+    from retrieval.roots.store import Store
+
+    return Store(address)
 
 
 def address_of(given: str | os.PathLike[str]) -> str:
@@ -70,9 +69,7 @@ def checked_root(given: str | os.PathLike[str]) -> str:
 
     address = address_of(given)
     if is_compressed(address) and (is_url(address) or os.path.exists(address)):
-        raise PathError(
-            f"{address} is compressed, and pictures in it cannot be read where they lie; unpack it to a .tar"
-        )
+        raise PathError(f"{address} {COMPRESSED}")
     root = root_at(address)
     if isinstance(root, Folder) and not os.path.isdir(address):
         raise PathError(f"{os.fspath(given)} is not a folder of pictures")
@@ -85,6 +82,12 @@ def may_be_root(given: str) -> bool:
     from retrieval.roots.archives import is_compressed
 
     return "://" in given or (os.path.isfile(given) and (is_archive(given) or is_compressed(given)))
+
+
+def is_missing(address: str, folder: str | None = None) -> bool:
+    """Whether a root of this machine, or a ``folder`` in it, is not there. Stores are not asked: listing them tells."""
+    is_here = is_of_faces(address) or not is_url(address)
+    return is_here and not root_at(address).is_there(folder or address)
 
 
 def is_archive(address: str) -> bool:
@@ -124,20 +127,22 @@ def facts_at(path: str | os.PathLike[str]) -> FoundFile | None:
             return holder.at(text)
         if is_url(text):
             return root_at(text).facts([text])[0]
-    except RootUnreadable:
+    except LatentError:
         return None
     return file_facts(path)
 
 
 def is_gone(path: str) -> bool:
-    """Whether a picture is no longer there now. One whose store does not answer is not known to be gone."""
+    """Whether a picture is no longer there now. One whose store does not answer, or cannot be asked, is not known to be
+    gone.
+    """
     holder = _holder_of(path)
     try:
         if holder is not None:
             return holder.at(path) is None
         if is_url(path):
             return root_at(path).facts([path])[0] is None
-    except RootUnreadable:
+    except LatentError:
         return False
     return not os.path.lexists(path)
 
@@ -151,5 +156,5 @@ def _holder_of(path: str) -> Holder | None:
     place = holder_in(path)
     if place is None or place == path:
         return None
-    root = _holder(place)
-    return root if root.is_there(place) else None  # type: ignore[return-value]
+    holder = holder_at(place)
+    return holder if holder.is_there(place) else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from retrieval.pictures.files import FoundFile
+from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import LeftOut
 
 
@@ -59,8 +59,20 @@ class Root(Protocol):
         """
 
 
-class Holder(Protocol):
+class Holder(Root, Protocol):
     """A place whose pictures are no files of this machine."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its parts can be read where they lie, as bytes of a file of this machine."""
+
+    def read(self, part: Part, most: int) -> bytes:
+        """The bytes of a picture; if there are more than ``most``, so many and some more.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            RootUnreadable: it cannot be read now.
+        """
 
     def at(self, path: str) -> FoundFile | None:
         """The picture of that path, and which part of the place it is; None if there is none. Raises as ``facts``."""

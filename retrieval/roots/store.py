@@ -35,7 +35,7 @@ PACKAGES = {  # kinds of stores, and what fsspec reads them with: not all that i
     "sftp": "paramiko",
 }
 MOST_ASKED = 20  # objects that are asked for one by one, rather than by a listing
-CONNECT_S, READ_S = 5, 20  # s3fs asks five times
+CONNECT_S, READ_S, ATTEMPTS = 5, 15, 3
 SILENCES, SILENT_S = 4, 30.0  # after so many questions without an answer a store is not asked for a while
 SETTINGS: dict[str, dict[str, Any]] = {
     "s3": {
@@ -74,7 +74,7 @@ def checked_url(text: str) -> str:
     return address
 
 
-class Absent(Exception):
+class Absent(FileNotFoundError):
     """There is no such object, bucket or folder."""
 
 
@@ -87,10 +87,13 @@ def _opened(kind: str, process: int) -> Any:
     try:
         import fsspec
 
-        return fsspec.filesystem(kind, use_listings_cache=False, skip_instance_cache=True, **SETTINGS.get(kind, {}))
+        system = fsspec.filesystem(kind, use_listings_cache=False, skip_instance_cache=True, **SETTINGS.get(kind, {}))
     except ImportError as error:
         line = pip_line("stores") if kind == "s3" else f"pip install {package}"
         raise MissingExtra(f"pictures at {kind}:// need {package}: {line}") from error
+    if kind == "s3":
+        system.retries = ATTEMPTS  # of s3fs itself, around those of botocore
+    return system
 
 
 _silences: dict[str, list[float]] = {}  # by bucket: when its last questions had no answer
@@ -114,6 +117,7 @@ def _asked(url: str) -> Iterator[Any]:
     except (MissingExtra, PathError, Absent, RootUnreadable):
         raise
     except FileNotFoundError:
+        _silences.pop(bucket, None)
         absent = True
     except Exception as error:  # of many packages, some without a base of their own
         absent, why = False, _why(error)
@@ -148,15 +152,20 @@ def object_facts(url: str) -> FoundFile | None:
 
 
 def fetch(part: Part, most: int) -> bytes:
-    """The bytes of a part of an object; at most ``most`` of them, and one more.
+    """The bytes of a part of an object, at most ``most`` of them; and one more, which tells that the object has grown.
 
     Raises:
         Absent: it is not there.
         RootUnreadable: it cannot be read.
     """
-    if part.length == 0:
+    if part.length is None:
+        found = object_facts(part.source)
+        if found is None:
+            raise Absent(part.source)
+        part = part._replace(length=found.size_bytes - part.offset)
+    if not part.length:  # of which a store has no range
         return b""
-    wanted = most + 1 if part.length is None else min(part.length, most) + 1
+    wanted = min(part.length or 0, most) + 1
     with _asked(part.source) as system:
         return bytes(system.cat_file(part.source, start=part.offset, end=part.offset + wanted))
 
@@ -245,11 +254,11 @@ class Store:
     def is_there(self, folder: str) -> bool:
         try:
             Store(folder).check()
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             objects = list(objects_below(folder))
         except Absent:
@@ -260,7 +269,7 @@ class Store:
             if not has_path(name):
                 report_name(looking.tally, folder, name)
         files = sorted((file for name, file in objects if has_path(name)), key=lambda file: name_order(file.path))
-        return shown(self.address, files, folder, looking, _read)
+        return list(shown(self.address, files, folder, looking, _read))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         if len(paths) <= MOST_ASKED:
@@ -273,6 +282,13 @@ class Store:
 
     def at(self, path: str) -> FoundFile | None:
         return object_facts(path)
+
+    @property
+    def in_place(self) -> bool:
+        return False
+
+    def read(self, part: Part, most: int) -> bytes:
+        return fetch(part, most)
 
 
 def _read(path: str) -> bytes | None:

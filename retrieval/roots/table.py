@@ -23,6 +23,7 @@ from retrieval.roots.listed import has_path, shown
 from retrieval.roots.root import Looking
 
 MOST_GROUP_BYTES = 1 << 30  # of the column of pictures in one row group
+MOST_ROWS = 50_000_000  # listed in memory
 ROWS = 64  # whose pictures are in memory at once while a table is listed
 USUAL = ("image", "img", "picture", "photo", "jpg", "png")  # names of the column, where several could be it
 PATHS = ("path", "file_name", "filename")
@@ -51,6 +52,8 @@ def table_facts(address: str) -> dict[str, FoundFile]:
 def _table(version: FoundFile) -> dict[str, FoundFile]:
     address, change = version.path, change_of(version)
     with _read(address) as table:
+        if table.metadata.num_rows > MOST_ROWS:
+            raise RootUnreadable(f"{address} has more than {MOST_ROWS:,} rows; split the table")
         columns = _columns(table, address)
         names = _names(table, columns)
         files = dict[str, FoundFile]()
@@ -195,16 +198,16 @@ class Table:
     def is_there(self, folder: str) -> bool:
         try:
             version_of(self.address)
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             files = table_facts(self.address)
         except PathError as error:
             raise RootUnreadable(str(error)) from error
-        return shown(self.address, files.values(), self.address, looking, lambda path: None)
+        return list(shown(self.address, files.values(), self.address, looking, lambda path: None))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         return [self.at(path) for path in paths]
@@ -214,3 +217,10 @@ class Table:
             return table_facts(self.address).get(path)
         except PathError:
             return None
+
+    @property
+    def in_place(self) -> bool:
+        return False
+
+    def read(self, part: Part, most: int) -> bytes:
+        return cell(part)

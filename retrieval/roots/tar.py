@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, NamedTuple
 
-from retrieval.errors import PathError, RootUnreadable
+from index.roots import is_url
+from retrieval.errors import MissingExtra, PathError, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import MOST_BYTES, LeftOut
 from retrieval.roots.archives import bytes_of, change_of, is_compressed, opened, version_of
@@ -131,11 +132,11 @@ class Tar:
     def is_there(self, folder: str) -> bool:
         try:
             version_of(self.address)
-        except (PathError, RootUnreadable):
+        except (PathError, RootUnreadable, MissingExtra):
             return False
         return True
 
-    def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
+    def find(self, folder: str, looking: Looking) -> list[FoundFile]:
         try:
             members = members_of(self.address)
         except PathError as error:
@@ -143,7 +144,7 @@ class Tar:
         for fault in members.faults:
             looking.tally.fault(fault)
         files = sorted(members.files.values(), key=lambda file: name_order(file.path))
-        return shown(self.address, files, self.address, looking, self._read)
+        return list(shown(self.address, files, self.address, looking, self._read))
 
     def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
         return [self.at(path) for path in paths]
@@ -153,6 +154,14 @@ class Tar:
             return members_of(self.address).files.get(path)
         except PathError:
             return None
+
+    @property
+    def in_place(self) -> bool:
+        return not is_url(self.address)
+
+    def read(self, part: Part, most: int) -> bytes:
+        data = bytes_of(part, most)
+        return data if part.length is None else data[: part.length]
 
     def _read(self, path: str) -> bytes | None:
         found = self.at(path)
