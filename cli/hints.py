@@ -19,6 +19,8 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "unknown_vectors": "if you trust it: latent index trust {folder}",
     "picture_damaged": "with: latent index verify --repair, then latent index update",
     "pictures_lost": "with: latent index verify --repair, then latent index update",
+    "model_changed": "run the command again; start a server of it again",
+    "pictures_out_of_reach": "remove it with: latent index remove {path}",
     "note_damaged": "with: latent index verify --repair",
     "facts_damaged": "with: latent index verify --repair, then latent index update --facts",
     "no_copy": "name another with: latent index copy SRC DST",

@@ -175,6 +175,15 @@ class SQLite:
             f"row {one[1]} of {one[0]} is a stray" for one in strays
         ]
 
+    @contextmanager
+    def unspilled(self, connection: Connection) -> Iterator[None]:
+        """SQLite writes what does not fit into its cache before the end, and lets nobody read from then on."""
+        connection.exec_driver_sql("PRAGMA cache_spill = OFF")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("PRAGMA cache_spill = ON")
+
     def mend_structure(self, connection: Connection) -> None:
         connection.exec_driver_sql("REINDEX")
 

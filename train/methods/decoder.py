@@ -21,12 +21,13 @@ from retrieval.pictures.tasks import Frame
 from train.adversaries import ADVERSARIES
 from train.data import Draws, Pictures, taken
 from train.frozen import FrozenEncoder, resized
-from train.losses import correlation, squared_distance
+from train.losses import avg, correlation, squared_distance
 from train.method import Batch, Method, descend_apart, detached, likely, own
 from train.networks import Encoder, Generator
 from train.recipe import Recipe, Shape
 from train.settings import OwnSettings, declare
 
+CRITIC_DIM = 128  # numbers whose average is the score, as O-GAN's; a single one would be learnt too fast
 MEASURED, FITTED = 1024, 4096  # pictures: for the scale of the codes, and for the prior
 LEAST_SPREAD = 0.1  # of a number of the code, relative to all numbers: so that G sees no noise of dead ones
 
@@ -67,7 +68,7 @@ class ScaledGenerator(nn.Module):
 
 
 class Decoder(Method):
-    """E is a bundle's, and is not trained; G paints its codes, and a critic tells pictures from what G paints."""
+    """E is a bundle's, and is not trained; G paints its codes, and avg D tells pictures from what G paints."""
 
     settings: Settings
     generator: ScaledGenerator
@@ -114,7 +115,7 @@ class Decoder(Method):
         self.difference = 0.0
         self.standardized = self.given.standardized
         self.generator = ScaledGenerator(recipe.shape, recipe.latent_dim)
-        self.critic = Encoder(recipe.shape, 1)
+        self.critic = Encoder(recipe.shape, CRITIC_DIM)
 
     def prepare(self, pictures: Pictures, is_new: bool) -> None:
         """Check the encoder's codes in torch, and take their scale.
@@ -159,7 +160,7 @@ class Decoder(Method):
         return self.generator.mean + self.generator.spread * z
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
-        """D minimises f(D(x), D(x')), G minimises h(D(x')) - lambda rho(c - m, E(x') - m) + mu |x - x'|^2.
+        """D minimises f(avg D(x), avg D(x')), G minimises h(avg D(x')) - lambda rho(c - m, E(x') - m) + mu |x - x'|^2.
 
         x' = G(c), c = E(x) or a mixture of two such codes, and m is the mean code. What all pictures have in common
         would make any two codes correlate, so it is taken away. The pixels of mixtures are nobody's.
@@ -174,7 +175,7 @@ class Decoder(Method):
         fake = self.generator(code)
         (leaf,) = own([fake])
         others, game = x.roll(1, 0), ADVERSARIES[self.settings.adversary]
-        d_real, d_fake = self.critic(others)[:, 0], self.critic(leaf)[:, 0]
+        d_real, d_fake = avg(self.critic(others)), avg(self.critic(leaf))
         loss_d = game.critic(d_real, d_fake, squared_distance(others, leaf.detach())).mean()
 
         mean = self.generator.mean
