@@ -32,7 +32,8 @@ def changes(old: Rows, new: Rows) -> Iterator[list[Change]]:
     """
     theirs = {root: root_id for root_id, root in new.roots().items()}
     for root_id, root in old.roots().items():
-        mine, fresh = old.listing(root_id), new.listing(theirs[root])
+        fresh = new.listing(theirs[root]) if root in theirs else {}  # a folder that is not there is dropped
+        mine = old.listing(root_id)
         _check_none_is_lost(root, mine, fresh)
         paths = sorted(mine.keys() | fresh.keys())
         for start in range(0, len(paths), BATCH_ROWS):

@@ -34,7 +34,13 @@ TURN_S = 0.1  # longest time that readers may join each other without a gap
 CONNECTIONS = 32  # threads of one process that can read at once; others wait
 STEPS_UNASKED = 1_000_000  # of SQLite's machine, some hundredths of a second, until it asks whether to go on
 MOST_BYTES = 1 << 28  # of one value: a list of 25 million ids; a planted value of a gigabyte is refused
-PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
+PRAGMAS = (
+    "foreign_keys = ON",
+    "synchronous = FULL",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "cache_spill = OFF",  # a large transaction stays in memory to its end: once it spills, nobody else can read
+)
 
 
 def open_engine(path: Path, writing: bool, empty: bool = False) -> Engine:
@@ -174,15 +180,6 @@ class SQLite:
         return [str(line) for line in lines if line != "ok"] + [
             f"row {one[1]} of {one[0]} is a stray" for one in strays
         ]
-
-    @contextmanager
-    def unspilled(self, connection: Connection) -> Iterator[None]:
-        """SQLite writes what does not fit into its cache before the end, and lets nobody read from then on."""
-        connection.exec_driver_sql("PRAGMA cache_spill = OFF")
-        try:
-            yield
-        finally:
-            connection.exec_driver_sql("PRAGMA cache_spill = ON")
 
     def mend_structure(self, connection: Connection) -> None:
         connection.exec_driver_sql("REINDEX")

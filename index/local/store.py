@@ -222,6 +222,7 @@ class SearchedWriter(Searched):
         for part in changes:
             self.rows.apply(part)
         self.rows.change_model(facts)
+        self.drop_caches()  # whoever is killed after the commit leaves none of other dimensions
 
     @abstractmethod
     def staging(self) -> Path:
@@ -424,7 +425,7 @@ class StoreWriter(SearchedWriter, Store):
         place = self._place_named(facts.model_digest)
         assert place is not None, facts.model_digest
         self._write_model(place, fill)  # nobody reads it before the catalog names it
-        with self.rows.held_back():
+        with self.rows.changing():
             self._change_codes(facts, changes)
         self.recover_model()
         self.drop_caches()

@@ -44,9 +44,6 @@ class Database(Protocol):
     def structure_faults(self, connection: Connection) -> list[str]:
         """What the engine finds wrong, in its words."""
 
-    def unspilled(self, connection: Connection) -> AbstractContextManager[None]:
-        """Inside, changes keep no reader out, however many they are."""
-
     def mend_structure(self, connection: Connection) -> None:
         """Make anew what follows from the tables."""
 

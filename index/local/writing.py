@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -128,12 +127,6 @@ class CatalogWriter(Catalog):
             of_model = {name: getattr(facts, name) for name in ("model_name", "model_digest", "latent_dim", "standardized")}
             self._write_meta(connection, replace(self.meta(), **of_model))
             self._finish(connection, b"model " + facts.model_digest.encode(), 0, rebuild=True)
-
-    @contextmanager
-    def held_back(self) -> Iterator[None]:
-        """One transaction whose changes stay in memory until its end, so that others read the old state meanwhile."""
-        with self.changing() as connection, self.database.unspilled(connection):
-            yield
 
     def recount(self) -> None:
         """Count again the pictures that can be found, and have all caches rebuilt."""
