@@ -47,6 +47,8 @@ HINTS = {  # by the code of the error; names in braces are facts of the error
     "labels_refused": "--labels takes folder, filename:REGEX or a CSV file with a column path",
     "label_is_no_number": "leave out --numeric {label}",
     "no_such_label": "--numeric takes a label that the pictures have",
+    "needs_encoder": "name one with --encoder NAME, see latent models list",
+    "setting_settled": "leave out that option",
     "needs_labels": "give them with --labels",
     "diverged": "set a lower --learning-rate",
     "diverged_resumable": "continue with --resume and a lower --learning-rate",

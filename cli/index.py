@@ -371,9 +371,12 @@ def migrate(
         with bar("file", "encoding") as report:
             done = library.migrate(chosen, workers, report, follow_links=follow_links, on=on)
         if done.summary is None:
-            tell(f"this was an index of {printable(chosen.name)}; its copy of the model was replaced, and nothing encoded")
+            tell(
+                f"this is an index of {printable(chosen.name)}: its copy of the model was replaced, and nothing encoded"
+            )
             return
-        tell(f"{counted(len(library), 'picture')}: codes of {printable(done.model_before)} are now {printable(chosen.name)}'s")
+        before, now = printable(done.model_before), printable(chosen.name)
+        tell(f"{counted(len(library), 'picture')}: codes of {before} are now {now}'s")
         for name in done.directions_lost:
             say(f"The direction {printable(name)} was of the old codes and is gone; teach it again.")
         _finish(ctx, done.summary, strict)

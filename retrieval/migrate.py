@@ -13,7 +13,7 @@ from functools import partial
 
 from index import successor
 from index.door import IndexWriter
-from index.opening import write_index
+from index.opening import exists, write_index
 from index.records import Meta
 from retrieval.defaults import Device
 from retrieval.errors import ModelError
@@ -79,7 +79,7 @@ def migrate(
 
 def _clear_if_of_another(writer: IndexWriter, created: Meta) -> None:
     """A migration to another model may have been stopped here before."""
-    if not (writer.staging() / "catalog.db").exists():
+    if not exists(writer.staging()):
         writer.clear_staging()
         return
     with write_index(writer.staging(), create=created) as stage:

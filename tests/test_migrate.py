@@ -51,7 +51,9 @@ def rows_of(place: Path | str) -> list[tuple[object, ...]]:
             for path, its in sorted(listed.items()):
                 code = codes[its.id].tobytes() if its.id in codes else None
                 plain = its._replace(root_id=0, id=None, generation=0)
-                found.append((os.path.join(root, os.fsdecode(path)), *plain[2:], code, facts.get(its.content_hash or b"")))
+                found.append(
+                    (os.path.join(root, os.fsdecode(path)), *plain[2:], code, facts.get(its.content_hash or b""))
+                )
     return found
 
 
@@ -171,7 +173,9 @@ def test_a_reader_sees_the_old_index_whole_until_it_is_told(
         assert reader.model.name == NEW and [hit.path for hit in reader.query(picture, 5)]
 
 
-def test_readers_are_let_in_while_all_codes_are_rewritten(tmp_path: Path, shape_folder: Path, tiny_bundle: Path) -> None:
+def test_readers_are_let_in_while_all_codes_are_rewritten(
+    tmp_path: Path, shape_folder: Path, tiny_bundle: Path
+) -> None:
     """SQLite would write what is too much for its cache before the end, and keep them out."""
     place = tmp_path / "i"
     Library.build(shape_folder, place, model=tiny_bundle, workers=1).close()
@@ -196,7 +200,9 @@ def _found(place: Path) -> int:
         index.close()
 
 
-def test_pictures_out_of_reach_are_not_given_up(places: Places, photos: Path, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_pictures_out_of_reach_are_not_given_up(
+    places: Places, photos: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
     place, away = places(), tmp_path / "away"
     Library.build(photos, place, model=tiny_bundle, workers=1).close()
     before = rows_of(place)

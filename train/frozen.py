@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from retrieval.arrays import Floats, Pixels
 from retrieval.errors import MissingExtra, TrainingError, pip_line
-from retrieval.models.description import ENCODER
 from retrieval.models.model import Model
 from train.data import to_signed
 
@@ -71,11 +70,13 @@ class FrozenEncoder:
             reason = " ".join(str(error).split())[:200]
             text = f"the encoder of {self.bundle.name} was converted to torch, but does not run there: {reason}"
             raise TrainingError(text, "encoder_not_convertible") from error
-        most = float(np.abs(ours - theirs).max() / max(float(theirs.std()), 1e-12)) if ours.shape == theirs.shape else 9e9
+        most = (
+            float(np.abs(ours - theirs).max() / max(float(theirs.std()), 1e-12)) if ours.shape == theirs.shape else 9e9
+        )
         if not most <= MOST_DIFFERENCE:
             raise TrainingError(
-                f"converted to torch, the encoder of {self.bundle.name} gives other codes than ONNX Runtime: they differ "
-                f"by {most:.2g} of their standard deviation, {MOST_DIFFERENCE} at most is allowed",
+                f"converted to torch, the encoder of {self.bundle.name} gives other codes than ONNX Runtime: they "
+                f"differ by {most:.2g} of their standard deviation, {MOST_DIFFERENCE} at most is allowed",
                 "encoder_not_convertible",
             )
         return most
@@ -94,7 +95,9 @@ def _converted(bundle: Model) -> tuple[nn.Module, int]:
         import onnx
         import onnx2fx
     except ImportError as error:
-        raise MissingExtra(f"an encoder becomes a torch network with the package onnx2fx: {pip_line('train')}") from error
+        raise MissingExtra(
+            f"an encoder becomes a torch network with the package onnx2fx: {pip_line('train')}"
+        ) from error
     _know_eight_bits()
     graph = onnx.load_from_string(bundle.encoder_graph())
     try:
@@ -112,7 +115,7 @@ def _converted(bundle: Model) -> tuple[nn.Module, int]:
 
 
 def _outputs(given: Any) -> tuple[Tensor, ...]:
-    return given if isinstance(given, tuple | list) else (given,)
+    return tuple(given) if isinstance(given, tuple | list) else (given,)
 
 
 @cache

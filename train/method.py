@@ -42,6 +42,7 @@ class Method(nn.Module, ABC):
     settings: OwnSettings  # the method's own, declared in its file
     takes_labels = False  # whether it can train with labels
     needs_labels = False  # whether it cannot train without labels
+    needs_encoder = False  # whether it cannot train without the bundle of an encoder
     has_encoder = True  # a generator alone gives samples but cannot index
     standardized = False  # whether every code has mean 0 and standard deviation 1
     decode_scale = 1.0  # factor of the codes of pictures before they are decoded

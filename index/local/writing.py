@@ -124,7 +124,9 @@ class CatalogWriter(Catalog):
         """Note that all codes are of another model now. Directions, which were of the old codes, are forgotten."""
         with self.changing() as connection:
             connection.execute(delete(directions))
-            of_model = {name: getattr(facts, name) for name in ("model_name", "model_digest", "latent_dim", "standardized")}
+            of_model = {
+                name: getattr(facts, name) for name in ("model_name", "model_digest", "latent_dim", "standardized")
+            }
             self._write_meta(connection, replace(self.meta(), **of_model))
             self._finish(connection, b"model " + facts.model_digest.encode(), 0, rebuild=True)
 

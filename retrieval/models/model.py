@@ -309,8 +309,8 @@ class Model:
 
     def draw_codes(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Floats:
         """Draw latents from the prior, float32 (count, d): z ~ N(0, I), around a random one of the model's ``centres``
-        if it has any, or of the Gaussian that the model's codes were fitted with. With classes, the last dimensions are one-hot: ``of_class``, or a random class. With two looks,
-        both see the same.
+        if it has any; or of the Gaussian that was fitted to its codes. With classes, the last dimensions are one-hot:
+        ``of_class``, or a random class. With two looks, both see the same.
 
         Raises:
             ModelError: the model has no class ``of_class``.

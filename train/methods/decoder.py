@@ -72,6 +72,7 @@ class Decoder(Method):
 
     settings: Settings
     generator: ScaledGenerator
+    needs_encoder = True
     paints_prior = False
     painted_once = 2048
 
@@ -88,6 +89,8 @@ class Decoder(Method):
         bundle = load_model(settings["encoder"], "cpu")
         if bundle.looks > 1 or bundle.classes:
             raise TrainingError(f"model {bundle.name} has two looks or classes; name one with neither")
+        if settings["encoder_digest"] not in ("", bundle.digest):
+            raise TrainingError(f"the encoder of {settings['encoder']} is another one than this run was begun with")
         return {"latent_dim": bundle.latent_dim, "encoder_digest": bundle.digest}
 
     @classmethod
@@ -109,8 +112,6 @@ class Decoder(Method):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.given = load_model(self.settings.encoder, "cpu")
-        if self.given.digest != (self.settings.encoder_digest or self.given.digest):
-            raise TrainingError(f"the encoder of {self.settings.encoder} is another one than that of this run")
         self.seen_by = FrozenEncoder(self.given)
         self.difference = 0.0
         self.standardized = self.given.standardized
@@ -128,15 +129,15 @@ class Decoder(Method):
         self.difference = self.seen_by.difference(some)
         if not is_new:
             return
-        codes = self.given.encode_squares(some).codes
+        given = self.seen_by.bundle
+        codes = given.encode_squares(some).codes
         if np.ptp(codes, axis=0).max() <= 1e-6 * np.abs(codes).max():
-            raise TrainingError(f"model {self.given.name} gives all pictures the same code, so there is nothing to paint")
+            raise TrainingError(f"model {given.name} gives all pictures the same code, so there is nothing to paint")
         self.generator.measure(torch.from_numpy(codes))
 
     def further_facts(self, pictures: Pictures) -> dict[str, Any]:
         """What the given bundle says of its encoder, which one it is, and the prior that samples are drawn from."""
-        given = self.given
-        assert given is not None
+        given = self.seen_by.bundle
         some = taken(pictures, np.random.default_rng(0).permutation(len(pictures))[:FITTED])
         said = ("image_size", "normalisation", "preprocess", "batch", "learnt", "encoder_bits", "encoder_cosine")
         recipe = dataclasses.asdict(self.recipe)
