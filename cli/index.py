@@ -369,7 +369,7 @@ def migrate(
     chosen = load_model(model, device).with_looks(looks)
     with Library.open(index_folder, device=device) as library:
         with bar("file", "encoding") as report:
-            done = library.migrate(chosen, workers, report, follow_links=follow_links, on=on)
+            done = library.migrate(chosen, workers, report=report, follow_links=follow_links, on=on)
         if done.summary is None:
             tell(
                 f"this is an index of {printable(chosen.name)}: its copy of the model was replaced, and nothing encoded"

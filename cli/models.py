@@ -172,7 +172,7 @@ def show(name: str, form: str) -> None:
 
 def _encoder_of(model: Model) -> str:
     own, given = model.facts["files"].get("encoder.onnx", "none")[:12], model.facts.get("encoder")
-    return f"{own}, that of {given['name']}" if given else own
+    return f"{own}, that of {given.get('name', '?')}" if given else own
 
 
 def _samples_of(model: Model) -> str:

@@ -164,8 +164,8 @@ class Library(Opened):
         self,
         model: Model | str | os.PathLike[str],
         workers: int | None = None,
-        report: OnProgress | None = None,
         *,
+        report: OnProgress | None = None,
         follow_links: bool = False,
         on: str | None = None,
     ) -> Migrated:

@@ -88,7 +88,7 @@ def _is_prior(value: Any) -> bool:
     """Whether ``value`` is a Gaussian as ``retrieval.models.prior`` writes it."""
     if not isinstance(value, dict) or not value.keys() >= {"mean", "axes", "rest"} or not _is_centres(value["axes"]):
         return False
-    return _is_centres([value["mean"]]) and is_number(value["rest"]) and value["rest"] >= 0
+    return bool(value["axes"]) and _is_centres([value["mean"]]) and is_number(value["rest"]) and value["rest"] >= 0
 
 
 def _is_table(check: Check) -> Check:

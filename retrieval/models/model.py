@@ -330,6 +330,15 @@ class Model:
             return np.tile(z, self.looks)
         return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
 
+    def draw_noise(self, count: int, seed: int = 0) -> Floats:
+        """Draw differences between codes, float32 (count, d): N(0, I), or as codes differ from their mean if a Gaussian
+        was fitted to them.
+        """
+        if prior := self.facts.get(PRIOR):
+            drawn_codes = drawn(prior, count, np.random.default_rng(seed)) - np.array(prior["mean"], np.float32)
+            return np.tile(np.asarray(drawn_codes, np.float32), self.looks)
+        return np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype=np.float32)
+
     def with_class(self, codes: Floats, name: str) -> Floats:
         """Copy codes (n, d) and replace their class.
 
