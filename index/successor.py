@@ -16,12 +16,26 @@ BATCH_ROWS = 2000
 
 
 def begin(old: Rows, new: RowsWriter) -> None:
-    """Give a new index the folders of an old one, and the paths of files that the user removed from it."""
+    """Give a new index the folders of an old one and no others, and the paths of files that were removed from it."""
+    kept = set(old.roots().values())
+    for new_id, root in new.roots().items():
+        if root not in kept:
+            new.drop_root(new_id)
     to = {root_id: new.add_root(root) for root_id, root in old.roots().items()}
     for root_id, new_id in to.items():
-        known = new.listing(new_id)
-        gone = [row for path, row in old.listing(root_id).items() if row.status == "removed" and path not in known]
-        new.apply([Change(row._replace(id=None, root_id=new_id, generation=0)) for row in gone])
+        _remove_the_same(old.listing(root_id), new, new_id)
+
+
+def _remove_the_same(mine: dict[bytes, Row], new: RowsWriter, new_id: int) -> None:
+    """Removed rows are read again only if they are named. What was removed when this began may be back by now."""
+    known = new.listing(new_id)
+    removed = {path: row for path, row in mine.items() if row.status == "removed"}
+    added = [row._replace(id=None, root_id=new_id, generation=0) for path, row in removed.items() if path not in known]
+    new.apply([Change(row) for row in added])
+    gone = [row.id for path, row in known.items() if path in removed and row.status != "removed" and row.id]
+    new.mark(gone, "removed", forget_codes=True)
+    back = [row.id for path, row in known.items() if path not in removed and row.status == "removed" and row.id]
+    new.mark(back, "vanished")  # so that they are read
 
 
 def changes(old: Rows, new: Rows) -> Iterator[list[Change]]:

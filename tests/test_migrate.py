@@ -267,3 +267,30 @@ def test_a_model_without_an_encoder_is_refused(photos: Path, tmp_path: Path, tin
     (alone / "model.json").write_text(facts[:start] + facts[facts.index('    "generator.onnx"') :])
     with Retriever.open(place) as one, pytest.raises(ModelError, match="has no encoder"):
         one.migrate(alone, 1)
+
+
+def test_what_left_the_index_meanwhile_does_not_come_back_and_what_is_back_stays(
+    photos: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    place, other = tmp_path / "i", tmp_path / "other"
+    write_shapes(other, 4, seed=9)
+    Library.build([photos, other], place, model=tiny_bundle, workers=1).close()
+    first, second = photos / "shape-3-001.png", photos / "shape-3-002.png"
+    with Retriever.open(place) as one:
+        one.remove([first])
+    _killed("before the switch", place)
+    with Retriever.open(place) as one:
+        one.remove([other, second])  # and the first is back
+    Library.build(photos, place, workers=1).close()
+    with Retriever.open(place) as one:
+        one.remove([second])
+        one.migrate(NEW, 1)
+        assert [*one.index.rows.roots().values()] == [str(photos)]
+        assert len(one) == COUNT and not one.verify()
+        assert one.index.rows.at_path(*_place(one, first)).status == "found"  # type: ignore[union-attr]
+        assert one.index.rows.at_path(*_place(one, second)).status == "removed"  # type: ignore[union-attr]
+
+
+def _place(one: Retriever, path: Path) -> tuple[int, bytes]:
+    ((root_id, root),) = one.index.rows.roots().items()
+    return root_id, os.fsencode(path.relative_to(root))
