@@ -8,7 +8,7 @@ PHOTOS ?= photos.tar
 HELD_OUT ?= held-out.tar
 FACE_LABELS := --numeric age --labels 'filename:(?P<age>\d+)_(?P<gender>\d)_(?P<race>\d)_'
 ALL_METHODS := $(sort $(subst _,-,$(basename $(notdir $(wildcard train/methods/[a-z]*.py)))))
-METHODS := $(filter-out pixelcnn pixelrnn,$(ALL_METHODS)) $(addprefix ogan:,head=linear adversary=ns adversary=ls \
+METHODS := $(filter-out decoder pixelcnn pixelrnn,$(ALL_METHODS)) $(addprefix ogan:,head=linear adversary=ns adversary=ls \
   adversary=hinge adversary=wgan-gp reconstruction=mse reconstruction=none)
 ABLATION := ogan-views $(addprefix ogan-views:,correlation_weight=0.25 correlation_weight=1 self_modulated=no kernel=5 \
   ema_decay=0 decay_share=0 learning_rate=0.0004 learning_rate=0.0001) ogan

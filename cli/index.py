@@ -348,6 +348,54 @@ def remove(paths: tuple[str, ...], index_folder: str | None) -> None:
 
 
 @index.command(
+    epilog="\b\nExamples:\n  latent index migrate --model faces-128\n"
+    "  latent index migrate --model runs/mine/bundle --index ~/Pictures/.latent"
+)
+@index_option
+@click.option("--model", required=True, metavar="NAME|DIR", help="The new model: a name or a bundle's folder.")
+@click.option("--looks", type=click.IntRange(1, 2), default=1, help="At the central square alone, or at all of it too.")
+@workers_option
+@on_option
+@device_option
+@follow_links_option
+@strict_option
+@click.pass_context
+def migrate(
+    ctx: click.Context,
+    index_folder: str | None,
+    model: str,
+    looks: int,
+    workers: int | None,
+    on: str | None,
+    device: Device,
+    follow_links: bool,
+    strict: bool,
+) -> None:
+    """Encode the collection anew with another model.
+
+    The index answers with its old codes until all new ones stand, and then changes in one transaction. Run it again to
+    continue one that was stopped. Pairs that are not copies, facts and numbers of pictures stay; directions are
+    forgotten, since they belong to the old codes. Programs that have the index open must open it again.
+    """
+    from retrieval import Library, load_model
+
+    chosen = load_model(model, device).with_looks(looks)
+    with Library.open(index_folder, device=device) as library:
+        with bar("file", "encoding") as report:
+            done = library.migrate(chosen, workers, report=report, follow_links=follow_links, on=on)
+        if done.summary is None:
+            tell(
+                f"this is an index of {printable(chosen.name)}: its copy of the model was replaced, and nothing encoded"
+            )
+            return
+        before, now = printable(done.model_before), printable(chosen.name)
+        tell(f"{counted(len(library), 'picture')}: codes of {before} are now {now}'s")
+        for name in done.directions_lost:
+            say(f"The direction {printable(name)} was of the old codes and is gone; teach it again.")
+        _finish(ctx, done.summary, strict)
+
+
+@index.command(
     name="copy",
     epilog="\b\nExamples:\n  latent index copy .latent postgresql://me@db.example/photos\n"
     "  latent index copy postgresql://me@db.example/photos copy.latent",

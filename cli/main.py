@@ -35,7 +35,7 @@ COMMANDS = {  # name: (where it is, its line in the list of commands)
     "benchmark": ("cli.benchmark:benchmark", "Train several methods and compare them."),
 }
 GROUPS = ("index", "dedup")
-CONTINUED = ("index build", "index update", "dedup apply", "dedup undo", "train", "benchmark")
+CONTINUED = ("index build", "index update", "index migrate", "dedup apply", "dedup undo", "train", "benchmark")
 """Commands that go on where they were interrupted."""
 WORDS = "latent.words"  # of the command line, in click's ``Context.meta``
 EXIT_NO_INDEX = 3

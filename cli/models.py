@@ -31,6 +31,7 @@ from retrieval.text import printable
 
 if TYPE_CHECKING:
     from retrieval.arrays import Pixels
+    from retrieval.models.model import Model
 
 model_option = click.option(
     "--model",
@@ -171,13 +172,29 @@ def show(name: str, form: str) -> None:
         "method": model.facts.get("method", "?"),
         "pixels": f"{model.image_size} x {model.image_size}, {model.facts.get('preprocess', 'centre')}",
         "dimensions": f"{model.latent_dim:,}, {model.facts['normalisation']}",
-        "encoder": model.facts["files"].get("encoder.onnx", "none")[:12],
-        "generator": "yes" if model.has_generator else "none: it paints nothing",
+        "encoder": _encoder_of(model),
+        "generator": f"paints {model.painted_size} x {model.painted_size}" if model.has_generator else "none",
+        "samples": _samples_of(model),
         "trained on": data.get("name", "?"),
         "licence": data.get("licence", "?"),
     }
     for key, value in lines.items():
         tell(f"{key:<12}{printable(str(value))}")
+
+
+def _encoder_of(model: Model) -> str:
+    own, given = model.facts["files"].get("encoder.onnx", "none")[:12], model.facts.get("encoder")
+    return f"{own}, that of {given.get('name', '?')}" if given else own
+
+
+def _samples_of(model: Model) -> str:
+    """What ``latent sample`` draws from."""
+    if not model.has_generator:
+        return "none: it paints nothing"
+    prior = model.facts.get("prior")
+    if prior:
+        return f"a Gaussian fitted to the codes of {prior.get('pictures', '?')} pictures"
+    return "N(0, I) about one of its centres" if model.facts.get("centres") else "N(0, I)"
 
 
 @models.command()

@@ -237,7 +237,7 @@ def _run(
         say(f"Saved at step {state.step:,}. Go on with the same command and --resume.")
         sys.exit(130)
     tell(shown_path(str(model.folder)))
-    if short := _too_short(state.step, state.step * state.recipe.batch_size / len(pictures)):
+    if short := _too_short(state.recipe, state.step, state.step * state.recipe.batch_size / len(pictures)):
         say(f"Warning: {short}")
     say(f"Done after {state.step:,} steps. Try: latent index build PHOTOS --model {shown_path(str(model.folder))}")
 
@@ -263,13 +263,16 @@ def _print_plan(plan: dict[str, Any], recipe: Any, budget: Any) -> None:
     }
     for name, value in lines.items():
         tell(f"{name:<12}{value}")
-    if short := _too_short(steps, seen):
+    if short := _too_short(recipe, steps, seen):
         say(f"Warning: {short}")
 
 
-def _too_short(steps: int, seen: float) -> str:
+def _too_short(recipe: Any, steps: int, seen: float) -> str:
     """What a run of so few steps is worth, in which each picture is ``seen`` so often; "" if it is long enough."""
     if steps >= FEWEST_STEPS and seen >= 1:
         return ""
     why = f"{counted(steps, 'step')} are few" if steps < FEWEST_STEPS else f"each picture is seen {seen:.1f} times"
-    return f"{why}: the model has hardly learnt, and its codes mean little; the shipped ones took {SHIPPED_STEPS}"
+    from train.methods import method_class
+
+    worth = "" if method_class(recipe.method).needs_encoder else ", and its codes mean little"
+    return f"{why}: the model has hardly learnt{worth}; the shipped ones took {SHIPPED_STEPS}"

@@ -220,3 +220,18 @@ class IndexWriter(Index, Protocol):
 
     def keep_model(self, fill: Callable[[Path], None]) -> None:
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder."""
+
+    def change_model(self, facts: Meta, fill: Callable[[Path], None], changes: Iterable[Sequence[Change]]) -> None:
+        """Become an index of another model, in one transaction. Directions, which were of the old codes, are forgotten.
+
+        Args:
+            facts: name and digest of the model, length of its codes, and whether they are standardized.
+            fill: writes the copy of the model into an empty folder.
+            changes: of every row there is; a row without a code in them loses its code.
+        """
+
+    def staging(self) -> Path:
+        """The folder on this machine in which the next state of the index can be prepared; it may not exist."""
+
+    def clear_staging(self) -> None:
+        """Delete what was prepared."""

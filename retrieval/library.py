@@ -19,8 +19,9 @@ from retrieval.ingest.commit import Summary
 from retrieval.ingest.facts import FactsSummary, read_lacking_facts
 from retrieval.ingest.places_of_work import ingest_of
 from retrieval.ingest.survey import Reading
+from retrieval.migrate import Migrated, migrate
 from retrieval.models.kept import check_model, model_for, provide_model
-from retrieval.models.model import Model
+from retrieval.models.model import Model, load_model
 from retrieval.opened import Opened
 from retrieval.pictures.kinds import other_kind
 from retrieval.pictures.leaving_out import chosen_patterns
@@ -163,6 +164,37 @@ class Library(Opened):
             work = partial(ingest, writer.rows, model, scopes, workers, report)
             self.summary = _brought_up_to_date(writer, work, budget)
         return self.summary
+
+    def migrate(
+        self,
+        model: Model | str | os.PathLike[str],
+        workers: int | None = None,
+        *,
+        report: OnProgress | None = None,
+        follow_links: bool = False,
+        on: str | None = None,
+    ) -> Migrated:
+        """Encode the collection anew with another model, and make this an index of that model.
+
+        Until the new codes stand, the index answers with the old ones; then it changes in one transaction. Stopped or
+        killed at any moment, it is whole, and the same call goes on. Ids, facts and pairs that are not copies are kept;
+        directions are not, since they were of the old codes. Who has the index open then must open it again. The index
+        is brought up to date with its folders on the way.
+
+        Arguments as for ``build``. A model with the same encoder replaces the copy in the index, without encoding.
+
+        Raises:
+            ModelError: there is no such model, or it has no encoder.
+            IndexMismatch: pictures of the index cannot be read now, and would be lost.
+            ValueError, ClusterError, MissingExtra, IndexBusy, IndexUnwritable: as ``update``.
+        """
+        ingest = ingest_of(on)
+        chosen = model if isinstance(model, Model) else load_model(model, self.device)
+        with self._writing() as writer:
+            reading = _without(Reading(follow_links=follow_links), None, writer)
+            done = migrate(writer, chosen, ingest, reading, self.device, workers, report)
+        self.open_again()
+        return done
 
     def read_facts(self, workers: int | None = None, report: OnProgress | None = None) -> FactsSummary:
         """Read the facts of pictures that have none in the index: it may be of an older version. Nothing is encoded.

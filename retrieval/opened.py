@@ -81,6 +81,14 @@ class Opened:
         folders = locate_indexes(index)
         return cls(folders, device=device, search_on=search_on, strict=strict, timeout_s=timeout_s, model=model)
 
+    def open_again(self) -> None:
+        """Open the index anew, after it has become one of another model."""
+        address = self.index.address
+        self.index.close()
+        self.index = open_indexes([address], on_gpu=self.search_on == "gpu")
+        self._model = None
+        self.__dict__.pop("latent_dim", None)
+
     @property
     def absent(self) -> dict[str, str]:
         """Those of several indexes that did not answer, by their addresses, and why."""

@@ -170,7 +170,7 @@ class Collection:
             drawn = self.searcher.model.draw_codes(asked.count, asked.seed)
             return records.Codes(codes=[code_text(one) for one in drawn])
         near = self._read(asked.near)
-        noise = np.random.default_rng(asked.seed).standard_normal((asked.count, len(near)), dtype=np.float32)
+        noise = self.searcher.model.draw_noise(asked.count, asked.seed)
         return records.Codes(codes=[self._summed([near, one], [1.0, asked.spread]).code for one in noise])
 
     def sum(self, asked: records.Sum) -> records.Code:

@@ -559,7 +559,8 @@ def test_the_penalty_is_zero_where_the_slope_is_one() -> None:
 
 def test_every_method_is_what_its_file_declares() -> None:
     """Settings are read off the source for the command line; that is what the classes say once they are run."""
-    known = "aae ae ali bigan bigan-qp cgan cvae cvae-gan gan-qp infogan introvae ogan ogan-views pixelcnn pixelrnn vae"
+    known = "aae ae ali bigan bigan-qp cgan cvae cvae-gan decoder gan-qp infogan introvae ogan ogan-views"
+    known += " pixelcnn pixelrnn vae"
     assert known.split() == [*method_names()]
     assert tuple(ADVERSARIES) == declared_settings("ogan")["adversary"].choices
     assert tuple(VIEWS) == declared_settings("ogan-views")["views"].choices

@@ -50,7 +50,11 @@ class Entry:
 def compared_by_default() -> list[str]:
     """The methods that encode, train without labels, and do not need hours to generate their pictures."""
     classes = {name: method_class(name) for name in method_names()}
-    return [name for name, one in classes.items() if one.has_encoder and not (one.needs_labels or one.paints_slowly)]
+    return [
+        name
+        for name, one in classes.items()
+        if one.has_encoder and not (one.needs_labels or one.needs_encoder or one.paints_slowly)
+    ]
 
 
 def entry(words: str, base: Recipe, classes: Sequence[str] = ()) -> Entry:

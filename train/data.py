@@ -23,6 +23,7 @@ from torch import Tensor
 from retrieval.arrays import Pixels
 from retrieval.atomic import replacing, write
 from retrieval.errors import TrainingError
+from retrieval.pictures.tasks import Frame
 from retrieval.pictures.workers import Decoded, DecoderPool, Task
 from retrieval.progress import OnProgress
 from train.recipe import Recipe
@@ -153,16 +154,17 @@ def open_pictures(
     left_out: Path | None = None,
     label_of: ClassOf | None = None,
     only_labelled: bool = False,
+    frame: Frame = "square",
 ) -> Pictures:
     """Open the pictures of ``paths`` at ``size_px``, cached in ``cache_dir`` if all of them fit ``budget_bytes``.
 
     ``left_out``, a run's own folder, is skipped if it is inside them. ``label_of`` gives a picture's class index;
-    with ``only_labelled``, pictures without one are left out.
+    with ``only_labelled``, pictures without one are left out. ``frame`` is what of a picture is wanted.
 
     Raises:
         TrainingError: no pictures were found, or fewer than two could be decoded.
     """
-    sources = find_sources(paths, left_out)
+    sources = [source._replace(frame=frame) for source in find_sources(paths, left_out)]
     if label_of and only_labelled:
         sources = [source for source in sources if label_of(source) >= 0]
     if len(sources) * size_px**2 * 3 > budget_bytes:
@@ -189,7 +191,8 @@ def _fingerprint(sources: list[Task], size_px: int) -> str:
     digest = hashlib.sha256(f"{CACHE_VERSION} {size_px}".encode())
     for source in sources:
         facts = os.stat(source.path)
-        line = (os.path.abspath(source.path), source.offset, facts.st_size, facts.st_mtime_ns)
+        line: tuple[object, ...] = (os.path.abspath(source.path), source.offset, facts.st_size, facts.st_mtime_ns)
+        line += () if source.frame == "square" else (source.frame,)
         digest.update(repr(line).encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 

@@ -169,7 +169,8 @@ def evaluate(model: Model, exam: Exam) -> Report:
     report = Report(model.name, len(exam.gallery), len(exam.queries))
     if model.has_encoder:
         report.table[CODE] = exam.sit(lambda pictures: model.encode_squares(pictures).codes)
-        report.table |= marks_of_controls(exam, model.latent_dim, model.facts.get("recipe"))
+        trained = None if "encoder" in model.facts else model.facts.get("recipe")  # a given one has no shape of ours
+        report.table |= marks_of_controls(exam, model.latent_dim, trained)
     if model.has_generator:
         report.generation = generation(model, exam.gallery.pixels, exam.queries.pixels)
     return report
@@ -186,13 +187,14 @@ def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, floa
     count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
     samples = model.paint(z)
-    shown = at_random(queries, count)
+    encoded = at_random(queries, count)
+    shown = model.as_painted(encoded)
     figures = {f"sliced Wasserstein x 1000, {px} px": d for px, d in sliced_wasserstein(samples, shown).items()}
-    for px, distance in sliced_wasserstein(at_random(gallery, count), shown).items():
+    for px, distance in sliced_wasserstein(model.as_painted(at_random(gallery, count)), shown).items():
         figures[f"the same of training pictures, {px} px"] = distance
     if not model.has_encoder:
         return figures
-    real, fake = model.encode_squares(shown).codes, model.encode_squares(samples).codes
+    real, fake = model.encode_squares(encoded).codes, model.encode_painted(samples).codes
     figures["density"], figures["coverage"] = density_and_coverage(real, fake)
     figures["cycle correlation rho(z, E(G(z)))"] = mean_correlation(z, fake)
     figures |= _fidelity("reconstruction", shown, real, model, model.decode(real, model.decode_scale))
@@ -215,7 +217,7 @@ def _fidelity(what: str, originals: Pixels, codes: Array, model: Model, painted:
     errors = (painted.astype(np.float32) - originals) / 255
     return {
         f"{what}: mean squared error, of 1": float(np.square(errors).mean()),
-        f"{what}: correlation of its code": mean_correlation(codes, model.encode_squares(painted).codes),
+        f"{what}: correlation of its code": mean_correlation(codes, model.encode_painted(painted).codes),
     }
 
 

@@ -29,7 +29,6 @@ from train.quantize import CALIBRATION_PICTURES, CHECK_PICTURES, quantize
 
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
 RE_ESTIMATION_PICTURES = 50_000
-PAINTED = 10_240
 LOOKED_AT = 4000  # pictures, for quantiles of how they look to the model
 BATCH = 256
 OPSET = 18
@@ -73,6 +72,8 @@ def export(
     model = state.average
     re_estimate(model, pictures, device)
     model.cpu().eval()
+    if model.given is not None:
+        return _beside(model.given, state, pictures, folder, facts)
     sample = taken(pictures, np.arange(min(32, len(pictures))))
     encoder, code = EncoderGraph(model), torch.zeros(4, model.code_dim)
     facts = {**facts, **_own_facts(state, len(pictures))}
@@ -93,6 +94,21 @@ def export(
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(folder, fill)  # only a bundle of this run
+    return load_model(folder, device="cpu")
+
+
+def _beside(given: Model, state: State, pictures: Pictures, folder: Path, facts: dict[str, Any]) -> Model:
+    """Write the encoder of ``given``, bit by bit, and the generator that was learnt for it."""
+    model = state.average
+    facts = {**facts, **_own_facts(state, len(pictures)), **state.model.further_facts(pictures)}
+
+    def fill(part: Path) -> None:
+        given.write_to(part, generator=False)
+        _write(GeneratorGraph(model), torch.zeros(4, model.code_dim), part / GENERATOR, "code", ["images"])
+        seal(part, facts)
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(folder, fill)
     return load_model(folder, device="cpu")
 
 
@@ -145,7 +161,7 @@ def re_estimate(model: Method, pictures: Pictures, device: torch.device) -> None
     In training, E sees real and generated pictures in turn; in use, only real ones.
     """
     model.to(device)
-    if model.has_encoder:
+    if model.has_encoder and model.given is None:
         with estimating([child for child in model.children() if child is not model.generator]):
             for x in _real_batches(pictures, device):
                 model.encode(x)
@@ -173,10 +189,10 @@ def estimating(networks: Sequence[nn.Module]) -> Iterator[list[nn.BatchNorm2d]]:
 def _codes_to_paint(model: Method, pictures: Pictures, device: torch.device) -> Iterator[Tensor]:
     if model.paints_prior:
         seeded = dataclasses.replace(model.recipe, batch_size=BATCH)
-        for step in range(PAINTED // BATCH):
+        for step in range(model.painted_once // BATCH):
             yield model.whole_code(latents(seeded, step, device))
     else:
-        for x in islice(_real_batches(pictures, device), PAINTED // BATCH):
+        for x in islice(_real_batches(pictures, device), max(1, model.painted_once // BATCH)):
             yield model.encode(x)[0]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from retrieval.arrays import Pixels
 from retrieval.atomic import write
 from retrieval.pages.raster import png
+from retrieval.pictures.decode import framed
 from train.checkpoint import State
 from train.data import to_signed
 from train.method import Method
@@ -36,7 +37,8 @@ def save_grids(state: State, fixed_pictures: Pixels | None, run: Path, device: t
         write(folder / f"plane-{state.step:08d}.png", png(tile(lattice, PLANE)))
     if fixed_pictures is not None and model.has_encoder:
         repainted = to_pixels(model.reconstruct(to_signed(fixed_pictures, device)))
-        pairs = np.stack([fixed_pictures, repainted], axis=1).reshape(-1, *fixed_pictures.shape[1:])
+        shown = np.stack([framed(one, repainted.shape[1], "square") for one in fixed_pictures])
+        pairs = np.stack([shown, repainted], axis=1).reshape(-1, *shown.shape[1:])
         write(folder / f"pairs-{state.step:08d}.png", png(tile(pairs, COLUMNS)))
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, RMSprop
 
-from train.data import Draws
+from retrieval.pictures.tasks import Frame
+from train.data import Draws, Pictures
 from train.losses import std
 from train.recipe import Recipe
 from train.settings import OwnSettings
+
+if TYPE_CHECKING:
+    from retrieval.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,15 @@ class Method(nn.Module, ABC):
     settings: OwnSettings  # the method's own, declared in its file
     takes_labels = False  # whether it can train with labels
     needs_labels = False  # whether it cannot train without labels
+    needs_encoder = False  # whether it cannot train without the bundle of an encoder
     has_encoder = True  # a generator alone gives samples but cannot index
     standardized = False  # whether every code has mean 0 and standard deviation 1
     decode_scale = 1.0  # factor of the codes of pictures before they are decoded
     compiles = True  # False for gradients of gradients, which cannot be compiled
     paints_slowly = False  # pixel by pixel: grids and measures then use few pictures
     paints_prior = True  # whether G is trained on z; otherwise on codes of pictures
+    painted_once = 10_240  # codes from which BatchNorm of G is estimated before export
+    given: Model | None = None  # the bundle whose encoder it keeps as it is; otherwise it trains its own
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -56,6 +64,27 @@ class Method(nn.Module, ABC):
         Raises:
             TrainingError: the method cannot train with this recipe.
         """
+
+    @classmethod
+    def settled(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """The settings that follow from the given ones, by name; ``settings`` are all, common and own."""
+        return {}
+
+    @classmethod
+    def looks_at(cls, recipe: Recipe) -> tuple[int, Frame]:
+        """The side in pixels of the pictures that it is trained on, and what of a picture they show."""
+        return recipe.image_size, "square"
+
+    def prepare(self, pictures: Pictures, is_new: bool) -> None:
+        """Look at the pictures before the first step of a session; ``is_new``: of the whole run.
+
+        Raises:
+            TrainingError: the method cannot train on them.
+        """
+
+    def further_facts(self, pictures: Pictures) -> dict[str, Any]:
+        """Entries of ``model.json`` that this method alone has, or has otherwise."""
+        return {}
 
     @property
     def code_dim(self) -> int:

@@ -11,6 +11,7 @@ import torch
 from train import checkpoint
 from train.data import Examples, no_labels
 from train.devices import Processes
+from train.methods import method_class
 from train.networks import count_parameters
 from train.recipe import Recipe
 from train.step import Trainer
@@ -18,13 +19,14 @@ from train.step import Trainer
 
 def plan(recipe: Recipe, pictures_found: int, device: torch.device, precision: str) -> dict[str, Any]:
     """Sizes in bytes, times in seconds, and the rate, measured on a few steps of noise."""
+    side, _ = method_class(recipe.method).looks_at(recipe)
     seconds_per_step = time_step(recipe, device, precision)
     state = checkpoint.new_state(recipe, torch.device("cpu"), precision)
     parameters = {name: count_parameters(network) for name, network in state.model.named_children()}
     activations = sum(_activation_bytes(recipe, precision))
     return {
         "pictures": pictures_found,
-        "cache_bytes": pictures_found * recipe.image_size**2 * 3,
+        "cache_bytes": pictures_found * side**2 * 3,
         "parameters": parameters,
         # weights, gradients, the optimizer's squares and the average, in float32
         "memory_bytes": 4 * 4 * sum(parameters.values()) + activations,
@@ -48,7 +50,8 @@ def _activation_bytes(recipe: Recipe, precision: str) -> list[int]:
 def time_step(recipe: Recipe, device: torch.device, precision: str, steps: int = 5) -> float:
     """Median seconds of one step on noise."""
     trainer = Trainer(checkpoint.new_state(recipe, device, precision), device, Processes())
-    shape = (recipe.batch_size, recipe.image_size, recipe.image_size, 3)
+    side, _ = method_class(recipe.method).looks_at(recipe)
+    shape = (recipe.batch_size, side, side, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     count = recipe.batch_size
     labels = np.arange(count) % len(recipe.classes) if recipe.classes else no_labels(count)

@@ -211,6 +211,11 @@ def _recipe(usual: dict[str, Any], said: dict[str, Any]) -> Recipe:
             raise TrainingError(f"there is no setting {name!r}; there are {', '.join(sorted(known))}")
         raise TrainingError(f"{name} say nothing to method {method}, only to {', '.join(others)}")
     values = {name: value for name, value in {**usual, **said}.items() if name in known}
+    for name, value in method_class(method).settled(known | values).items():
+        if said.get(name, value) != value:
+            text = f"{name} is {value} with what else was said, not {said[name]}"
+            raise TrainingError(text, "setting_settled", setting=name)
+        values[name] = value
     own = {name: values.pop(name) for name in values.keys() - COMMON.keys()}
     return Recipe(**values, settings=settings_class(method)(**own))
 

@@ -95,9 +95,10 @@ def open_together(
         raise TrainingError(f"{setting.run} learns from labels, and none are given", "labels_again", run=setting.run)
     if not setting.processes.is_first:
         dist.barrier()
+    size_px, frame = method_class(recipe.method).looks_at(recipe)
     pictures = open_pictures(
         photos,
-        recipe.image_size,
+        size_px,
         setting.cache_dir,
         setting.cache_budget_bytes,
         setting.workers,
@@ -105,6 +106,7 @@ def open_together(
         left_out=setting.run,
         label_of=label_of,
         only_labelled=method_class(recipe.method).needs_labels,
+        frame=frame,
     )
     if setting.processes.is_first and setting.processes.world > 1:
         dist.barrier()
@@ -119,6 +121,7 @@ def run_session(
     Raises:
         Diverged, TrainingError: see ``train.loop.train`` and ``train.export.export``.
     """
+    state.model.prepare(pictures, is_new=state.step == 0)
     finished = train(state, pictures, budget, setting.run, setting.device, setting.processes, hooks)
     if not finished or not setting.processes.is_first:
         return None

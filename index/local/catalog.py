@@ -17,7 +17,7 @@ import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 from sqlalchemy import Row as Record
 
-from index.errors import IndexDamaged
+from index.errors import IndexDamaged, IndexMismatch
 from index.local.arrays import whole_numbers
 from index.local.draws import drawn_ids
 from index.local.facts import HELD_FACTS
@@ -61,6 +61,7 @@ class Catalog(Transactions):
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._shared = Shared()
+        self._model: str | None = None  # whose codes are read: never those of two in one object
 
     def meta(self) -> Meta:
         """Facts about the index as a whole."""
@@ -73,6 +74,12 @@ class Catalog(Transactions):
         facts = Meta(**{key: row[key] for key in Meta.__dataclass_fields__})
         if not is_sane_meta(facts, self.database.stored_bytes(connection)) or meta_sum(facts) != row["checksum"]:
             raise IndexDamaged(f"the head row of {self.name} is damaged; {RESTORE}")
+        if not self.writing and self._model not in (None, facts.model_digest):
+            raise IndexMismatch(
+                f"{self.name} has codes of another model, {facts.model_name}, since it was opened; open it again",
+                code="model_changed",
+            )
+        self._model = facts.model_digest
         return facts
 
     def stamp_of(self, generation: int) -> bytes | None:

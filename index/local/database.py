@@ -34,7 +34,13 @@ TURN_S = 0.1  # longest time that readers may join each other without a gap
 CONNECTIONS = 32  # threads of one process that can read at once; others wait
 STEPS_UNASKED = 1_000_000  # of SQLite's machine, some hundredths of a second, until it asks whether to go on
 MOST_BYTES = 1 << 28  # of one value: a list of 25 million ids; a planted value of a gigabyte is refused
-PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "trusted_schema = OFF", "cell_size_check = ON")
+PRAGMAS = (
+    "foreign_keys = ON",
+    "synchronous = FULL",
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "cache_spill = OFF",  # a large transaction stays in memory to its end: once it spills, nobody else can read
+)
 
 
 def open_engine(path: Path, writing: bool, empty: bool = False) -> Engine:

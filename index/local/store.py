@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -31,16 +33,18 @@ from index.local.writing import CatalogWriter
 from index.milvus.address import FAISS, Vectors
 from index.milvus.source import MilvusSource
 from index.neighbours import check_faiss
-from index.owners import check_owner, is_known, trust
-from index.records import Budget, Floats, Ids, Layout, Meta, Metric, Neighbour
+from index.owners import check_owner, forget, is_known, trust
+from index.records import Budget, Change, Floats, Ids, Layout, Meta, Metric, Neighbour
 from index.where import Where
 
 LOCK_NAME = "lock"
+NEXT_NAME = "next"  # the folder in which the next state is prepared
 MODEL_NAME = "model"
 CACHE_NAMES = tuple(f"{kind}.faiss" for kind in KINDS)
 MODEL_NAMES = (MODEL_NAME, MODEL_NAME + folders.NEW, MODEL_NAME + folders.OLD)
 SETTING_NAMES = (BUDGET_NAME, EXCLUDED_NAME, VECTORS_NAME)
-OWN_NAMES = (FILE_NAME, LOCK_NAME, VECTORS_LOCK_NAME, *SETTING_NAMES, *CACHE_NAMES, *MODEL_NAMES)
+OWN_NAMES = (FILE_NAME, LOCK_NAME, VECTORS_LOCK_NAME, *SETTING_NAMES, *CACHE_NAMES, *MODEL_NAMES, NEXT_NAME)
+NAMED_MODEL = re.compile(rf"{MODEL_NAME}(-[0-9a-f]{{64}})?({folders.NEW}|{folders.OLD})?")
 PATIENCE_S = 5.0  # longest wait for another process that is writing to a catalog of an older schema
 
 
@@ -213,6 +217,23 @@ class SearchedWriter(Searched):
         self.drop_caches()
         self.refresh_caches()
 
+    def _change_codes(self, facts: Meta, changes: Iterable[Sequence[Change]]) -> None:
+        """Inside a transaction: write all rows, then say whose codes they have."""
+        for part in changes:
+            self.rows.apply(part)
+        self.rows.change_model(facts)
+        self.drop_caches()  # whoever is killed after the commit leaves none of other dimensions
+
+    @abstractmethod
+    def staging(self) -> Path:
+        """The folder in which the next state of the index can be prepared; it may not exist."""
+
+    def clear_staging(self) -> None:
+        """Delete what was prepared."""
+        shutil.rmtree(self.staging(), ignore_errors=True)
+        with suppress(OSError):
+            forget(self.staging())
+
     def keep_vectors(self, address: str) -> None:
         """Have a Milvus at ``address`` propose candidates from now on, or FAISS (``faiss``). Codes elsewhere go.
 
@@ -297,7 +318,7 @@ class Store(Searched):
             store = StoreWriter(folder, rows)
             try:
                 rows.meta()
-                folders.recover(folder / MODEL_NAME)
+                store.recover_model()
                 yield store
             finally:
                 rows.close()
@@ -348,7 +369,18 @@ class Store(Searched):
 
     def model_folder(self) -> Path:
         """The folder to read the index's copy of its model from."""
-        return folders.place_of(self.folder / MODEL_NAME)
+        return folders.place_of(self._model_place())
+
+    def _model_place(self) -> Path:
+        """The folder of the model's copy. After a change of the model its digest is in the name: the catalog, which
+        changes at one moment, says which model it is."""
+        named = self._place_named(self.rows.meta().model_digest)
+        return named if named is not None and folders.place_of(named).is_dir() else self.folder / MODEL_NAME
+
+    def _place_named(self, digest: str) -> Path | None:
+        """None if a stranger's catalog has a digest that no model has."""
+        place = self.folder / f"{MODEL_NAME}-{digest}"
+        return place if NAMED_MODEL.fullmatch(place.name) and not place.is_symlink() else None
 
 
 class StoreWriter(SearchedWriter, Store):
@@ -376,10 +408,38 @@ class StoreWriter(SearchedWriter, Store):
         Raises:
             IndexUnwritable: it cannot be written. The old copy is unchanged.
         """
+        self._write_model(self._model_place(), fill)
+
+    def _write_model(self, place: Path, fill: Callable[[Path], None]) -> None:
         try:
-            folders.replace(self.folder / MODEL_NAME, fill)
+            folders.replace(place, fill)
         except OSError as error:
-            raise IndexUnwritable(f"{self.folder / MODEL_NAME} cannot be written: {error.strerror or error}") from error
+            raise IndexUnwritable(f"{place} cannot be written: {error.strerror or error}") from error
+
+    def change_model(self, facts: Meta, fill: Callable[[Path], None], changes: Iterable[Sequence[Change]]) -> None:
+        """As ``index.door.IndexWriter.change_model``.
+
+        Raises:
+            IndexUnwritable: the disk is full, or the folder cannot be written. The index is as it was.
+        """
+        place = self._place_named(facts.model_digest)
+        assert place is not None, facts.model_digest
+        self._write_model(place, fill)  # nobody reads it before the catalog names it
+        with self.rows.changing():
+            self._change_codes(facts, changes)
+        self.recover_model()
+        self.drop_caches()
+
+    def recover_model(self) -> None:
+        """Finish what a killed writer began with the model's copy, and delete copies of others."""
+        place = self._model_place()
+        folders.recover(place)
+        for other in self.folder.glob(f"{MODEL_NAME}*"):
+            if other != place and NAMED_MODEL.fullmatch(other.name) and not other.is_symlink():
+                shutil.rmtree(other, ignore_errors=True)
+
+    def staging(self) -> Path:
+        return self.folder / NEXT_NAME
 
 
 def _check_it_is_there(path: Path) -> None:

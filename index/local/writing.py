@@ -21,7 +21,7 @@ from index.local.facts import keep as keep_facts
 from index.local.files import make_new
 from index.local.sanity import is_sane, meta_sum
 from index.local.sums import code_sum, row_sum, sum_of
-from index.local.tables import SCHEMA, codes, generations, meta, pictures, roots, tables
+from index.local.tables import SCHEMA, codes, directions, generations, meta, pictures, roots, tables
 from index.records import Change, Facts, Meta, Row, State
 
 ROWS_OF = select(*SUMMED).where(pictures.c.id.in_(NAMED))
@@ -119,6 +119,16 @@ class CatalogWriter(Catalog):
             forget_lost(connection, contents)
             digest = f"{status} {forget_codes} {sorted(ids)}".encode()
             self._finish(connection, digest, (len(ids) if status == "found" else 0) - before)
+
+    def change_model(self, facts: Meta) -> None:
+        """Note that all codes are of another model now. Directions, which were of the old codes, are forgotten."""
+        with self.changing() as connection:
+            connection.execute(delete(directions))
+            of_model = {
+                name: getattr(facts, name) for name in ("model_name", "model_digest", "latent_dim", "standardized")
+            }
+            self._write_meta(connection, replace(self.meta(), **of_model))
+            self._finish(connection, b"model " + facts.model_digest.encode(), 0, rebuild=True)
 
     def recount(self) -> None:
         """Count again the pictures that can be found, and have all caches rebuilt."""

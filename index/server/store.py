@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +17,12 @@ from sqlalchemy import Engine
 from index.errors import IndexDamaged, IndexUnwritable
 from index.local.excluded import check_excluded
 from index.local.notes import NotesWriter
-from index.local.store import Searched, SearchedWriter
+from index.local.store import NEXT_NAME, Searched, SearchedWriter
 from index.local.tables import SCHEMA, tables
 from index.milvus.address import Vectors
 from index.neighbours import check_faiss
 from index.owners import trust
-from index.records import Budget, Meta
+from index.records import Budget, Change, Meta
 from index.server import schema, settings
 from index.server.catalog import ServerCatalog, ServerCatalogWriter, locked
 from index.server.database import PostgreSQL
@@ -179,6 +179,16 @@ class ServerStoreWriter(SearchedWriter, ServerStore):
         """Replace the index's copy of its model. ``fill`` writes the new one into an empty folder."""
         with self.rows.changing() as connection:
             settings.keep_model(connection, fill)
+
+    def change_model(self, facts: Meta, fill: Callable[[Path], None], changes: Iterable[Sequence[Change]]) -> None:
+        """As ``index.door.IndexWriter.change_model``. Other readers see the old state until it is committed."""
+        with self.rows.changing() as connection:
+            self._change_codes(facts, changes)
+            settings.keep_model(connection, fill)
+        self.drop_caches()
+
+    def staging(self) -> Path:
+        return self.caches / NEXT_NAME
 
     def _keep(self, name: str, value: Any) -> None:
         with self.rows.changing() as connection:

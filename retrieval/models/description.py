@@ -84,6 +84,13 @@ def _is_learnt(value: Any) -> bool:
     return _is_count(value["pictures"]) and distances == sorted(distances)
 
 
+def _is_prior(value: Any) -> bool:
+    """Whether ``value`` is a Gaussian as ``retrieval.models.prior`` writes it."""
+    if not isinstance(value, dict) or not value.keys() >= {"mean", "axes", "rest"} or not _is_centres(value["axes"]):
+        return False
+    return bool(value["axes"]) and _is_centres([value["mean"]]) and is_number(value["rest"]) and value["rest"] >= 0
+
+
 def _is_table(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(check(one) for one in value.values())
 
@@ -115,6 +122,10 @@ FIELDS: dict[str, Check] = {
     "encoder_cosine": is_number,
     "learnt": _is_learnt,
     "looks": lambda value: is_whole(value, LOOKS),
+    "painted_size": lambda value: is_whole(value, SIDES),  # if G paints otherwise than E sees
+    "prior": _is_prior,
+    "encoder": _is_table(is_text),
+    "encoder_difference": is_number,
     "preprocess": lambda value: is_text(value) and value in CHOICES["crop"],
     "batch": lambda value: is_whole(value, range(1, 1025)),  # pictures at a time, if an encoder takes no other number
 }
@@ -138,6 +149,8 @@ def _fault_of_all(facts: dict[str, Any]) -> str:
         return f"has {len(classes)} classes in codes of {dim} dimensions"
     if any(len(row) != dim for row in centres) or (centres and classes):
         return "has centres that are no codes of its own"
+    if (prior := facts.get("prior")) and (classes or any(len(row) != dim for row in (prior["mean"], *prior["axes"]))):
+        return "has a prior of other codes than its own"
     if facts.get("looks", 1) > 1 and (classes or facts.get("preprocess", "centre") != "centre"):
         return "has looks that do not go with its classes or its preprocess"
     return ""

@@ -34,6 +34,8 @@ from retrieval.models.bundle import (
 )
 from retrieval.models.description import ENCODER, GENERATOR, fault_of
 from retrieval.models.learnt import FIELD, Learnt, read
+from retrieval.models.prior import FIELD as PRIOR
+from retrieval.models.prior import drawn
 from retrieval.models.sessions import Graph
 from retrieval.pictures.given import is_file, is_opened, pixels_of
 from retrieval.pictures.tasks import Frame
@@ -109,6 +111,7 @@ class Model:
         self.facts = facts or read_description(folder)
         self.name: str = self.facts["name"]
         self.image_size: int = self.facts["image_size"]
+        self.painted_size: int = self.facts.get("painted_size", self.image_size)  # the side of what G paints
         self.looks: int = self.facts.get("looks", 1)
         self.latent_dim: int = self.facts["latent_dim"] * self.looks
         self._graphs: dict[str, Graph] = {}
@@ -277,7 +280,7 @@ class Model:
         best, agreement = np.zeros((len(z), *self._shape), np.uint8), np.full(len(z), -np.inf)
         for _ in range(1 + CORRECTIONS):
             painted = self.paint(z)
-            seen = self._encode(painted).codes
+            seen = self.encode_painted(painted).codes
             rho = (wanted * seen).mean(axis=1)
             nearer = rho > agreement
             best[nearer], agreement[nearer] = painted[nearer], rho[nearer]
@@ -306,13 +309,16 @@ class Model:
 
     def draw_codes(self, count: int, seed: int = 0, *, of_class: str | None = None) -> Floats:
         """Draw latents from the prior, float32 (count, d): z ~ N(0, I), around a random one of the model's ``centres``
-        if it has any. With classes, the last dimensions are one-hot: ``of_class``, or a random class. With two looks,
-        both see the same.
+        if it has any; or of the Gaussian that was fitted to its codes. With classes, the last dimensions are one-hot:
+        ``of_class``, or a random class. With two looks, both see the same.
 
         Raises:
             ModelError: the model has no class ``of_class``.
         """
         rng, ways = np.random.default_rng(seed), len(self.classes)
+        if prior := self.facts.get(PRIOR):
+            codes = drawn(prior, count, rng)
+            return np.tile(standardize(codes) if self.standardized else codes, self.looks)
         z = rng.standard_normal((count, self._own_dim - ways), dtype=np.float32)
         if of_class is not None:
             y = np.full(count, self.class_number(of_class))
@@ -323,6 +329,15 @@ class Model:
         else:
             return np.tile(z, self.looks)
         return np.concatenate([z, np.eye(ways, dtype=np.float32)[y]], axis=1)
+
+    def draw_noise(self, count: int, seed: int = 0) -> Floats:
+        """Draw differences between codes, float32 (count, d): N(0, I), or as codes differ from their mean if a Gaussian
+        was fitted to them.
+        """
+        if prior := self.facts.get(PRIOR):
+            drawn_codes = drawn(prior, count, np.random.default_rng(seed)) - np.array(prior["mean"], np.float32)
+            return np.tile(np.asarray(drawn_codes, np.float32), self.looks)
+        return np.random.default_rng(seed).standard_normal((count, self.latent_dim), dtype=np.float32)
 
     def with_class(self, codes: Floats, name: str) -> Floats:
         """Copy codes (n, d) and replace their class.
@@ -384,7 +399,7 @@ class Model:
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        return (self.image_size, self.image_size, 3)
+        return (self.painted_size, self.painted_size, 3)
 
     def squares(self, pictures: Sequence[Given]) -> list[Pixels | PictureRefused]:
         """The encoder's input for each picture, uint8 (s, s, 3), or why a file has none. Worker processes decode files.
@@ -406,6 +421,30 @@ class Model:
         from retrieval.pictures.decode import framed  # Pillow, which files do not need in this process
 
         return framed(picture, self.image_size, self.frame)
+
+    def encoder_graph(self) -> bytes:
+        """The bytes of ``encoder.onnx``, checked.
+
+        Raises:
+            ModelError: the bundle has no encoder, or it is damaged.
+        """
+        self._check_encoder()
+        return self._verified(ENCODER)
+
+    def encode_painted(self, pictures: Pixels) -> Encoded:
+        """As ``encode_squares``, of what G paints, uint8 (n, p, p, 3), scaled to the encoder's side if it differs."""
+        return self._encode(self._scaled(pictures, self.image_size))
+
+    def as_painted(self, pictures: Pixels) -> Pixels:
+        """Pictures uint8 (n, s, s, 3) scaled to the side of what G paints, to be compared with it."""
+        return self._scaled(pictures, self.painted_size)
+
+    def _scaled(self, pictures: Pixels, side: int) -> Pixels:
+        if pictures.shape[1] == side or not len(pictures):
+            return pictures
+        from retrieval.pictures.decode import framed
+
+        return np.stack([framed(one, side, "square") for one in pictures])
 
     def open_encoder(self) -> None:
         """Load the encoder now, and not when it is first used.
