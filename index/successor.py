@@ -6,13 +6,16 @@ Rows are told by the paths of their files and keep their ids, so what is noted o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from index.door import Rows, RowsWriter
 from index.errors import IndexMismatch
 from index.records import Change, Row
 
 BATCH_ROWS = 2000
+
+IsGone = Callable[[str, str], bool]
+"""Whether the picture at a path is known to be no longer in its root, given the root and the path."""
 
 
 def begin(old: Rows, new: RowsWriter) -> None:
@@ -38,7 +41,7 @@ def _remove_the_same(mine: dict[bytes, Row], new: RowsWriter, new_id: int) -> No
     new.mark(back, "vanished")  # so that they are read
 
 
-def changes(old: Rows, new: Rows) -> Iterator[list[Change]]:
+def changes(old: Rows, new: Rows, is_gone: IsGone) -> Iterator[list[Change]]:
     """What makes the rows of ``old`` those of ``new``, in parts. Of files that are gone, row and content stay known.
 
     Raises:
@@ -48,7 +51,7 @@ def changes(old: Rows, new: Rows) -> Iterator[list[Change]]:
     for root_id, root in old.roots().items():
         fresh = new.listing(theirs[root]) if root in theirs else {}  # a folder that is not there is dropped
         mine = old.listing(root_id)
-        _check_none_is_lost(root, mine, fresh)
+        _check_none_is_lost(root, mine, fresh, is_gone)
         paths = sorted(mine.keys() | fresh.keys())
         for start in range(0, len(paths), BATCH_ROWS):
             yield _part(new, root_id, paths[start : start + BATCH_ROWS], mine, fresh)
@@ -70,10 +73,9 @@ def _part(new: Rows, root_id: int, paths: list[bytes], mine: dict[bytes, Row], f
     return made
 
 
-def _check_none_is_lost(root: str, mine: dict[bytes, Row], fresh: dict[bytes, Row]) -> None:
+def _check_none_is_lost(root: str, mine: dict[bytes, Row], fresh: dict[bytes, Row], is_gone: IsGone) -> None:
     places = {path: os.path.join(root, os.fsdecode(path)) for path, row in mine.items() if row.status == "found"}
-    is_there = os.path.isdir(root)
-    lost = [place for path, place in places.items() if path not in fresh and (os.path.lexists(place) or not is_there)]
+    lost = [place for path, place in places.items() if path not in fresh and not is_gone(root, place)]
     if lost:
         raise IndexMismatch(
             f"{len(lost)} pictures of the index cannot be read now, such as {min(lost)}; they would be lost. "

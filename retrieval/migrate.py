@@ -24,6 +24,7 @@ from retrieval.models.kept import keep_model
 from retrieval.models.model import Model, load_model
 from retrieval.places import all_scopes, claim_all
 from retrieval.progress import OnProgress
+from retrieval.roots.opening import is_gone, is_missing
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def migrate(
         summary = ingest(stage.rows, model, scopes, workers, report)
         lost = tuple(writer.notes.directions())
         writer.change_model(
-            created, partial(model.write_to, generator=generator), successor.changes(writer.rows, stage.rows)
+            created, partial(model.write_to, generator=generator), successor.changes(writer.rows, stage.rows, _is_gone)
         )
     writer.refresh_caches()
     writer.clear_staging()
@@ -86,6 +87,11 @@ def _clear_if_of_another(writer: IndexWriter, created: Meta) -> None:
         facts = stage.rows.meta()
     if (facts.model_digest, facts.latent_dim) != (created.model_digest, created.latent_dim):
         writer.clear_staging()
+
+
+def _is_gone(root: str, path: str) -> bool:
+    """Of a root that is not there, or does not answer, nothing is known to be gone."""
+    return not is_missing(root) and is_gone(path)
 
 
 def _paints(writer: IndexWriter) -> bool:

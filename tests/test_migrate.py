@@ -20,6 +20,7 @@ from index.opening import is_known, open_index, write_index
 from retrieval import IndexMismatch, Library, ModelError, Retriever, load_model
 from retrieval.explore.directions import direction_between
 from tests.killed import POINTS
+from tests.kinds_of_roots import make_tar
 from tests.servers import Places, opened
 
 ROOT = Path(__file__).parents[1]
@@ -294,3 +295,22 @@ def test_what_left_the_index_meanwhile_does_not_come_back_and_what_is_back_stays
 def _place(one: Retriever, path: Path) -> tuple[int, bytes]:
     ((root_id, root),) = one.index.rows.roots().items()
     return root_id, os.fsencode(path.relative_to(root))
+
+
+def test_an_archive_that_lost_a_picture_is_migrated_and_one_that_is_away_is_not(
+    photos: Path, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    place, archive = tmp_path / "index", make_tar(photos, tmp_path / "photos.tar")
+    Library.build([archive], place, model=tiny_bundle, workers=1).close()
+    ids = ids_of(place)
+    (photos / "shape-3-004.png").unlink()
+    make_tar(photos, archive)
+    archive.rename(tmp_path / "away")
+    with Library.open(place) as library, pytest.raises(IndexMismatch, match="cannot be read now"):
+        library.migrate(NEW, workers=1)
+    (tmp_path / "away").rename(archive)
+    with Library.open(place) as library:
+        library.migrate(NEW, workers=1)
+    Library.build([archive], tmp_path / "fresh", model=NEW, workers=1).close()
+    kept = [row for row in rows_of(place) if not str(row[0]).endswith("shape-3-004.png")]
+    assert kept == rows_of(tmp_path / "fresh") and ids_of(place) == ids
