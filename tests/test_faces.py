@@ -14,7 +14,7 @@ import pytest
 from conftest import Run
 from PIL import ExifTags, Image
 
-from retrieval import Library, PictureRefused, Searcher, faces_of, load_model
+from retrieval import Library, PictureRefused, Retriever, Searcher, faces_of, load_model
 from retrieval.pictures.decode import framed
 from retrieval.pictures.regions import MARK, is_sane_box, rounded, split_box, with_box
 from retrieval.pictures.workers import DecoderPool, Task
@@ -237,6 +237,35 @@ def test_a_picture_without_faces_is_asked_once(tmp_path: Path, faces: list[Image
     with Library.open(place) as library:
         summary = library.update()
     assert summary.added == 2 and summary.other_kinds == {"without a face": 2}
+
+
+def test_many_files_are_looked_at_in_parts_that_stay(
+    tmp_path: Path, faces: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build that is stopped has lost no more than one part, and its counts are those of one that is not."""
+    (tmp_path / "photos").mkdir()
+    for number in range(7):
+        party(np.random.default_rng(number), faces, number % 3)[0].save(tmp_path / "photos" / f"{number}.png")
+    monkeypatch.setattr("retrieval.roots.faces.AT_ONCE", 3)
+    told: list[tuple[int, int]] = []
+    addresses = sorted(one for path in (tmp_path / "photos").iterdir() for one in faces_of(path))
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if len([one for one in told if one == (3, 3)]) == 2:  # in the second part
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Library.build([faces_address(tmp_path / "photos")], tmp_path / "index", model="faces-128", report=stop)
+    with Retriever.open(tmp_path / "index") as library:
+        kept = [one.path for one in library.pictures()]
+        assert kept and set(kept) < set(addresses)
+        summary = library.update()
+        assert (summary.added, summary.unchanged) == (len(addresses) - len(kept), len(kept))
+        assert summary.left == 0 and sorted(one.path for one in library.pictures()) == addresses
+        party(np.random.default_rng(50), faces, 2)[0].save(tmp_path / "photos" / "1.png")
+        again = library.update(reread=True)
+        assert again.left == 0 and again.added == 2
 
 
 def test_addresses_of_regions() -> None:

@@ -58,7 +58,7 @@ def ingest_on(
         ClusterError: the cluster does not answer, has nothing that ``model.device`` asks for, does not see the files,
             or its nodes would encode differently.
     """
-    found = survey(rows, scopes)
+    found = survey(rows, scopes, report)
     files = [item.file.path if item.file.part is None else item.file for item in found.work]
     with Encoder(Model(model.folder, facts=model.facts), workers=1) as here:  # starts no process until it is needed
         if not files:

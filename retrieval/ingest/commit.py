@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from index.door import RowsWriter
@@ -16,6 +16,7 @@ from retrieval.pictures.kinds import other_kind
 from retrieval.pictures.leaving_out import LeftOut
 from retrieval.progress import OnProgress
 
+SUMS = ("added", "changed", "renamed", "removed", "encoded")  # counts of what was done
 EXAMPLES = 3  # paths named for one reason
 CHANGED = "changed while it was read"
 
@@ -39,6 +40,7 @@ class Summary:
     examples: dict[str, list[str]] = field(default_factory=dict)
     other_kinds: Counter[str] = field(default_factory=Counter)
     left_out: LeftOut = field(default_factory=LeftOut)
+    left: int = 0  # files that were not looked at, since others come first
     missing_folders: list[str] = field(default_factory=list)
     why_missing: dict[str, str] = field(default_factory=dict)  # of those that are not just gone, by folder
     unreadable_folders: list[str] = field(default_factory=list)
@@ -47,6 +49,12 @@ class Summary:
     @property
     def other_files(self) -> int:
         return self.other_kinds.total()
+
+    def after(self, before: Summary) -> Summary:
+        """The sum of this and of what was done ``before`` in the same work: what came then is not unchanged now."""
+        counts = {name: getattr(self, name) + getattr(before, name) for name in SUMS}
+        unchanged = self.unchanged - before.added - before.changed - before.renamed
+        return replace(self, **counts, unchanged=unchanged)
 
     def skip(self, reason: str, path: str) -> None:
         if kind := other_kind(reason, path):
@@ -90,6 +98,7 @@ class Committer:
         self.summary = Summary(
             added=len(survey.back),
             unchanged=survey.unchanged,
+            left=survey.left,
             missing_folders=[scope.folder for scope in survey.missing],
             why_missing=survey.why_missing,
             unreadable_folders=survey.unreadable_folders,

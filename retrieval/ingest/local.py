@@ -24,7 +24,7 @@ def ingest(
     report: OnProgress | None = None,
 ) -> Summary:
     """Bring the rows below ``scopes`` up to date with the files; ``report`` takes (files done, files to do)."""
-    found = survey(rows, scopes)
+    found = survey(rows, scopes, report)
     with Encoder(model, known_contents(rows, found), workers) as encoder:
         batches = encoder.batches((item.file for item in found.work), rows.coded_by_hash)
         return commit_all(rows, found, batches, encoder.again, report)

@@ -36,9 +36,28 @@ def ingest_of(on: str | None) -> Ingest:
         ClusterError: no cluster answers there.
     """
     if on is None:
-        return ingest
+        return partial(in_parts, ingest)
     from retrieval.ingest.cluster import ingest_on
     from retrieval.ingest.joining import check_cluster
 
     check_cluster(on)
-    return partial(ingest_on, on)
+    return partial(in_parts, partial(ingest_on, on))
+
+
+def in_parts(
+    once: Ingest,
+    rows: RowsWriter,
+    model: Model,
+    scopes: Iterable[Scope],
+    workers: int | None = None,
+    report: OnProgress | None = None,
+) -> Summary:
+    """Ingest until no files are left, or none of those can be read now: what was written stays, whatever happens."""
+    scopes = list(scopes)
+    summary = once(rows, model, scopes, workers, report)
+    while summary.left:
+        more = once(rows, model, scopes, workers, report).after(summary)
+        if more.left >= summary.left:
+            return more
+        summary = more
+    return summary

@@ -12,6 +12,7 @@ from index.records import READ_AGAIN, Row
 from retrieval.errors import RootUnreadable
 from retrieval.pictures.files import FoundFile, date_ns
 from retrieval.pictures.leaving_out import LeftOut
+from retrieval.progress import OnProgress
 from retrieval.roots.folder import GONE
 from retrieval.roots.opening import root_at
 from retrieval.roots.root import Looking, Root
@@ -63,6 +64,7 @@ class Survey:
     away: list[Row] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     unchanged: int = 0
+    left: int = 0  # files that were not looked at yet
     known: list[tuple[str, str]] = field(default_factory=list)  # (path, reason) of unchanged files without a picture
     left_out: LeftOut = field(default_factory=LeftOut)
     missing: list[Scope] = field(default_factory=list)
@@ -71,13 +73,13 @@ class Survey:
     links_outside: list[str] = field(default_factory=list)  # not followed
 
 
-def survey(rows: Rows, scopes: Iterable[Scope]) -> Survey:
-    """Compare the files below ``scopes`` with their rows."""
+def survey(rows: Rows, scopes: Iterable[Scope], report: OnProgress | None = None) -> Survey:
+    """Compare the files below ``scopes`` with their rows. ``report`` tells of what takes long to list."""
     found = Survey()
     for scope in scopes:
         root = root_at(scope.root)
         try:
-            _look_through(rows, scope, root, found)
+            _look_through(rows, scope, root, found, report)
             continue
         except RootUnreadable as error:
             if error.code != GONE:
@@ -98,12 +100,20 @@ def is_below(path: bytes, folder: bytes) -> bool:
     return folder in (b".", path) or path.startswith(folder + os.sep.encode())
 
 
-def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
+def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey, report: OnProgress | None) -> None:
     folder, reading = scope.relative(scope.folder), scope.reading
     known = {path: row for path, row in rows.listing(scope.root_id).items() if is_below(path, folder)}
     rows_now = [] if reading.reread else [row for row in known.values() if row.status != "vanished"]
     seen = [_as_found(scope, row) for row in rows_now]
-    looking = Looking(scope.left_out, reading.follow_links, reading.exclude, found.left_out, seen)
+    looking = Looking(
+        scope.left_out,
+        reading.follow_links,
+        reading.exclude,
+        found.left_out,
+        seen,
+        in_parts=not reading.reread,
+        report=report,
+    )
     files = root.find(scope.folder, looking)
     for file in files:
         row = known.pop(scope.relative(file.path), None)
@@ -115,6 +125,7 @@ def _look_through(rows: Rows, scope: Scope, root: Root, found: Survey) -> None:
             found.known.append((file.path, row.reason or "?"))
         elif row.status == "found":
             found.unchanged += 1
+    found.left += looking.left
     found.unreadable_folders += looking.unreadable
     found.links_outside += looking.outside
     closed = looking.unreadable + looking.outside  # files in there are not seen, but are not gone

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from index.roots import FACES, is_url
 from retrieval.errors import PathError, PictureRefused
 from retrieval.pictures.faces import check_faces
-from retrieval.pictures.files import FoundFile, Part
+from retrieval.pictures.files import FoundFile, Part, date_ns
 from retrieval.pictures.kinds import NO_FACE
 from retrieval.pictures.regions import NOTHING, Box, split_box, with_box
+from retrieval.progress import OnProgress
 from retrieval.roots.folder import Folder, file_facts
 from retrieval.roots.root import Looking
 
+AT_ONCE = 2000  # files in which faces are looked for before what was found is written
 SCHEME = FACES.removesuffix("/")  # before an absolute path
 
 
@@ -65,7 +67,9 @@ class Faces:
         return self._folder.is_there(file_of(folder))
 
     def find(self, folder: str, looking: Looking) -> Iterator[FoundFile]:
-        """Pictures that the index knows, and that have not changed, are not looked at again."""
+        """Pictures that the index knows, and that have not changed, are not looked at again. Of the others, ``AT_ONCE``
+        are looked at, if that is done in parts.
+        """
         inner = Looking(tuple(map(file_of, looking.left_out)), looking.follow_links, looking.exclude, looking.tally)
         files = [*self._folder.find(file_of(folder), inner)]
         looking.unreadable += [SCHEME + path for path in inner.unreadable]
@@ -74,11 +78,16 @@ class Faces:
         for one in looking.known:
             known.setdefault(file_of(one.path), []).append(one)
         new = [file for file in files if not _is_as_known(file, known.get(file.path, []))]
-        found = dict(zip((file.path for file in new), _boxes_in(new), strict=True))
+        some = new[:AT_ONCE] if looking.in_parts else new
+        later = {file.path for file in new[len(some) :]}
+        looking.left += len(later)
+        found = dict(zip((file.path for file in some), _boxes_in(some, looking.report), strict=True))
         for file in files:
             if file.path in found:
                 boxes = found[file.path]
                 yield from (_face(file, box) for box in boxes or [NOTHING])
+            elif file.path in later:
+                yield from known.get(file.path, [])
             else:
                 yield from (_face(file, split_box(one.path)[1] or NOTHING) for one in known[file.path])
 
@@ -101,19 +110,21 @@ def _face(file: FoundFile, box: Box) -> FoundFile:
 
 def _is_as_known(file: FoundFile, known: Sequence[FoundFile]) -> bool:
     """Whether the faces of a file are known, as it is now."""
-    now = (file.size_bytes, file.mtime_ns, file.ctime_ns)
+    now = (file.size_bytes, date_ns(file.mtime_ns), date_ns(file.ctime_ns))
     return bool(known) and all((one.size_bytes, one.mtime_ns, one.ctime_ns) == now for one in known)
 
 
-def _boxes_in(files: Sequence[FoundFile]) -> Iterator[list[Box]]:
+def _boxes_in(files: Sequence[FoundFile], report: OnProgress | None) -> Iterator[list[Box]]:
     """The boxes of faces in each file; none if it cannot be read, which whoever reads it will say."""
     from retrieval.pictures.workers import DecoderPool, Task
 
     if not files:
         return
     with DecoderPool(0) as pool:
-        for decoded in pool.map(Task(file.path, want="faces") for file in files):
+        for done, decoded in enumerate(pool.map(Task(file.path, want="faces") for file in files), 1):
             yield decoded.boxes
+            if report:
+                report(done, len(files))
 
 
 def face_to_ask_with(path: str, number: int | None = None) -> str:

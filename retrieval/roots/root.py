@@ -8,6 +8,7 @@ from typing import Protocol
 
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import LeftOut
+from retrieval.progress import OnProgress
 
 
 @dataclass
@@ -21,6 +22,9 @@ class Looking:
     exclude: tuple[str, ...] = ()
     tally: LeftOut = field(default_factory=LeftOut)
     known: Iterable[FoundFile] = ()  # what the index knows, as it was then
+    in_parts: bool = True  # what takes long is done for some files alone; the others stay as they are known
+    left: int = 0  # such files
+    report: OnProgress | None = None
     unreadable: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
 
