@@ -62,7 +62,7 @@ Examples:
     is_eager=True,
     expose_value=False,
     callback=_print_settings,
-    help="List further options: widths, rates, weights.",
+    help="List further options, such as widths.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option(

@@ -46,6 +46,7 @@ class RemoteHit:
     height: int
     copies: int
     gone: bool
+    box: list[float] | None = None  # of a face in its picture
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class RemotePicture:
     gone: bool
     taken: str | None
     size_bytes: int
+    box: list[float] | None = None
 
 
 @dataclass(frozen=True)

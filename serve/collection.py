@@ -296,7 +296,7 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
         height=hit.height,
         copies=len(hit.copies),
         gone=hit.is_gone,
-        box=box,
+        box=box and list(box),
     )
 
 
@@ -315,7 +315,7 @@ def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, 
         and not os.path.lexists(found.path),  # stores are not asked for each picture of a list
         "taken": taken and taken[0].isoformat(),
         "size_bytes": found.size_bytes,
-        "box": box,
+        "box": box and list(box),
     }
 
 

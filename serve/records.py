@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from retrieval.pictures.regions import Box
 from serve.files import MOST_UPLOAD_BYTES
 
 K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 30_000, 1000
+OF_A_FACE = "left, top, right and bottom of a face in its picture, as shares"
 IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
@@ -105,7 +105,7 @@ class Hit(BaseModel):
     height: int
     copies: int
     gone: bool
-    box: Box | None = Field(None, description="left, top, right, bottom of a face in its picture, as shares")
+    box: list[float] | None = Field(None, description=OF_A_FACE)
 
 
 class Hits(BaseModel):
@@ -125,7 +125,7 @@ class Item(BaseModel):
     gone: bool
     taken: str | None
     size_bytes: int
-    box: Box | None = None
+    box: list[float] | None = Field(None, description=OF_A_FACE)
 
 
 class Items(BaseModel):

@@ -155,6 +155,7 @@ def test_a_query_answers_as_a_searcher_does(
             "height": same_hit.height,
             "copies": len(same_hit.copies),
             "gone": False,
+            "box": None,
         }
 
 

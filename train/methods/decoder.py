@@ -34,7 +34,7 @@ LEAST_SPREAD = 0.1  # of a number of the code, relative to all numbers: so that 
 
 @dataclass(frozen=True)
 class Settings(OwnSettings):
-    encoder: str = declare("", "The model whose codes are painted: a name, or a bundle's folder.")
+    encoder: str = declare("", "The model whose codes are painted.")
     encoder_digest: str = declare("", "SHA-256 of that encoder.", hidden=True)
     adversary: str = declare("qp", "The game of critic and generator.", choices=("qp", "ns", "ls", "hinge"))
     correlation_weight: float = declare(
