@@ -8,7 +8,8 @@ of the commits. Work may be done twice; it is committed once.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -66,8 +67,9 @@ def ingest_on(
         with joined(on, workers) as ray:
             crew = crew_of(ray.cluster_resources(), model.device, workers)
             parcel = _parcel(rows, found, model, crew)
-            replies = _replies(ray, list(_chunks(files, crew.actors)), parcel, crew)
-            return commit_all(rows, found, _batches(replies, here.again), here.again, report)
+            # Closed while Ray is there: an interrupted program would wait for it at its end, for ever.
+            with closing(_replies(ray, list(_chunks(files, crew.actors)), parcel, crew)) as replies:
+                return commit_all(rows, found, _batches(replies, here.again), here.again, report)
 
 
 def crew_of(resources: dict[str, float], device: Device, workers: int | None) -> Crew:
@@ -119,7 +121,7 @@ def _cells(table: pa.Table) -> Iterator[Any]:
     return (pickle.loads(cell.as_py()) for cell in table["pickled"])
 
 
-def _replies(ray: Any, chunks: list[list[ToRead]], parcel: Parcel, crew: Crew) -> Iterator[Reply]:
+def _replies(ray: Any, chunks: list[list[ToRead]], parcel: Parcel, crew: Crew) -> Generator[Reply, None, None]:
     """One reply for each of ``chunks``, in order.
 
     Raises:
