@@ -182,8 +182,8 @@ def test_ctrl_c_keeps_what_was_committed_and_leaves_nothing_behind(
     build = started_here(tmp_path / "i", *words)
     os.killpg(build.pid, signal.SIGINT)  # as a terminal does
     _, errors = build.communicate(timeout=100)
-    assert build.returncode == 130 and "Committed work is kept" in errors and "Traceback" not in errors
-    assert not list(temporary.iterdir())
+    assert build.returncode == 130 and "Committed work is kept" in errors and "Traceback" not in errors, errors
+    assert not (left := list(temporary.iterdir())), left
     temporary.rmdir()
     kept = len(content_of(tmp_path / "i")["pictures"])
     assert 0 < kept < LARGE
