@@ -38,8 +38,7 @@ from cli.console import (
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
-from retrieval.pictures.regions import split_box
-from retrieval.roots.faces import file_of
+from retrieval.roots.faces import face_at
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -346,8 +345,8 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
     copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
-    file, box = split_box(hit.path)
-    region = {"file": file_of(file), "box": [round(share, 6) for share in box]} if box else {}
+    file, box = face_at(hit.path)
+    region = {"file": file, "box": [round(share, 6) for share in box]} if box else {}
     return record | {"path": short_path(hit.path), "gone": hit.is_gone} | region | copies
 
 

@@ -15,9 +15,9 @@ from retrieval.explore.directions import direction_between
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import conditions, with_words
 from retrieval.known import Known
-from retrieval.pictures.regions import split_box
 from retrieval.places import rows_of_file
 from retrieval.questions import Answer, Question, Term, ask, refined
+from retrieval.roots.faces import face_at, file_of
 from retrieval.roots.opening import facts_at, is_file
 from retrieval.seen import Seen
 from retrieval.status import status_of
@@ -133,10 +133,10 @@ class Collection:
     def thumbnail(self, identifier: int, side_px: int) -> tuple[bytes, bool]:
         """A picture as WebP, and whether it shows the content that was indexed."""
         found = self.found(identifier)
-        with held(found.path, self.searcher.index.rows.roots().values()) as path:
+        with held(found.path, self.searcher.index.rows.roots().values()) as task:
             if (kept := self._thumbnails.get(found.content_hash, side_px)) is not None and _status(found) == "found":
                 return kept, True
-            picture, content_hash = thumbnail_of(path, side_px)
+            picture, content_hash = thumbnail_of(task, side_px)
         if content_hash is not None:
             self._thumbnails.keep(content_hash, side_px, picture)
         return picture, content_hash == found.content_hash
@@ -282,8 +282,8 @@ def place_of(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    path, box = split_box(hit.path)
-    name, folder = place_of(path, roots)
+    path, box = face_at(hit.path)
+    name, folder = place_of(path, list(map(file_of, roots)))
     return records.Hit(
         id=hit.id,
         rank=hit.rank,
@@ -301,8 +301,8 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    path, box = split_box(found.path)
-    name, folder = place_of(path, roots)
+    path, box = face_at(found.path)
+    name, folder = place_of(path, list(map(file_of, roots)))
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {
         "id": found.id,

@@ -12,9 +12,10 @@ from PIL import Image
 
 from retrieval.arrays import Pixels
 from retrieval.pictures.opening import OPENING
-from retrieval.pictures.regions import Box
+from retrieval.pictures.regions import Box, largest
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Frame, Task
+from retrieval.roots.faces import face_at, file_of
 from retrieval.roots.opening import is_file
 from serve.errors import Refused, without_paths
 
@@ -26,18 +27,19 @@ GONE = Refused(404, "gone", "the file of this picture is not there any more")
 
 
 @contextmanager
-def held(path: str, roots: Iterable[str]) -> Iterator[str]:
-    """Open a picture of the index, and give a path under which workers read just what was opened.
+def held(path: str, roots: Iterable[str]) -> Iterator[Task]:
+    """Open a picture of the index, and give a task by which workers read just what was opened.
 
     What is checked is the opened file, not its name, which may change at any time.
 
     Raises:
         Refused: it is not there, is no regular file, or lies outside the indexed folders.
     """
+    address, (path, box) = path, face_at(path)
     if not is_file(path):  # of a store or an archive, which worker processes are given as it is now
         if not any(path.startswith(f"{root}/") for root in roots):
             raise OUTSIDE
-        yield path
+        yield Task(path)
         return
     try:
         number = os.open(path, OPENING)
@@ -47,9 +49,10 @@ def held(path: str, roots: Iterable[str]) -> Iterator[str]:
         if not stat.S_ISREG(os.fstat(number).st_mode):
             raise GONE
         real = _path_of(number, path)
-        if not any(real.startswith(os.path.join(os.path.realpath(root), "")) for root in roots):
+        if not any(real.startswith(os.path.join(os.path.realpath(file_of(root)), "")) for root in roots):
             raise OUTSIDE
-        yield _for_workers(number, path)
+        opened = _for_workers(number, path)
+        yield Task(opened) if box is None else Task(address, source=opened, box=box)
     finally:
         os.close(number)
 
@@ -85,12 +88,12 @@ def square_of_upload(path: str, side_px: int, frame: Frame, *, of_face: bool = F
 
 def _largest_face(path: str) -> Box | None:
     (told,) = decode_all([Task(path, want="faces")], 0)
-    return max(told.boxes, key=lambda box: box[2] - box[0], default=None)
+    return largest(told.boxes) if told.boxes else None
 
 
-def thumbnail_of(path: str, side_px: int) -> tuple[bytes, bytes | None]:
+def thumbnail_of(task: Task, side_px: int) -> tuple[bytes, bytes | None]:
     """The whole picture as WebP that fits into a square, and the hash of the content that it was made of."""
-    (decoded,) = decode_all([Task(path, frame="look")], side_px)
+    (decoded,) = decode_all([task._replace(frame="look")], side_px)
     if decoded.pixels is None:
         raise _unreadable(decoded.reason or "")
     buffer = BytesIO()

@@ -18,7 +18,7 @@ from retrieval import Library, PictureRefused, Retriever, Searcher, faces_of, lo
 from retrieval.pictures.decode import framed
 from retrieval.pictures.regions import MARK, is_sane_box, rounded, split_box, with_box
 from retrieval.pictures.workers import DecoderPool, Task
-from retrieval.roots.faces import face_to_ask_with, faces_address, file_of
+from retrieval.roots.faces import face_at, face_to_ask_with, faces_address, file_of
 
 pytest.importorskip("dlib", reason="dlib-bin is not installed (extra faces)")
 
@@ -279,6 +279,8 @@ def test_addresses_of_regions() -> None:
         assert split == path and box is not None
         assert np.allclose(box, (left, top, right, bottom), atol=1e-4) and is_sane_box(box)
         assert with_box(path, box) == address and rounded(box) == box
+    assert face_at(f"/photos/a.jpg{MARK}1,2,3,4") == (f"/photos/a.jpg{MARK}1,2,3,4", None)  # the name of a file
+    assert face_at(f"faces://photos/a.jpg{MARK}0,0,50,25") == ("/photos/a.jpg", (0, 0, 0.5, 0.25))
     for words in ("1,2,3", "1,2,3,4,5", "a,2,3,4", "-1,2,3,4", "0,0,0,5", "99,0,9,9", "1e3,0,1,1", "nan,1,1,1", ",,,"):
         assert split_box(f"a.jpg{MARK}{words}") == (f"a.jpg{MARK}{words}", None)
 
@@ -314,7 +316,7 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path) -> None:
 
 def test_the_gallery_shows_faces_and_asks_with_them(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     pytest.importorskip("fastapi", reason="latent serve needs the extra web")
-    from tests.serving import ended, started, told
+    from tests.serving import ended, refused, started, told
 
     group = next(path for path in sorted((indexed / "photos").rglob("*.png")) if len(faces_of(path)) == 3)
     (indexed / "index").rename(indexed / ".latent")
@@ -331,5 +333,10 @@ def test_the_gallery_shows_faces_and_asks_with_them(indexed: Path, tmp_path_fact
             box = np.rint(np.multiply(hits[0]["box"], picture.size * 2)).astype(int).tolist()
             near = picture.convert("RGB").crop(tuple(box)).resize(shown.size, Image.Resampling.BICUBIC)
             assert np.abs(np.asarray(shown.convert("RGB"), int) - np.asarray(near)).mean() < 8
+        outside = tmp_path_factory.mktemp("outside") / "other.png"
+        shutil.copy(group, outside)
+        group.unlink()
+        group.symlink_to(outside)
+        refused(site.get(f"items/{hits[0]['id']}/thumbnail", size=256), 403, "outside")
     finally:
         ended(site)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import struct
+from collections.abc import Iterable
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the upright picture."""
@@ -40,6 +41,11 @@ def split_box(path: str) -> tuple[str, Box | None]:
 def rounded(box: Box) -> Box:
     """The box as its address says it."""
     return split_box(with_box("x", box))[1] or box
+
+
+def largest(boxes: Iterable[Box]) -> Box:
+    """The box of the largest area; ``NOTHING`` if there is none."""
+    return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]), default=NOTHING)
 
 
 def is_sane_box(box: Box) -> bool:

@@ -16,7 +16,7 @@ from retrieval.errors import PathError, PictureRefused
 from retrieval.pictures.faces import check_faces
 from retrieval.pictures.files import FoundFile, Part, date_ns
 from retrieval.pictures.kinds import NO_FACE
-from retrieval.pictures.regions import NOTHING, Box, split_box, with_box
+from retrieval.pictures.regions import NOTHING, Box, largest, split_box, with_box
 from retrieval.progress import OnProgress
 from retrieval.roots.folder import Folder, file_facts
 from retrieval.roots.root import Looking
@@ -40,9 +40,17 @@ def is_of_faces(address: str) -> bool:
     return address.startswith(FACES)
 
 
+def face_at(address: str) -> tuple[str, Box | None]:
+    """The file of this machine that an address of a face leads to, and the face's box; another path as it is."""
+    if not is_of_faces(address):
+        return address, None
+    path, box = split_box(address)
+    return path.removeprefix(SCHEME), box
+
+
 def file_of(address: str) -> str:
     """The file or folder of this machine whose faces an address stands for; another path as it is."""
-    return split_box(address)[0].removeprefix(SCHEME) if is_of_faces(address) else address
+    return face_at(address)[0]
 
 
 @dataclass(frozen=True)
@@ -138,15 +146,10 @@ def face_to_ask_with(path: str, number: int | None = None) -> str:
     if not found:
         raise PictureRefused(f"{path}: {NO_FACE}")
     if number is None:
-        return max(found, key=_share)
+        return with_box(faces_address(path), largest([face_at(one)[1] or NOTHING for one in found]))
     if number > len(found):
         raise PictureRefused(f"{path}: there is no face {number}, only {len(found)}")
     return found[number - 1]
-
-
-def _share(address: str) -> float:
-    left, top, right, bottom = split_box(address)[1] or NOTHING
-    return (right - left) * (bottom - top)
 
 
 def faces_of(path: str | os.PathLike[str]) -> list[str]:
