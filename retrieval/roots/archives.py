@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO
 
 from index.roots import is_url
-from retrieval.errors import PathError, PictureRefused, RootUnreadable
+from retrieval.errors import MissingExtra, PathError, PictureRefused, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.opening import open_file
 from retrieval.roots import store
@@ -84,3 +86,48 @@ def bytes_of(part: Part, most: int) -> bytes:
     with opened(part.source) as file:
         file.seek(part.offset)
         return file.read(most + 1 if part.length is None else min(part.length, most + 1))
+
+
+@contextmanager
+def listing() -> Iterator[None]:
+    """An archive that is not there is not known to hold nothing: ``PathError`` becomes ``RootUnreadable``."""
+    try:
+        yield
+    except PathError as error:
+        raise RootUnreadable(str(error)) from error
+
+
+@dataclass(frozen=True)
+class Archive(ABC):
+    """An archive or a table, on this machine or in a store, whose pictures are listed by path."""
+
+    address: str
+
+    @abstractmethod
+    def files(self) -> dict[str, FoundFile]:
+        """The pictures by path, read once for each version of the archive.
+
+        Raises:
+            PathError: there is no archive.
+            RootUnreadable: it cannot be read to its end, so nothing is known of what is gone.
+            MissingExtra: a package is needed to read it.
+        """
+
+    def check(self) -> None:
+        self.files()
+
+    def is_there(self, folder: str) -> bool:
+        try:
+            version_of(self.address)
+        except (PathError, RootUnreadable, MissingExtra):
+            return False
+        return True
+
+    def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
+        return [self.at(path) for path in paths]
+
+    def at(self, path: str) -> FoundFile | None:
+        try:
+            return self.files().get(path)
+        except PathError:
+            return None

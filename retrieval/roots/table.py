@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from retrieval.errors import MissingExtra, PathError, RootUnreadable, pip_line
 from retrieval.pictures.files import FoundFile, Part
-from retrieval.roots.archives import change_of, opened, version_of
+from retrieval.roots.archives import Archive, change_of, listing, opened, version_of
 from retrieval.roots.listed import has_path, shown
 from retrieval.roots.root import Looking
 
@@ -187,36 +187,16 @@ def _group(version: FoundFile, group: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Archive):
     """A table in Parquet, on this machine or in a store."""
 
-    address: str
-
-    def check(self) -> None:
-        table_facts(self.address)
-
-    def is_there(self, folder: str) -> bool:
-        try:
-            version_of(self.address)
-        except (PathError, RootUnreadable, MissingExtra):
-            return False
-        return True
+    def files(self) -> dict[str, FoundFile]:
+        return table_facts(self.address)
 
     def find(self, folder: str, looking: Looking) -> list[FoundFile]:
-        try:
-            files = table_facts(self.address)
-        except PathError as error:
-            raise RootUnreadable(str(error)) from error
+        with listing():
+            files = self.files()
         return list(shown(self.address, files.values(), self.address, looking, lambda path: None))
-
-    def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
-        return [self.at(path) for path in paths]
-
-    def at(self, path: str) -> FoundFile | None:
-        try:
-            return table_facts(self.address).get(path)
-        except PathError:
-            return None
 
     @property
     def in_place(self) -> bool:

@@ -8,16 +8,16 @@ and files with holes are left out, and said. Of two members of one name the last
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import IO, NamedTuple
 
 from index.roots import is_url
-from retrieval.errors import MissingExtra, PathError, RootUnreadable
+from retrieval.errors import PathError, RootUnreadable
 from retrieval.pictures.files import FoundFile, Part
 from retrieval.pictures.leaving_out import MOST_BYTES, LeftOut
-from retrieval.roots.archives import bytes_of, change_of, is_compressed, opened, version_of
+from retrieval.roots.archives import Archive, bytes_of, change_of, is_compressed, listing, opened, version_of
 from retrieval.roots.listed import has_path, name_order, report_name, shown
 from retrieval.roots.root import Looking
 
@@ -121,39 +121,19 @@ def _name_of(member: tarfile.TarInfo, address: str, tally: LeftOut) -> str | Non
 
 
 @dataclass(frozen=True)
-class Tar:
+class Tar(Archive):
     """A tar archive, on this machine or in a store."""
 
-    address: str
-
-    def check(self) -> None:
-        members_of(self.address)
-
-    def is_there(self, folder: str) -> bool:
-        try:
-            version_of(self.address)
-        except (PathError, RootUnreadable, MissingExtra):
-            return False
-        return True
+    def files(self) -> dict[str, FoundFile]:
+        return members_of(self.address).files
 
     def find(self, folder: str, looking: Looking) -> list[FoundFile]:
-        try:
+        with listing():
             members = members_of(self.address)
-        except PathError as error:
-            raise RootUnreadable(str(error)) from error
         for fault in members.faults:
             looking.tally.fault(fault)
         files = sorted(members.files.values(), key=lambda file: name_order(file.path))
         return list(shown(self.address, files, self.address, looking, self._read))
-
-    def facts(self, paths: Sequence[str]) -> list[FoundFile | None]:
-        return [self.at(path) for path in paths]
-
-    def at(self, path: str) -> FoundFile | None:
-        try:
-            return members_of(self.address).files.get(path)
-        except PathError:
-            return None
 
     @property
     def in_place(self) -> bool:

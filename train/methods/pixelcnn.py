@@ -7,6 +7,7 @@ arXiv 1701.05517): p(x|z) = prod_i p(x_i | x_1 .. x_(i-1), z), rows from top to 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def both_signs(h: Tensor) -> Tensor:
     return F.elu(torch.cat([h, -h], dim=1))
 
 
-class PixelByPixel(nn.Module):
+class PixelByPixel(nn.Module, ABC):
     """The distribution of each pixel, given those before it and the code; calling the network decodes codes."""
 
     dice: Tensor
@@ -75,9 +76,9 @@ class PixelByPixel(nn.Module):
         self.register_buffer("dice", dice.clamp(1e-4, 1 - 1e-4)[None])
         self.register_buffer("place", torch.arange(image_size**2).view(1, 1, image_size, image_size))
 
+    @abstractmethod
     def distributions(self, x: Tensor, code: Tensor) -> Tensor:
         """Pictures (n, 3, s, s) in [-1, 1], codes (n, d) -> parameters of mixtures (n, MIXTURE, EACH, s, s)."""
-        raise NotImplementedError
 
     def forward(self, code: Tensor) -> Tensor:
         """Decode pixel by pixel: (n, d) -> (n, 3, s, s) in [-1, 1]."""
