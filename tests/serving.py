@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,3 +96,15 @@ def raw(site: Site, *lines: str) -> str:
     with socket.create_connection(("127.0.0.1", site.port), 10) as connection:
         connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
         return connection.makefile(errors="replace").read()
+
+
+def wait_for(process: subprocess.Popen[bytes], port: str) -> None:
+    """Wait until a server answers."""
+    ends_s = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < ends_s:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/api/v1/healthz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"{port} does not answer")

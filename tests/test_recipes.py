@@ -7,18 +7,17 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests import clusters, stores
 from tests.conftest import write_shapes
 from tests.servers import Server
+from tests.serving import wait_for
 from tests.test_site import free_ports
 
 pytest.importorskip("ray.data", reason="Ray is not installed (extra cluster)")
@@ -77,14 +76,7 @@ class Place:
             stderr=subprocess.DEVNULL,
         )
         self.servers.append(began)
-        ends_s = time.monotonic() + 60
-        while time.monotonic() < ends_s and began.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{self.instead[PORT]}/api/v1/healthz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError(f"{line} does not answer")
+        wait_for(began, self.instead[PORT])
 
     def hits(self, line: str) -> list[Hit]:
         """The hits of a query: their paths below the root, and their whole distances."""

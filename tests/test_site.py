@@ -7,18 +7,17 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from index.errors import IndexMismatch, IndexUnreachable
 from retrieval import Searcher
 from tests.conftest import write_shapes
 from tests.servers import Server
+from tests.serving import wait_for
 
 pytest.importorskip("fastapi", reason="latent serve needs the extra web")
 
@@ -67,18 +66,8 @@ class Site:
             assert began.returncode == 0, f"{line}\n{told}"
             return told
         self.servers[port := line.split("--port ")[1].split()[0]] = began
-        self._wait(port)
+        wait_for(began, port)
         return ""
-
-    def _wait(self, port: str) -> None:
-        ends_s = time.monotonic() + 60
-        while self.servers[port].poll() is None and time.monotonic() < ends_s:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/api/v1/healthz", timeout=5).status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
-        raise AssertionError(f"{port} does not answer")
 
     def names(self, port: str, asked: Path) -> list[str]:
         """The names of the ten hits that a server gives."""
