@@ -3,7 +3,8 @@
     python benchmarks/looks.py PHOTOS --model photos-64
 
 Each picture is asked in turn (leave-one-out). kNN-20 is the share of pictures whose class has most of their 20 nearest;
-P@10 the share of the ten nearest that are of the same class. Time is processor time, of all processes together.
+P@10 the share of the ten nearest that are of the same class. Time is processor time, of all processes together. Then
+--copies pictures are altered in nine ways each, and asked with: how many times the picture itself is the first.
 """
 
 from __future__ import annotations
@@ -13,13 +14,28 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from retrieval import Retriever, load_model
+from train.copies import ALTERATIONS
 
 NEIGHBOURS, FIRST = 20, 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """kNN-20, P@10, milliseconds a picture, and R@1 of each kind of altered copies."""
+
+    alike: float
+    first: float
+    took_ms: float
+    copies: dict[str, float]
 
 
 def processor_s() -> float:
@@ -27,8 +43,7 @@ def processor_s() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def measured(photos: Path, model: str, looks: int) -> tuple[float, float, float]:
-    """kNN-20, P@10 and milliseconds a picture."""
+def measured(photos: Path, model: str, looks: int, copies: int) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         start = processor_s()
         with Retriever.build(photos, Path(folder) / "i", model=load_model(model).with_looks(looks)) as retriever:
@@ -41,20 +56,40 @@ def measured(photos: Path, model: str, looks: int) -> tuple[float, float, float]
                     others = [class_of[one.id] for one in hits if one.id != number][:NEIGHBOURS]
                     right += Counter(others).most_common(1)[0][0] == class_of[number]
                     same += sum(one == class_of[number] for one in others[:FIRST])
+            found = found_again(retriever, copies)
     count = len(class_of)
-    return right / count, same / (FIRST * count), 1000 * took / count
+    return Measured(right / count, same / (FIRST * count), 1000 * took / count, found)
+
+
+def found_again(retriever: Retriever, count: int) -> dict[str, float]:
+    """R@1 of ``count`` pictures of an index, altered in each way. Pictures with equal codes are one."""
+    pictures = list(retriever.pictures())
+    chosen = [pictures[row] for row in np.random.default_rng(0).permutation(len(pictures))[:count]]
+    right = dict.fromkeys(ALTERATIONS, 0)
+    for one in chosen:
+        with Image.open(one.path) as opened:
+            picture = opened.convert("RGB")
+        codes = retriever.model.encode([np.asarray(alter(picture)) for alter in ALTERATIONS.values()])
+        own = retriever.index.rows.codes([one.id])[one.id]
+        for name, hits in zip(ALTERATIONS, retriever.index.search(codes, 1, "cosine"), strict=True):
+            right[name] += np.allclose(retriever.index.rows.codes([hits[0].id])[hits[0].id], own, atol=1e-4)
+    return {name: of_all / len(chosen) for name, of_all in right.items()}
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("photos", type=Path)
     words.add_argument("--model", default="photos-64")
+    words.add_argument("--copies", type=int, default=600, help="pictures that are altered")
     given = words.parse_args()
-    print("| looks | numbers | kNN-20 | P@10 | ms a picture |\n|---|---|---|---|---|")
+    heads = ["looks", "numbers", "kNN-20", "P@10", "ms a picture", *ALTERATIONS]
+    print(f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", sep="\n")
     for looks in (1, 2):
-        alike, first, took = measured(given.photos.resolve(), given.model, looks)
+        one = measured(given.photos.resolve(), given.model, looks, given.copies)
         dim = load_model(given.model).with_looks(looks).latent_dim
-        print(f"| {looks} | {dim} | {alike:.3f} | {first:.3f} | {took:.2f} |", flush=True)
+        values = [f"{value:.3f}" for value in (one.alike, one.first)] + [f"{one.took_ms:.2f}"]
+        values += [f"{value:.3f}" for value in one.copies.values()]
+        print(f"| {looks} | {dim} | {' | '.join(values)} |", flush=True)
 
 
 if __name__ == "__main__":
