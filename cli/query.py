@@ -358,16 +358,18 @@ def _decode_into(
     scale: float | None,
     prefixes: Sequence[str],
 ) -> None:
-    """Write each hit decoded, and add the path to its record."""
+    """Write each hit decoded, and add the path to its record; with two looks, its centre beside it."""
     from retrieval.pages.raster import png
 
     folder.mkdir(parents=True, exist_ok=True)
     for answer, its_records, prefix in zip(answers, records, prefixes, strict=True):
-        decoded = retriever.decode(answer.hits, scale)
-        for hit, record, pixels in zip(answer.hits, its_records, decoded, strict=True):
-            target = folder / f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}.png"
-            write(target, png(pixels))
-            record["decoded"] = str(target)
+        for look in range(retriever.model.looks):
+            decoded = retriever.decode(answer.hits, scale, look=look)
+            for hit, record, pixels in zip(answer.hits, its_records, decoded, strict=True):
+                name = f"{prefix}{hit.rank:03d}-{file_stem(hit.path)}"
+                target = folder / f"{name}{'-centre' if look else ''}.png"
+                write(target, png(pixels))
+                record.setdefault("decoded", str(target))
 
 
 def _write_sheets(

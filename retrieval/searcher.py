@@ -254,22 +254,22 @@ class Searcher(Opened):
         """Pairs of content hashes that the user marked as not copies."""
         return self.index.notes.kept_apart()
 
-    def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None) -> Pixels:
-        """Decode hits, or codes (n, d), to uint8 (n, s, s, 3). ``scale`` as in ``Model.decode``.
+    def decode(self, hits: Sequence[Hit] | Floats, scale: float | None = None, *, look: int = 0) -> Pixels:
+        """Decode hits, or codes (n, d), to uint8 (n, s, s, 3). ``scale`` and ``look`` as in ``Model.decode``.
 
         Raises:
             ModelError: this index has no generator.
             PathError: a hit was removed from the index after the query.
         """
         if isinstance(hits, np.ndarray):
-            return self.model.decode(hits, scale)
+            return self.model.decode(hits, scale, look=look)
         codes = self.index.rows.codes([hit.id for hit in hits])
         for hit in hits:
             if hit.id not in codes:
                 why = " or its server does not answer" if hit.is_elsewhere else ""
                 raise PathError(f"{hit.path} is no longer in this index{why}; ask again")
         matrix = np.stack([codes[hit.id] for hit in hits]) if hits else np.empty((0, self.model.latent_dim), np.float32)
-        return self.model.decode(matrix, scale)
+        return self.model.decode(matrix, scale, look=look)
 
     def found(self, where: Filter | None = None) -> Iterator[tuple[list[Found], Floats]]:
         """Yield all pictures that can be found and pass ``where``, some thousand at a time, with codes (b, d).

@@ -52,11 +52,15 @@ def test_the_whole_picture_is_decoded_and_what_is_drawn_has_a_code(tiny_bundle: 
     one = load_model(tiny_bundle)
     codes = two.encode(drawn(3, 1))
     np.testing.assert_array_equal(two.decode(codes), one.decode(codes[:, : one.latent_dim]))
+    np.testing.assert_array_equal(two.decode(codes, look=1), one.decode(codes[:, one.latent_dim :]))
     np.testing.assert_array_equal(two.sample(4, 7), one.sample(4, 7))
     assert two.draw_codes(4, 7).shape == (4, two.latent_dim)
     np.testing.assert_array_equal(two.decode(two.draw_codes(4, 7), 1.0), one.sample(4, 7))
     with pytest.raises(ValueError, match="codes must be"):
         two.decode(codes[:, : one.latent_dim])
+    for model, own in ((one, codes[:, : one.latent_dim]), (two, codes)):
+        with pytest.raises(ValueError, match="look must be"):
+            model.decode(own, look=model.looks)
     with pytest.raises(ValueError, match="squares must be"):
         two.encode_squares(np.zeros((4, one.image_size, one.image_size, 3), np.uint8))  # not two pictures of two looks
 
@@ -103,6 +107,8 @@ def test_an_index_keeps_its_looks(tiny_bundle: Path, two: Model, tmp_path: Path,
         copy.write_bytes(query.read_bytes())
         assert retriever.query(copy, k=1)[0].distance == pytest.approx(0, abs=1e-3)
     latent("query", query, *index, "--decode", tmp_path / "d", "--sheet", tmp_path / "s.png", "-k", 3)
+    decoded = sorted(path.stem for path in (tmp_path / "d").iterdir())
+    assert len(decoded) == 6 and decoded[1::2] == [f"{name}-centre" for name in decoded[::2]]
     latent("map", *index, "-o", tmp_path / "map.html")
     assert (
         "holds codes of" in latent("index", "build", tmp_path / "photos", *index, "--model", tiny_bundle, code=3).stderr

@@ -256,22 +256,25 @@ class Model:
         wanted = {"images": ((len(z), *self._shape), "uint8")}
         return np.asarray(self._generator.run("code", z, wanted)[0], np.uint8)
 
-    def decode(self, codes: Floats, scale: float | None = None) -> Pixels:
+    def decode(self, codes: Floats, scale: float | None = None, *, look: int = 0) -> Pixels:
         """Decode codes (n, d) to pictures uint8 (n, s, s, 3).
 
         With ``scale`` the result is G(scale * code); the O-GAN paper uses 0.9. Without, the first latent z is
         ``decode_scale`` * code. If codes are standardized, as O-GAN's are, a damped fixed-point iteration corrects z
         three times: z <- z + 0.4 (code - N(E(G(z)))). The result is the one of the four decoded pictures whose code
-        correlates best with the given code. With two looks, the part of the whole picture is decoded.
+        correlates best with the given code. With two looks, the part of the whole picture is decoded, or that of its
+        centre (``look`` 1).
 
         Raises:
             ModelError: the bundle has no generator.
-            ValueError: the codes have another shape.
+            ValueError: the codes have another shape, or there is no such look.
         """
         codes = np.asarray(codes, np.float32)
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim:
             raise ValueError(f"codes must be (n, {self.latent_dim}), not {codes.shape}")
-        codes = codes[:, : self._own_dim]
+        if look not in range(self.looks):
+            raise ValueError(f"look must be below {self.looks}, not {look}")
+        codes = codes[:, look * self._own_dim : (look + 1) * self._own_dim]
         z = np.float32(self.decode_scale if scale is None else scale) * codes
         return self._corrected(z, standardize(codes)) if scale is None and self.standardized else self.paint(z)
 
