@@ -6,9 +6,13 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from index.opening import open_index
+from retrieval import Library
 from tests.conftest import write_shapes
 
+MODEL = "photos-64"  # shipped: no other need be made
 HIDDEN = (".hidden.png", "@eaDir/thumb.png", "Thumbs.db")
 
 
@@ -28,6 +32,20 @@ def make_pictures(folder: Path) -> None:
     for name in HIDDEN:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(twin)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures") / "photos"
+    make_pictures(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def in_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    index = tmp_path_factory.mktemp("local") / "i"
+    Library.build(photos, index, model=MODEL).close()
+    return index
 
 
 def make_tar(folder: Path, archive: Path) -> Path:

@@ -20,24 +20,10 @@ from retrieval.errors import PathError, RootUnreadable
 from retrieval.roots import at_hand, table, tar
 from retrieval.roots.opening import is_gone
 from tests.conftest import SHAPES, Run, draw_shape, write_shapes
-from tests.kinds_of_roots import content_of, make_pictures, make_table, make_tar
+from tests.kinds_of_roots import MODEL, content_of, in_folder, make_table, make_tar, photos
 
-MODEL = "photos-64"  # shipped: no other need be made
+__all__ = ["in_folder", "photos"]  # fixtures
 PROGRAM = str(Path(sys.executable).with_name("latent"))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures") / "photos"
-    make_pictures(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def in_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    index = tmp_path_factory.mktemp("local") / "i"
-    Library.build(photos, index, model=MODEL).close()
-    return index
 
 
 def picture(seed: int = 0) -> bytes:

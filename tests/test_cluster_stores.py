@@ -13,12 +13,11 @@ from retrieval.roots import store
 from tests import clusters, stores
 from tests.clusters import Nodes
 from tests.conftest import Run
-from tests.kinds_of_roots import content_of, make_pictures, make_table, make_tar
+from tests.kinds_of_roots import MODEL, content_of, make_pictures, make_table, make_tar
 from tests.stores import Buckets
 
 pytest.importorskip("ray.data", reason="Ray is not installed (extra cluster)")
 pytestmark = pytest.mark.alone
-MODEL = "photos-64"  # shipped: no other need be made
 
 
 @pytest.fixture

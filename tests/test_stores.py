@@ -21,11 +21,10 @@ from retrieval.roots.opening import address_of, is_gone
 from retrieval.roots.store import checked_url
 from tests import stores
 from tests.conftest import Run, write_shapes
-from tests.kinds_of_roots import content_of, make_pictures, make_table, make_tar
+from tests.kinds_of_roots import MODEL, content_of, in_folder, make_table, make_tar, photos
 from tests.stores import Buckets, buckets
 
-__all__ = ["buckets"]  # a fixture
-MODEL = "photos-64"  # shipped: no other need be made
+__all__ = ["buckets", "in_folder", "photos"]  # fixtures
 
 
 @pytest.fixture(autouse=True)
@@ -44,20 +43,6 @@ def wait_less(monkeypatch: pytest.MonkeyPatch) -> None:
     config = store.SETTINGS["s3"]["config_kwargs"] | {"connect_timeout": 1, "read_timeout": 1}
     monkeypatch.setattr(store, "SETTINGS", {"s3": {"config_kwargs": config}})
     store._opened.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures") / "photos"
-    make_pictures(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def in_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    index = tmp_path_factory.mktemp("local") / "i"
-    Library.build(photos, index, model=MODEL).close()
-    return index
 
 
 def test_a_bucket_gives_the_rows_and_codes_of_the_folder(
