@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO
@@ -17,9 +17,10 @@ from retrieval.pictures.faces import SEEN_PX, faces_in
 from retrieval.pictures.facts import facts_of, stored_as
 from retrieval.pictures.kinds import EMPTY, HEAD_BYTES, reason_without_picture
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.regions import BOX
+from retrieval.pictures.regions import BOX, Box
 from retrieval.pictures.samples import holds_more, samples_digest
 from retrieval.pictures.tasks import MOST_REASON, Answer, Task, Want
+from retrieval.pictures.tiles import tiles_of
 from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
@@ -87,8 +88,16 @@ def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
 
 def _faces(image: Image.Image, task: Task, size_px: int) -> Answer:
     picture, width_px, height_px = read_frame(image, SEEN_PX, "look")
-    boxes = b"".join(BOX.pack(*box) for box in faces_in(picture))
-    return Answer(None, boxes, width_px, height_px)
+    return Answer(None, _packed(faces_in(picture)), width_px, height_px)
+
+
+def _tiles(image: Image.Image, task: Task, size_px: int) -> Answer:
+    told = _facts(image, task, size_px)
+    return told._replace(pixels=_packed(tiles_of(told.width_px, told.height_px)), facts=None)
+
+
+def _packed(boxes: Iterable[Box]) -> bytes:
+    return b"".join(BOX.pack(*box) for box in boxes)
 
 
 def _pixels(image: Image.Image, task: Task, size_px: int) -> Answer:
@@ -107,6 +116,7 @@ _WANTED: dict[Want, Callable[[Image.Image, Task, int], Answer]] = {
     "facts": _facts,
     "traits": _traits,
     "faces": _faces,
+    "tiles": _tiles,
 }
 
 

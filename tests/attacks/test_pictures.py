@@ -27,9 +27,8 @@ from retrieval.copies.compare import same_pixels
 from retrieval.pictures import decode as decoding
 from retrieval.pictures import shared
 from retrieval.pictures.decoded import decoded_of
-from retrieval.pictures.faces import MOST
 from retrieval.pictures.facts import FIXED, MOST_FACTS_BYTES, cleaned, packed_facts, read_facts
-from retrieval.pictures.regions import BOX, is_sane_box
+from retrieval.pictures.regions import BOX, MOST, is_sane_box
 from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, WITH_FACTS, WITH_PIXELS, Answer, Frame
 from retrieval.pictures.thumbnail import UNREADABLE, thumbnail
 from retrieval.pictures.traits import TRAITS
