@@ -1,8 +1,8 @@
 """Tiles of a picture: overlapping squares, so that what is small in a large picture is found by a close-up of it.
 
 The sides of the squares are shares of the picture's shorter side. Neighbours overlap by half or a little more, so what
-is up to half as large as a tile lies whole in one. Which tiles there are follows from the size of the picture alone, and
-not from what a model sees: an index may change its model, and its pictures keep their addresses.
+is up to half as large as a tile lies whole in one. Which tiles there are follows from the size of the picture alone:
+not from what a model sees, since an index may change its model, and its pictures keep their addresses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def tiles_of(width_px: int, height_px: int) -> list[Box]:
         grid = _grid(width_px, height_px, share * shorter) if share * shorter >= LEAST_PX else []
         if not grid or len(boxes) + len(grid) > MOST_TILES:
             break
-        boxes += grid
+        boxes += [box for box in grid if box != EVERYTHING]
     return boxes
 
 
