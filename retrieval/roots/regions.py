@@ -20,10 +20,8 @@ from retrieval.progress import OnProgress
 from retrieval.roots.folder import Folder, file_facts
 from retrieval.roots.root import Looking
 
-BARE: dict[RegionKind | None, Box | None] = {
-    "faces": NOTHING,
-    "tiles": EVERYTHING,
-}  # what an address without a box stands for
+# What an address without a box stands for.
+BARE: dict[RegionKind, Box] = {"faces": NOTHING, "tiles": EVERYTHING}
 AT_ONCE = 2000  # files in which regions are looked for before what was found is written
 
 
