@@ -12,7 +12,7 @@ from itertools import product
 
 from retrieval.pictures.regions import EVERYTHING, Box, rounded
 
-SIDES = (1.0, 1 / 2, 1 / 4)  # of tiles, as shares of the picture's shorter side; 1/3 in place of 1/4 finds half as much
+SIDES = (1.0, 1 / 2, 1 / 4)  # of tiles, as shares of the picture's shorter side; 1/3 in place of 1/4 finds half
 LEAST_PX = 256  # of a tile's side: twice what the largest shipped model sees
 MOST_TILES = 128  # of a picture with sides of at most 16:9 there are fewer
 
