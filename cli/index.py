@@ -39,6 +39,7 @@ from cli.indexing import (
 )
 from cli.listing import list_pictures
 from cli.summary import kinds_of_files, searching, tell_summary, warn_of_wrong_model
+from index.roots import REGION_KINDS, RegionKind
 from retrieval.defaults import DEFAULT_MODEL, FACES_MODEL, Device
 from retrieval.text import printable
 
@@ -64,8 +65,9 @@ def index() -> None:
 @click.option("--model", metavar="NAME|DIR", help=f"A shipped model or a bundle's folder [default: {DEFAULT_MODEL}].")
 @click.option(
     "--regions",
-    type=click.Choice(["faces"]),
-    help=f"Index each face in the pictures, as a picture of its own. [default model: {FACES_MODEL}]",
+    type=click.Choice(REGION_KINDS),
+    help="Index each face in the pictures, or the tiles of large ones, as a picture of its own. "
+    f"[default model for faces: {FACES_MODEL}]",
 )
 @click.option("--looks", type=click.IntRange(1, 2), help="At the central square alone, or at all of it too [1].")
 @workers_option
@@ -87,7 +89,7 @@ def build(
     index_folder: str | None,
     name: str | None,
     model: str | None,
-    regions: str | None,
+    regions: RegionKind | None,
     looks: int | None,
     workers: int | None,
     on: str | None,
@@ -113,10 +115,11 @@ def build(
     .latentignore leave out what they name in gitignore's grammar.
     """
     from retrieval import Library, load_model
-    from retrieval.roots.faces import faces_address
+    from retrieval.roots.regions import regions_address
 
     if regions:
-        photos, model = tuple(map(faces_address, photos)), model or FACES_MODEL
+        photos = tuple(regions_address(regions, one) for one in photos)
+        model = model or (FACES_MODEL if regions == "faces" else None)
     started, place = time.monotonic(), _place(photos, index_folder, name)
     with bar("file", "indexing") as report:
         library = Library.build(

@@ -38,7 +38,7 @@ from cli.console import (
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
-from retrieval.roots.faces import face_at
+from retrieval.roots.regions import region_at
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _terms(
 
 def _faces_asked(retriever: Searcher, questions: list[tuple[Term, ...]], number: int | None) -> list[tuple[Term, ...]]:
     """Questions with faces in place of the files that are asked with, if a face is wanted or faces are indexed."""
-    if number is None and not retriever.holds_faces:
+    if number is None and not retriever.holds("faces"):
         return questions
     return [tuple(_with_face(term, number) for term in terms) for terms in questions]
 
@@ -345,7 +345,7 @@ def _preview(retriever: Searcher, answers: Sequence[Answer], path: str, scale: f
 def _record(hit: Hit) -> dict[str, Any]:
     record = {field: getattr(hit, field) for field in FIELDS}
     copies = {"copies": [short_path(path) for path in hit.copies]} if hit.copies else {}
-    file, box = face_at(hit.path)
+    file, box = region_at(hit.path)
     region = {"file": file, "box": [round(share, 6) for share in box]} if box else {}
     return record | {"path": short_path(hit.path), "gone": hit.is_gone} | region | copies
 

@@ -8,16 +8,25 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.ASCII)
-FACES = "faces://"  # begins the addresses of faces in files of this machine, before a path without its first slash
+RegionKind = Literal["faces", "tiles"]
+"""Regions of pictures in files of this machine: ``faces:/`` before an absolute path begins their addresses."""
+
+REGION_KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
 NO_PART = frozenset(["", os.curdir, os.pardir])
 
 
 def is_url(path: str) -> bool:
     """Whether a path is one of a store. A path of a folder in its normal spelling is none: it has no double slash."""
     return URL.match(path) is not None
+
+
+def region_kind(path: str) -> RegionKind | None:
+    """Which regions an address stands for; None for another path."""
+    return next((kind for kind in REGION_KINDS if path.startswith(f"{kind}://")), None)
 
 
 def is_sane_url(text: str) -> bool:
@@ -29,7 +38,7 @@ def is_sane_url(text: str) -> bool:
     if found is None or text.startswith(("http://", "https://")):
         return False
     parts = text[found.end() :].split("/")
-    if text.startswith(FACES):
+    if region_kind(text):
         return NO_PART.isdisjoint(parts) and "\0" not in text
     return "@" not in parts[0] and NO_PART.isdisjoint(parts) and "\0" not in text and "::" not in text
 

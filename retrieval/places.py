@@ -23,15 +23,15 @@ from index.opening import (
     read_addresses,
 )
 from index.records import Row
-from index.roots import is_url, normal
+from index.roots import REGION_KINDS, is_url, normal
 from retrieval.errors import IndexBusy, IndexUnreachable, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.files import FoundFile
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
 from retrieval.pictures.regions import MARK
-from retrieval.roots.faces import SCHEME
 from retrieval.roots.opening import address_of, facts_at, is_archive, is_missing
+from retrieval.roots.regions import address_in
 from retrieval.text import printable
 
 ENVIRONMENT = "LATENT_INDEX"
@@ -290,7 +290,7 @@ def _spellings(path: str | os.PathLike[str]) -> list[str]:
         return [normal(os.fspath(path))]
     folder, name = os.path.split(os.path.abspath(path))
     files = dict.fromkeys([os.path.join(os.path.realpath(folder), name), os.path.realpath(path)])
-    return [*files, *(SCHEME + file for file in files)]
+    return [*files, *(address_in(kind, file) for kind in REGION_KINDS for file in files)]
 
 
 def _locate(roots: dict[int, str], path: str) -> tuple[int, bytes] | None:

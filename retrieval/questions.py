@@ -19,6 +19,7 @@ from retrieval.errors import PictureRefused
 from retrieval.explore.sums import weighted_sum
 from retrieval.filters import where_of
 from retrieval.pictures.given import is_file, size_of
+from retrieval.roots.regions import first_of_each_picture
 from retrieval.searcher import Hit, checked_most
 from retrieval.seen import Seen, look_at_all
 
@@ -299,7 +300,12 @@ def _merged(
     other = searcher.query_codes(
         matrix, deep, metric=like.metric, left_out=left_out, where=AllOf(terms), within=like.within
     )
-    return [fused(its, more, named, wanted) for its, more in zip(hits, other, strict=True)]
+    return [fused(its, _of_other_pictures(more, its), named, wanted) for its, more in zip(hits, other, strict=True)]
+
+
+def _of_other_pictures(hits: Sequence[Hit], others: Sequence[Hit]) -> list[Hit]:
+    """The hits without tiles of pictures of which ``others`` have a tile."""
+    return [hits[place] for place in first_of_each_picture((one.path for one in hits), [one.path for one in others])]
 
 
 def _is_short(hits: Sequence[Hit], collapsed: Sequence[Hit], asked: int, wanted: int) -> bool:

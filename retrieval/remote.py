@@ -46,7 +46,7 @@ class RemoteHit:
     height: int
     copies: int
     gone: bool
-    box: list[float] | None = None  # of a face in its picture
+    box: list[float] | None = None  # of a face or a tile in its picture
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
+from index.roots import RegionKind, region_kind
 from index.served.address import is_served
 from index.where import Fact
 from retrieval.arrays import Floats, Pixels
@@ -18,8 +19,8 @@ from retrieval.errors import NoDirection, PathError, PictureRefused
 from retrieval.explore.novelty import SAMPLE, novelty, unusual
 from retrieval.filters import Filter, where_of
 from retrieval.opened import Opened
-from retrieval.roots.faces import is_of_faces
 from retrieval.roots.opening import is_gone
+from retrieval.roots.regions import first_of_each_picture
 from retrieval.seen import Seen, look_at_all
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Searcher(Opened):
         offset: int = 0,
     ) -> list[Hit]:
         """Return the ``k`` pictures nearest to a path, to uint8 (h, w, 3) or to one of Pillow's pictures, best first.
-        An indexed picture is left out of its own hits.
+        An indexed picture is left out of its own hits. Of a picture whose tiles are indexed, the nearest tile is a hit.
 
         Args:
             k: the most hits; by default ten, and with ``within`` all.
@@ -151,17 +152,37 @@ class Searcher(Opened):
             raise ValueError(f"codes must be (n, {dim}), not {xq.shape}")
         if within is not None and metric == "cosine" and not self.model.standardized:
             raise ValueError("within is a Euclidean distance, by which these hits are not ordered")
-        wanted = min(most + offset, len(self))
+        every = len(self)
+        wanted = min(most + offset, every)
         first = wanted if within is None else min(wanted, WITHIN_FIRST)
-        filter_ = where_of(self, where)
+        limit = math.inf if within is None else within
+        filter_, narrowed = where_of(self, where), self._narrowing(left_out)
         while True:
             found = self.index.search(xq, max(1, first), metric, left_out, filter_)
-            if first >= wanted or all(len(hits) < first or hits[-1].distance > (within or 0) for hits in found):
+            hits = [narrowed(row, some) for row, some in enumerate(found)]
+            is_enough = (
+                len(its) >= wanted or len(some) < first or some[-1].distance > limit
+                for its, some in zip(hits, found, strict=True)
+            )
+            if first >= every or all(is_enough):
                 break
-            first = min(wanted, WIDENED * first)
-        limit = math.inf if within is None else within
-        hits = [[_hit(rank, one) for rank, one in enumerate(some, 1) if one.distance <= limit] for some in found]
-        return [some[offset : most + offset] for some in hits]
+            first = min(every, WIDENED * first)
+        near = [[_hit(rank, one) for rank, one in enumerate(some, 1) if one.distance <= limit] for some in hits]
+        return [some[offset : most + offset] for some in near]
+
+    def _narrowing(
+        self, left_out: Sequence[Collection[int]] | None
+    ) -> Callable[[int, list[Neighbour]], list[Neighbour]]:
+        """What leaves, of the hits of the code in some row, one for each picture whose tiles are indexed."""
+        if not self.holds("tiles"):
+            return lambda row, hits: hits
+        own = [[one.path for one in self.index.rows.found(list(ids)).values()] for ids in left_out or []]
+
+        def narrowed(row: int, hits: list[Neighbour]) -> list[Neighbour]:
+            places = first_of_each_picture((one.picture.path for one in hits), own[row] if own else ())
+            return [hits[place] for place in places]
+
+        return narrowed
 
     def refine(self, answer: Answer, *, like: Sequence[Liked] = (), unlike: Sequence[Liked] = ()) -> Answer:
         """Ask again, nearer to the pictures or hits ``like`` and farther from those ``unlike``
@@ -209,10 +230,9 @@ class Searcher(Opened):
             raise look
         return look
 
-    @property
-    def holds_faces(self) -> bool:
-        """Whether faces in pictures are indexed."""
-        return any(map(is_of_faces, self.index.rows.roots().values()))
+    def holds(self, kind: RegionKind) -> bool:
+        """Whether such regions of pictures are indexed."""
+        return kind in map(region_kind, self.index.rows.roots().values())
 
     def novelty(self, seen: Seen) -> float | None:
         """Novelty of a picture: the share of the collection that is less novel.

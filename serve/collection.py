@@ -17,8 +17,8 @@ from retrieval.filters import conditions, with_words
 from retrieval.known import Known
 from retrieval.places import rows_of_file
 from retrieval.questions import Answer, Question, Term, ask, refined
-from retrieval.roots.faces import face_at, file_of
 from retrieval.roots.opening import facts_at, is_file
+from retrieval.roots.regions import file_of, region_at
 from retrieval.seen import Seen
 from retrieval.status import status_of
 from retrieval.text import printable
@@ -91,7 +91,7 @@ class Collection:
 
     def query_upload(self, path: str, options: records.Options) -> records.Hits:
         model = self.searcher.model
-        square = square_of_upload(path, model.image_size, model.frame, of_face=self.searcher.holds_faces)
+        square = square_of_upload(path, model.image_size, model.frame, of_face=self.searcher.holds("faces"))
         encoded = model.encode_squares(square[None])
         seen = Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]))
         return self.query(seen, options)
@@ -282,7 +282,7 @@ def place_of(path: str, roots: Sequence[str]) -> tuple[str, str]:
 
 
 def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
-    path, box = face_at(hit.path)
+    path, box = region_at(hit.path)
     name, folder = place_of(path, list(map(file_of, roots)))
     return records.Hit(
         id=hit.id,
@@ -301,7 +301,7 @@ def _hit(hit: Hit, roots: Sequence[str]) -> records.Hit:
 
 
 def _item(found: Found, roots: Sequence[str], facts: Facts | None) -> dict[str, Any]:
-    path, box = face_at(found.path)
+    path, box = region_at(found.path)
     name, folder = place_of(path, list(map(file_of, roots)))
     taken = Known(found.path, "found", mtime_ns=found.mtime_ns, facts=facts).taken
     return {

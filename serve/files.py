@@ -15,8 +15,8 @@ from retrieval.pictures.opening import OPENING
 from retrieval.pictures.regions import Box, largest
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Frame, Task
-from retrieval.roots.faces import face_at, file_of
 from retrieval.roots.opening import is_file
+from retrieval.roots.regions import file_of, region_at
 from serve.errors import Refused, without_paths
 
 MOST_UPLOAD_BYTES = 32 << 20
@@ -35,7 +35,7 @@ def held(path: str, roots: Iterable[str]) -> Iterator[Task]:
     Raises:
         Refused: it is not there, is no regular file, or lies outside the indexed folders.
     """
-    address, (path, box) = path, face_at(path)
+    address, (path, box) = path, region_at(path)
     if not is_file(path):  # of a store or an archive, which worker processes are given as it is now
         if not any(path.startswith(f"{root}/") for root in roots):
             raise OUTSIDE

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from serve.files import MOST_UPLOAD_BYTES
 
 K_MOST, OFFSET_MOST, TEXT_MOST, CODE_MOST, TAUGHT_MOST = 200, 100_000, 2000, 30_000, 1000
-OF_A_FACE = "left, top, right and bottom of a face in its picture, as shares"
+OF_A_REGION = "left, top, right and bottom of a face or a tile in its picture, as shares"
 IDS = r"^\d{1,18}(,\d{1,18}){0,63}$"
 
 Id = Annotated[int, Field(ge=0, lt=2**63)]
@@ -105,7 +105,7 @@ class Hit(BaseModel):
     height: int
     copies: int
     gone: bool
-    box: list[float] | None = Field(None, description=OF_A_FACE)
+    box: list[float] | None = Field(None, description=OF_A_REGION)
 
 
 class Hits(BaseModel):
@@ -125,7 +125,7 @@ class Item(BaseModel):
     gone: bool
     taken: str | None
     size_bytes: int
-    box: list[float] | None = Field(None, description=OF_A_FACE)
+    box: list[float] | None = Field(None, description=OF_A_REGION)
 
 
 class Items(BaseModel):

@@ -18,7 +18,8 @@ from retrieval import Library, PictureRefused, Retriever, Searcher, faces_of, lo
 from retrieval.pictures.decode import framed
 from retrieval.pictures.regions import MARK, is_sane_box, rounded, split_box, with_box
 from retrieval.pictures.workers import DecoderPool, Task
-from retrieval.roots.faces import face_at, face_to_ask_with, faces_address, file_of
+from retrieval.roots.faces import face_to_ask_with
+from retrieval.roots.regions import file_of, region_at, regions_address
 
 pytest.importorskip("dlib", reason="dlib-bin is not installed (extra faces)")
 
@@ -108,7 +109,14 @@ def test_a_box_is_of_the_upright_picture_at_any_size(tmp_path: Path, faces: list
         assert overlap(box, place) > 0.5, name
     # A region of a large JPEG is read as large as the model wants it, whatever scale is quick to decode.
     with DecoderPool(128, 1) as pool:
-        tasks = [Task(faces_address(tmp_path / "large.jpg"), source=str(tmp_path / "large.jpg"), box=box, force=True)]
+        tasks = [
+            Task(
+                regions_address("faces", tmp_path / "large.jpg"),
+                source=str(tmp_path / "large.jpg"),
+                box=box,
+                force=True,
+            )
+        ]
         (decoded,) = pool.map(tasks)
     left, top, right, bottom = np.rint(np.multiply(box, (WIDE, HIGH, WIDE, HIGH))).astype(int).tolist()
     near = framed(np.asarray(picture.crop((left, top, right, bottom))), 128, "square")
@@ -230,7 +238,7 @@ def test_a_picture_without_faces_is_asked_once(tmp_path: Path, faces: list[Image
     for number in range(3):
         party(np.random.default_rng(number), faces, 0)[0].save(tmp_path / "photos" / f"{number}.png")
     place = tmp_path / "index"
-    with Library.build([faces_address(tmp_path / "photos")], place, model="faces-128") as library:
+    with Library.build([regions_address("faces", tmp_path / "photos")], place, model="faces-128") as library:
         assert library.summary is not None and library.summary.other_kinds == {"without a face": 3}
     picture, _ = party(np.random.default_rng(0), faces, 2)
     picture.save(tmp_path / "photos" / "1.png")
@@ -246,7 +254,7 @@ def test_many_files_are_looked_at_in_parts_that_stay(
     (tmp_path / "photos").mkdir()
     for number in range(7):
         party(np.random.default_rng(number), faces, number % 3)[0].save(tmp_path / "photos" / f"{number}.png")
-    monkeypatch.setattr("retrieval.roots.faces.AT_ONCE", 3)
+    monkeypatch.setattr("retrieval.roots.regions.AT_ONCE", 3)
     told: list[tuple[int, int]] = []
     addresses = sorted(one for path in (tmp_path / "photos").iterdir() for one in faces_of(path))
 
@@ -256,7 +264,9 @@ def test_many_files_are_looked_at_in_parts_that_stay(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Library.build([faces_address(tmp_path / "photos")], tmp_path / "index", model="faces-128", report=stop)
+        Library.build(
+            [regions_address("faces", tmp_path / "photos")], tmp_path / "index", model="faces-128", report=stop
+        )
     with Retriever.open(tmp_path / "index") as library:
         kept = [one.path for one in library.pictures()]
         assert kept and set(kept) < set(addresses)
@@ -279,8 +289,8 @@ def test_addresses_of_regions() -> None:
         assert split == path and box is not None
         assert np.allclose(box, (left, top, right, bottom), atol=1e-4) and is_sane_box(box)
         assert with_box(path, box) == address and rounded(box) == box
-    assert face_at(f"/photos/a.jpg{MARK}1,2,3,4") == (f"/photos/a.jpg{MARK}1,2,3,4", None)  # the name of a file
-    assert face_at(f"faces://photos/a.jpg{MARK}0,0,50,25") == ("/photos/a.jpg", (0, 0, 0.5, 0.25))
+    assert region_at(f"/photos/a.jpg{MARK}1,2,3,4") == (f"/photos/a.jpg{MARK}1,2,3,4", None)  # the name of a file
+    assert region_at(f"faces://photos/a.jpg{MARK}0,0,50,25") == ("/photos/a.jpg", (0, 0, 0.5, 0.25))
     for words in ("1,2,3", "1,2,3,4,5", "a,2,3,4", "-1,2,3,4", "0,0,0,5", "99,0,9,9", "1e3,0,1,1", "nan,1,1,1", ",,,"):
         assert split_box(f"a.jpg{MARK}{words}") == (f"a.jpg{MARK}{words}", None)
 

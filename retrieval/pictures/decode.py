@@ -75,6 +75,14 @@ WORDS = {  # in the messages of decoders, which mean nothing to people -> what t
 }
 
 
+class Upright(NamedTuple):
+    """A decoded picture in RGB, upright, perhaps at a smaller scale; ``width_px`` x ``height_px`` of the original."""
+
+    picture: Image.Image
+    width_px: int
+    height_px: int
+
+
 class Picture(NamedTuple):
     """A decoded picture: ``pixels`` uint8 (h, w, 3), upright; ``width_px`` x ``height_px`` of the whole original."""
 
@@ -134,12 +142,25 @@ def read_frame(image: Image.Image, size_px: int, frame: Frame, box: Box | None =
     It is (size_px, size_px), except ``original``: that has the size of the file, or of a smaller scale of it whose
     shorter side is ``size_px``, unless that is 0. Raises PictureRefused as ``read_image``.
     """
+    return frame_of(read_upright(image, *needed(size_px, frame, box)), size_px, frame, box)
+
+
+def needed(size_px: int, frame: Frame, box: Box | None) -> tuple[int | None, str]:
+    """How large the shorter side of a picture must be for ``read_frame``, None if as large as it is; and its ground."""
+    return math.ceil(size_px / _shorter(box)) if size_px else None, GROUNDS.get(frame, "white")
+
+
+def read_upright(image: Image.Image, cover_px: int | None, ground: str) -> Upright:
+    """All of an ``identified`` picture, for frames of it. Raises PictureRefused as ``read_image``."""
     with refusing():
-        cover_px = math.ceil(size_px / _shorter(box)) if size_px else None
-        upright, width, height = _decode(image, cover_px, GROUNDS.get(frame, "white"))
-        if box is not None:
-            upright, width, height = _region(upright, box, width, height)
-        return _FRAMES[frame](upright, size_px), width, height
+        return Upright(*_decode(image, cover_px, ground))
+
+
+def frame_of(upright: Upright, size_px: int, frame: Frame, box: Box | None) -> tuple[Image.Image, int, int]:
+    """What ``read_frame`` gives, of a picture that was read."""
+    with refusing():
+        picture, width, height = upright if box is None else _region(*upright, box)
+        return _FRAMES[frame](picture, size_px), width, height
 
 
 def _shorter(box: Box | None) -> float:
@@ -148,7 +169,7 @@ def _shorter(box: Box | None) -> float:
     return min(right - left, bottom - top) or 1.0
 
 
-def _region(upright: Image.Image, box: Box, width: int, height: int) -> tuple[Image.Image, int, int]:
+def _region(upright: Image.Image, width: int, height: int, box: Box) -> tuple[Image.Image, int, int]:
     """A region of a picture, and its width and height in a picture of this width and height."""
     if box == NOTHING:
         raise PictureRefused(NO_FACE)

@@ -11,7 +11,7 @@ from index.facts import Facts
 from retrieval.arrays import Pixels
 from retrieval.errors import PictureRefused
 from retrieval.pictures.regions import BOX, Box, is_sane_box
-from retrieval.pictures.tasks import WITH_PIXELS, Answer, Task
+from retrieval.pictures.tasks import WITH_BOXES, WITH_PIXELS, Answer, Task
 from retrieval.pictures.traits import Traits, read_traits
 
 
@@ -19,7 +19,7 @@ from retrieval.pictures.traits import Traits, read_traits
 class Decoded:
     """The result of a task: ``pixels`` uint8 (h, w, 3) of its frame, or None with the ``reason``, or with a known hash.
 
-    If samples, traits or faces were asked for, their ``digest`` (BLAKE2b), ``traits`` or ``boxes`` stand in the place
+    If samples, traits or regions were asked for, their ``digest`` (BLAKE2b), ``traits`` or ``boxes`` stand in the place
     of pixels. ``passing``: the fault is not the file's, so it is read again next time. ``holds_more`` as in ``Answer``.
     """
 
@@ -73,7 +73,7 @@ def decoded_of(task: Task, answer: Answer, pixels: bytearray) -> Decoded:
         answer.holds_more,
         answer.facts,
         read_traits(bytes(pixels), answer.facts) if has == "traits" and answer.facts else None,
-        [one for one in BOX.iter_unpack(pixels) if is_sane_box(one)] if has == "faces" else [],
+        [one for one in BOX.iter_unpack(pixels) if is_sane_box(one)] if has in WITH_BOXES else [],
     )
 
 

@@ -13,12 +13,11 @@ from typing import Any
 from PIL import Image
 
 from retrieval.errors import MissingExtra, PictureRefused, pip_line
-from retrieval.pictures.regions import Box, rounded
+from retrieval.pictures.regions import MOST, Box, rounded
 
 SEEN_PX = 1200  # the longest side in which faces are looked for; larger pictures are scaled down
 ENLARGED_PX, ENLARGED_MOST = 600, 4.0  # smaller pictures are scaled up to that, by no more than this
 SQUARE = 0.96  # side of the square around a face, of that of the found box: by which faces-128 tells persons best
-MOST = 200  # faces of a picture, the largest
 
 LINE = f"faces are found with the package dlib-bin: {pip_line('faces')}"
 

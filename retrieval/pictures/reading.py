@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import xxhash
 from PIL import Image
 
+from index.facts import Facts
 from retrieval.errors import PictureRefused
-from retrieval.pictures.decode import NO_MEMORY, ORIENTATIONS_THAT_SWAP, identified, read_frame, reason_of
+from retrieval.pictures.decode import (
+    NO_MEMORY,
+    ORIENTATIONS_THAT_SWAP,
+    SCALED,
+    Upright,
+    frame_of,
+    identified,
+    needed,
+    read_frame,
+    read_upright,
+    reason_of,
+)
 from retrieval.pictures.faces import SEEN_PX, faces_in
 from retrieval.pictures.facts import facts_of, stored_as
 from retrieval.pictures.kinds import EMPTY, HEAD_BYTES, reason_without_picture
 from retrieval.pictures.opening import open_file
-from retrieval.pictures.regions import BOX
+from retrieval.pictures.regions import BOX, Box
 from retrieval.pictures.samples import holds_more, samples_digest
-from retrieval.pictures.tasks import MOST_REASON, Answer, Task, Want
+from retrieval.pictures.tasks import MOST_REASON, WITH_PIXELS, Answer, Task, Want
+from retrieval.pictures.tiles import tiles_of
 from retrieval.pictures.traits import packed_traits, traits_of
 from retrieval.text import short_line
 
 READ_BYTES = 1 << 20
+MOST_KEPT_PIXELS = 1 << 25  # of a picture of which a region was read: 128 MiB, beside what is decoded next
 WEAK_FORMATS = frozenset({"TGA", "PCX", "DIB"})  # told by few bytes: other files may begin so
 UPRIGHT = frozenset(["TIFF", "HEIF"])  # formats whose decoders turn pictures, and tell their sizes as turned
 LATE = frozenset(["PNG"])  # formats that may hold metadata behind their pixels
@@ -41,10 +55,15 @@ def carry_out(task: Task, size_px: int, known: Container[bytes] = frozenset()) -
             head = _head(source)
             with identified(source) as image:  # before hashing: a file that is not a picture may be huge
                 is_identified = image.format not in WEAK_FORMATS
-                content_hash = _hash_of_region(hashing(), task)
+                digest = hashing()
+                content_hash = _hash_of_region(digest, task)
                 if content_hash in known and not task.force:
                     return Answer(content_hash)
-                return _WANTED[task.want](image, task, size_px)._replace(content_hash=content_hash)
+                if task.want in WITH_PIXELS:
+                    answer = _pixels(image, task, size_px, digest)
+                else:
+                    answer = _TOLD[task.want](image, task, size_px)
+                return answer._replace(content_hash=content_hash)
     except PictureRefused as refusal:
         reason, passing = str(refusal), refusal.passing
     except MemoryError:
@@ -87,26 +106,58 @@ def _facts(image: Image.Image, task: Task, size_px: int) -> Answer:
 
 def _faces(image: Image.Image, task: Task, size_px: int) -> Answer:
     picture, width_px, height_px = read_frame(image, SEEN_PX, "look")
-    boxes = b"".join(BOX.pack(*box) for box in faces_in(picture))
-    return Answer(None, boxes, width_px, height_px)
+    return Answer(None, _packed(faces_in(picture)), width_px, height_px)
 
 
-def _pixels(image: Image.Image, task: Task, size_px: int) -> Answer:
+def _tiles(image: Image.Image, task: Task, size_px: int) -> Answer:
+    told = _facts(image, task, size_px)
+    return told._replace(pixels=_packed(tiles_of(told.width_px, told.height_px)), facts=None)
+
+
+def _packed(boxes: Iterable[Box]) -> bytes:
+    return b"".join(BOX.pack(*box) for box in boxes)
+
+
+def _pixels(image: Image.Image, task: Task, size_px: int, digest: bytes) -> Answer:
+    read = _read(image, task, size_px, digest)
+    frame, width_px, height_px = frame_of(read.upright, size_px, task.frame, task.box)
+    return Answer(None, frame.tobytes(), width_px, height_px, frame.size, holds_more=read.holds_more, facts=read.facts)
+
+
+class _Read(NamedTuple):
+    """What was read of a content, and how."""
+
+    how: tuple[object, ...]
+    upright: Upright
+    holds_more: bool
+    facts: Facts | None
+
+
+_last: list[_Read] = []
+"""At most one: regions of a picture are read one after the other, and it is decoded once for those of one size."""
+
+
+def _read(image: Image.Image, task: Task, size_px: int, digest: bytes) -> _Read:
+    cover_px, ground = needed(size_px, task.frame, task.box)
+    how = digest, task.want, task.frame, cover_px if image.format in SCALED else None
+    if _last and _last[0].how == how:
+        return _last[0]
+    _last.clear()  # before there is another
     stored = stored_as(image) if task.want == "picture" else None
-    frame, width_px, height_px = read_frame(image, size_px, task.frame, task.box)
-    pixels, size = frame.tobytes(), frame.size
-    more = task.frame == "look" and holds_more(image)
-    facts = facts_of(image, stored) if stored else None
-    return Answer(None, pixels, width_px, height_px, size, holds_more=more, facts=facts)
+    upright = read_upright(image, cover_px, ground)
+    read = _Read(how, upright, task.frame == "look" and holds_more(image), facts_of(image, stored) if stored else None)
+    if task.box is not None and upright.picture.width * upright.picture.height <= MOST_KEPT_PIXELS:
+        own = upright.picture.copy() if upright.picture is image else upright.picture  # the file's is closed
+        _last.append(read._replace(upright=upright._replace(picture=own)))
+    return read
 
 
-_WANTED: dict[Want, Callable[[Image.Image, Task, int], Answer]] = {
-    "pixels": _pixels,
-    "picture": _pixels,
+_TOLD: dict[Want, Callable[[Image.Image, Task, int], Answer]] = {
     "samples": _samples,
     "facts": _facts,
     "traits": _traits,
     "faces": _faces,
+    "tiles": _tiles,
 }
 
 

@@ -18,6 +18,7 @@ BOX = struct.Struct("<4d")
 EVERYTHING: Box = (0.0, 0.0, 1.0, 1.0)
 NOTHING: Box = (0.0, 0.0, 0.0, 0.0)  # where a region was looked for, and none was found
 MARK = "#xywh=percent:"
+MOST = 200  # regions of a picture
 DIGITS = 2  # of a percent: a tenth of a pixel of 1,000
 FRAGMENT = re.compile(r"(?P<path>.+)#xywh=percent:(?P<box>\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){3})", re.ASCII | re.DOTALL)
 

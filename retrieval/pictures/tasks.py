@@ -19,11 +19,12 @@ size, the whole picture on grey, scaled down to fit into a square, the whole pic
 above the central square."""
 
 
-Want = Literal["pixels", "samples", "facts", "picture", "traits", "faces"]
+Want = Literal["pixels", "samples", "facts", "picture", "traits", "faces", "tiles"]
 """The pixels of a frame; a hash of all stored samples of the file; its facts; pixels and facts; its traits with its
-facts; or the boxes of faces."""
+facts; or the boxes of faces or of tiles."""
 WITH_PIXELS = frozenset[Want](["pixels", "picture"])
 WITH_FACTS = frozenset[Want](["facts", "picture", "traits"])
+WITH_BOXES = frozenset[Want](["faces", "tiles"])
 
 
 class Task(NamedTuple):

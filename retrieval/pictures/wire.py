@@ -10,14 +10,14 @@ import struct
 from collections.abc import Callable
 from typing import BinaryIO, NamedTuple, get_args
 
-from retrieval.pictures.faces import MOST
 from retrieval.pictures.facts import MOST_FACTS_BYTES, packed_facts, read_facts
-from retrieval.pictures.regions import BOX, EVERYTHING
+from retrieval.pictures.regions import BOX, EVERYTHING, MOST
 from retrieval.pictures.tasks import (
     DIGEST_BYTES,
     MOST_JPEG_PIXELS,
     MOST_PIXELS,
     MOST_REASON,
+    WITH_BOXES,
     WITH_FACTS,
     WITH_PIXELS,
     Answer,
@@ -136,7 +136,7 @@ def _fits(head: Head, task: Task, size_px: int) -> bool:
 
 def _bytes_of(head: Head, task: Task, size_px: int) -> int | None:
     """How long that must be which follows, pixels of a task's frame or other; None if the frame cannot be so large."""
-    if task.want == "faces":
+    if task.want in WITH_BOXES:
         return head.follow_bytes if head.follow_bytes in range(0, BOX.size * MOST + 1, BOX.size) else None
     if task.want not in WITH_PIXELS:
         return {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0}[task.want]

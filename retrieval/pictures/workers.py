@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,7 +27,7 @@ from retrieval.roots.at_hand import at_hand, batches
 __all__ = ["CHUNK", "CHUNKS_AHEAD", "TIME_LIMIT_S", "Decoded", "DecoderPool", "Task", "cores", "decode", "stack"]
 
 CHUNK = 8  # files sent to a worker process at once: it does not wait for the parent in between
-CHUNKS_AHEAD = 64  # worker processes continue to decode while the caller encodes a batch
+CHUNKS_AHEAD = 64  # as many tasks: worker processes continue to decode while the caller encodes a batch
 
 
 def cores() -> int:
@@ -87,12 +87,11 @@ class DecoderPool:
         ``size_px`` is that of the pool by default. ``meanwhile`` is called once the first tasks are under way.
         """
         side = int(self._size_px if size_px is None else size_px)
-        remaining = iter(tasks)
+        remaining = _chunks(tasks, self._chunk)
         under_way: deque[tuple[_Chunk, Future[list[Decoded]]]] = deque()
-        ahead = max(CHUNKS_AHEAD, 3 * self.workers)
         try:
             while True:
-                while len(under_way) < ahead and (chunk := _Chunk(list(islice(remaining, self._chunk)))).tasks:
+                while self._may_run_ahead([chunk for chunk, _ in under_way]) and (chunk := next(remaining, None)):
                     under_way.append((chunk, self._threads.submit(self._decode_chunk, chunk, side)))
                 if meanwhile:
                     meanwhile()
@@ -108,6 +107,10 @@ class DecoderPool:
         finally:
             for _, future in under_way:
                 future.cancel()
+
+    def _may_run_ahead(self, under_way: Sequence[_Chunk]) -> bool:
+        tasks = sum(len(chunk.tasks) for chunk in under_way)
+        return len(under_way) < 3 * self.workers or tasks < CHUNKS_AHEAD * self._chunk
 
     def _drop(self, chunks: list[_Chunk]) -> None:
         for chunk in chunks:
@@ -177,6 +180,17 @@ class DecoderPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _chunks(tasks: Iterable[Task], count: int) -> Iterator[_Chunk]:
+    """``count`` tasks each, or some more: regions of one file are not parted, since it is decoded once for some."""
+    remaining, following = iter(tasks), list[Task]()
+    while some := [*following, *islice(remaining, count - len(following))]:
+        following = [] if some[-1].box is None else [*islice(remaining, 1)]
+        while following and following[0].box is not None and following[0].source == some[-1].source:
+            some += following
+            following = [*islice(remaining, 1)]
+        yield _Chunk(some)
 
 
 def _decoded(worker: Worker, tasks: list[Task], size_px: int) -> Iterator[Decoded]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from index.roots import is_url
+from index.roots import is_url, region_kind
 from retrieval.errors import LatentError, PathError
 from retrieval.pictures.files import FoundFile, Part
-from retrieval.roots.faces import Faces, faces_address, file_of, is_of_faces
 from retrieval.roots.folder import Folder, file_facts
+from retrieval.roots.regions import Regions, file_of, regions_address
 from retrieval.roots.root import Holder, Root
 
 COMPRESSED = "is compressed, and pictures in it cannot be read where they lie; unpack it to a .tar"
@@ -23,9 +23,9 @@ def root_at(address: str) -> Root:
 
 
 def holder_at(address: str) -> Holder:
-    """The archive, table, store, object of a store, or faces of a folder, of that address."""
-    if is_of_faces(address):
-        return Faces(address)
+    """The archive, table, store, object of a store, or regions of a folder, of that address."""
+    if region_kind(address):
+        return Regions(address)
     if address.lower().endswith(".tar"):
         from retrieval.roots.tar import Tar
 
@@ -48,8 +48,8 @@ def address_of(given: str | os.PathLike[str]) -> str:
     text = os.fspath(given)
     if text.lower().startswith(LOCAL):
         return os.path.realpath(text[len(LOCAL) :])
-    if is_of_faces(text):
-        return faces_address(file_of(text))
+    if kind := region_kind(text):
+        return regions_address(kind, file_of(text))
     if "://" in text:
         from retrieval.roots.store import checked_url
 
@@ -86,7 +86,7 @@ def may_be_root(given: str) -> bool:
 
 def is_missing(address: str, folder: str | None = None) -> bool:
     """Whether a root of this machine, or a ``folder`` in it, is not there. Stores are not asked: listing them tells."""
-    is_here = is_of_faces(address) or not is_url(address)
+    is_here = region_kind(address) is not None or not is_url(address)
     return is_here and not root_at(address).is_there(folder or address)
 
 
@@ -151,8 +151,8 @@ def _holder_of(path: str) -> Holder | None:
     """The archive or table that a path leads into."""
     from retrieval.roots.archives import holder_in
 
-    if is_of_faces(path):
-        return Faces(path)
+    if region_kind(path):
+        return Regions(path)
     place = holder_in(path)
     if place is None or place == path:
         return None

@@ -27,10 +27,9 @@ from retrieval.copies.compare import same_pixels
 from retrieval.pictures import decode as decoding
 from retrieval.pictures import shared
 from retrieval.pictures.decoded import decoded_of
-from retrieval.pictures.faces import MOST
 from retrieval.pictures.facts import FIXED, MOST_FACTS_BYTES, cleaned, packed_facts, read_facts
-from retrieval.pictures.regions import BOX, is_sane_box
-from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, WITH_FACTS, WITH_PIXELS, Answer, Frame
+from retrieval.pictures.regions import BOX, MOST, is_sane_box
+from retrieval.pictures.tasks import DIGEST_BYTES, MOST_REASON, WITH_BOXES, WITH_FACTS, WITH_PIXELS, Answer, Frame
 from retrieval.pictures.thumbnail import UNREADABLE, thumbnail
 from retrieval.pictures.traits import TRAITS
 from retrieval.pictures.wire import ANSWER, FRAMES, WANTS, NoAnswer, packed_answer, read_answer
@@ -243,14 +242,14 @@ def read_from(data: bytes) -> Callable[[int], bytearray]:
 
 def drawn_task(rng: np.random.Generator) -> Task:
     frame: Frame = FRAMES[rng.integers(len(FRAMES))]
-    want = WANTS[rng.choice(6, p=(0.4, 0.1, 0.1, 0.2, 0.1, 0.1))]
+    want = WANTS[rng.choice(7, p=(0.4, 0.1, 0.1, 0.2, 0.1, 0.05, 0.05))]
     return Task("x", frame=frame, force=bool(rng.integers(2)), want=want)
 
 
 def length_of(task: Task, side: int) -> int:
     """Bytes that answer a task, beside facts."""
     across, down = frame_px(task, side)
-    others = {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0, "faces": 3 * BOX.size}
+    others = {"samples": DIGEST_BYTES, "traits": TRAITS.size, "facts": 0, "faces": 3 * BOX.size, "tiles": 2 * BOX.size}
     return others.get(task.want, 3 * across * down)
 
 
@@ -314,14 +313,14 @@ def test_an_answer_is_of_its_task_or_is_none() -> None:
         if task.want in WITH_PIXELS and task.frame in ("original", "look"):
             assert len(pixels) in (0, 3 * answer.frame_px[0] * answer.frame_px[1])
             assert task.frame == "original" or not len(pixels) or max(answer.frame_px) <= side
-        elif task.want == "faces" and answer.reason is None:
+        elif task.want in WITH_BOXES and answer.reason is None:
             assert len(pixels) % BOX.size == 0 and len(pixels) <= BOX.size * MOST
             assert all(map(is_sane_box, decoded_of(task, answer, pixels).boxes))
         else:
             assert len(pixels) in (0, length_of(task, side))
         if answer.reason is not None:
             assert answer.reason.isprintable() and 0 < len(answer.reason) <= MOST_REASON and not pixels
-        elif not pixels and answer.facts is None and task.want != "faces":
+        elif not pixels and answer.facts is None and task.want not in WITH_BOXES:
             assert answer.content_hash is not None and not task.force
     assert 500 < taken < 15_000
 
