@@ -201,13 +201,17 @@ def test_odd_pictures(tmp_path: Path) -> None:
         assert library.summary is not None and (library.summary.added, library.summary.skipped) == (1 + 40, 0)
 
 
-def test_tiles_are_no_files_to_remove(tmp_path: Path, latent: Run) -> None:
+def test_whole_pictures_alone_are_compared_and_none_is_a_file_to_remove(tmp_path: Path, latent: Run) -> None:
     (tmp_path / "photos").mkdir()
     for name in "ab":
         scene(1).resize((600, 400)).save(tmp_path / "photos" / f"{name}.png")
     latent("index", "build", "photos", "--regions", "tiles", "--index", "index")
     latent("dedup", "find", "--index", "index", "-o", "plan.json")
-    assert not json.loads((tmp_path / "plan.json").read_text())["groups"]
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    folder = f"tiles:/{(tmp_path / 'photos').resolve()}"
+    assert not plan["groups"] and [{one["a"], one["b"]} for one in plan["others"]] == [
+        {f"{folder}/a.png", f"{folder}/b.png"}
+    ]
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, latent: Run) -> None:

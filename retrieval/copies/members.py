@@ -14,9 +14,11 @@ from retrieval.copies.contents import facts_of
 from retrieval.copies.plan import FileFacts
 from retrieval.errors import PathError
 from retrieval.filters import Filter
+from retrieval.pictures.regions import EVERYTHING
 from retrieval.pictures.traits import Traits
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.roots.opening import is_file
+from retrieval.roots.regions import region_at
 from retrieval.searcher import Searcher
 
 Picture = list[list["Member"]]
@@ -98,14 +100,18 @@ def digests_of(paths: Sequence[str], pool: DecoderPool) -> dict[str, bytes | Non
 
 
 def all_members(retriever: Searcher, where: Filter | None = None) -> tuple[list[Member], Floats]:
-    """All pictures that pass ``where``, ordered by path, and their codes (n, d), in the order of ``number``."""
+    """All pictures that pass ``where``, ordered by path, and their codes (n, d), in the order of ``number``.
+
+    Regions of pictures are none: they overlap, and none could go without the others.
+    """
     members: list[Member] = []
     codes = [np.empty((0, retriever.latent_dim), np.float32)]
     for rows, batch in retriever.found(where):
-        for number, one in enumerate(rows, len(members)):
+        whole = [place for place, one in enumerate(rows) if region_at(one.path)[1] in (None, EVERYTHING)]
+        for number, one in enumerate([rows[place] for place in whole], len(members)):
             its = (one.path, number, one.content_hash, one.size_bytes, one.mtime_ns, one.width_px, one.height_px)
             members.append(Member(*its))
-        codes.append(batch)
+        codes.append(batch[whole])
     return sorted(members, key=lambda one: os.fsencode(one.path)), np.concatenate(codes)
 
 
