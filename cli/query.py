@@ -38,7 +38,7 @@ from cli.console import (
 from cli.filters import Filters, filter_options, say_what_left_nothing, together
 from retrieval.atomic import write
 from retrieval.defaults import NOVEL, Device
-from retrieval.roots.regions import region_at
+from retrieval.roots.regions import name_of, region_at
 from retrieval.text import printable
 
 if TYPE_CHECKING:
@@ -403,7 +403,7 @@ def _row(retriever: Searcher, answer: Answer, scale: float | None, explain: bool
         heading = f"realism {answer.realism:.2f}"
         if answer.novelty is not None:
             heading += f"   > {100 * answer.novelty:.0f}%"
-    words = (heading, os.path.basename(answer.title))
+    words = (heading, name_of(answer.title))
     return answer_row(retriever, asked, words, answer.code, answer.hits, scale, explain, answer.title)
 
 

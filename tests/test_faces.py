@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,8 @@ def test_questions_with_faces(indexed: Path, faces: list[Image.Image], latent: R
     assert own[1] in latent("show", own[1], "--index", "index", "--format", "json").stdout
     latent("query", "group.png", "-k", 3, "--index", "index", "--sheet", "s.png", "--html", "s.html")
     assert (indexed / "s.png").stat().st_size > 1000
+    names = re.findall(r"party-\d\.png [\d,]+%", (indexed / "s.html").read_text())
+    assert len(set(names)) == 3
 
 
 def test_the_faces_of_a_file_are_removed_together(indexed: Path, latent: Run) -> None:

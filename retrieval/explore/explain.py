@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from retrieval.arrays import Floats, Pixels
 from retrieval.pages.heat import heat_maps
 from retrieval.pages.sheet import Cell, SheetRow
 from retrieval.pictures.thumbnail import SIDE_PX, UNREADABLE, thumbnail, thumbnails
+from retrieval.roots.regions import name_of
 
 if TYPE_CHECKING:
     from retrieval.searcher import Hit, Searcher
@@ -60,6 +60,5 @@ def _decoded(below: Sequence[Pixels]) -> Pixels:
 
 
 def _caption(hit: Hit) -> tuple[str, str]:
-    name = os.path.basename(hit.path)
     state = "elsewhere: " if hit.is_elsewhere else "gone: " if hit.is_gone else ""
-    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", f"{state}{name}"
+    return f"{hit.rank}   d {hit.distance:.2f}   cos {hit.similarity:.3f}", f"{state}{name_of(hit.path)}"

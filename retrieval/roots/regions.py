@@ -55,6 +55,13 @@ def file_of(address: str) -> str:
     return region_at(address)[0]
 
 
+def name_of(address: str) -> str:
+    """The name of a picture's file, and of a region the left upper corner, in percent: to stand below it."""
+    file, box = region_at(address)
+    name = os.path.basename(file)
+    return name if box in (None, NOTHING, EVERYTHING) else f"{name} {100 * box[0]:.0f},{100 * box[1]:.0f}%"
+
+
 def first_of_each_picture(paths: Iterable[str], left_out: Iterable[str] = ()) -> list[int]:
     """The places of all paths but those of further tiles of a picture, or of one that is ``left_out``."""
     pictures, places = {file_of(path) for path in left_out if region_kind(path) == "tiles"}, list[int]()
