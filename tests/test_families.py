@@ -26,6 +26,7 @@ from train.grid import to_pixels
 from train.loop import Hooks
 from train.measures import sliced_wasserstein
 from train.methods import method_names
+from train.methods.aae import HEADS_APART, cluster_heads
 from train.methods.pixelcnn import draw
 from train.recipe import Budget, Recipe, changed
 from train.session import Setting, new_run, run_session
@@ -236,8 +237,23 @@ def test_a_plane_is_painted(learnt: dict[str, tuple[Model, Model]]) -> None:
     planes = list((model.folder.parent / "grids").glob("plane-*.png"))
     with Image.open(planes[0]) as plane:
         assert plane.size == (20 * 32, 20 * 32)
+    centres = np.array(model.facts["centres"])
+    assert nearest_two(centres) > 0.9 * HEADS_APART
     codes = model.draw_codes(500, seed=1)
-    assert codes.shape == (500, 2) and np.ptp(codes, axis=0).min() > 4  # spread over the heads
+    assert codes.shape == (500, 2) and (np.ptp(codes, axis=0) > np.ptp(centres, axis=0)).all()  # spread over the heads
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 16, 20])
+def test_cluster_heads_begin_apart_and_around_the_middle(count: int) -> None:
+    heads = cluster_heads(count).weight.detach().numpy().T
+    assert heads.shape == (count, 2) and nearest_two(heads) == pytest.approx(HEADS_APART)
+    np.testing.assert_allclose(heads.mean(axis=0), 0, atol=1e-5)
+
+
+def nearest_two(points: np.ndarray) -> float:
+    """The least distance of two of the points (n, 2)."""
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    return float(apart[~np.eye(len(points), dtype=bool)].min())
 
 
 # ---------------------------------------------------------------- labels that do not fit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,16 @@ HEADS_APART = 4.0  # the least distance of two cluster heads in the plane
 @dataclass(frozen=True)
 class Settings(OwnSettings):
     clusters: int = declare(0, "Find so many classes without labels.")
+
+
+def cluster_heads(count: int) -> nn.Linear:
+    """W of section 7, whose columns are points of a square lattice: apart at once, since steps of the optimizer's rate
+    would take tens of thousands to bring them there."""
+    heads = nn.Linear(count, 2, bias=False)
+    side = math.ceil(math.sqrt(count))
+    lattice = torch.cartesian_prod(torch.arange(side), torch.arange(side))[:count].float()
+    heads.weight.data = HEADS_APART * (lattice - lattice.mean(dim=0)).T.contiguous()
+    return heads
 
 
 class AAE(Method):
@@ -60,7 +71,7 @@ class AAE(Method):
         self.generator = Generator(shape, self.code_dim)
         self.style_critic = dense_layers([d, 256, 256, 1])
         self.class_critic = dense_layers([self.ways, 256, 256, 1]) if self.ways else None
-        self.heads = nn.Linear(self.ways, 2, bias=False) if self.is_plane else None
+        self.heads = cluster_heads(self.ways) if self.is_plane else None
 
     @property
     def code_dim(self) -> int:
