@@ -155,8 +155,14 @@ def _told(path: Path) -> str:
     from retrieval.copies.plan import load_plan
 
     plan = load_plan(path)
-    removed = sum(len(group.remove) for group in plan.groups)
-    return f"{removed:,} to remove in {len(plan.groups):,} groups"
+    removed = [(group.keep, one) for group in plan.groups for one in group.remove]
+    wrong = sum(_number(kept) != _number(gone) for kept, gone in removed)
+    return f"{len(removed):,} to remove in {len(plan.groups):,} groups, {wrong:,} of them of another picture"
+
+
+def _number(path: str) -> str:
+    """The number of the picture of a file."""
+    return os.path.basename(path)[:7]
 
 
 if __name__ == "__main__":
