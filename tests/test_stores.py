@@ -108,7 +108,8 @@ def test_commands_take_urls(buckets: Buckets, photos: Path, tmp_path: Path, late
     assert "(gone)" in latent("query", f"{url}/shape-0-001.png", "--index", "i", "-k", "2").stdout
     latent("index", "remove", f"{url}/shape-0-003", "--index", "i")
     assert "removed 0 files" not in latent("index", "remove", url, "--index", "i").stdout
-    build = latent("index", "build", f"{url}/shape-0-003", "--name", "album")
+    own = {**os.environ, "LATENT_DATA": str(tmp_path / "data")}  # or other tests would find this index
+    build = latent("index", "build", f"{url}/shape-0-003", "--name", "album", env=own)
     assert "added 6 " in build.stdout
 
 
