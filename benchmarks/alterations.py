@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+from PIL import ExifTags, Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from train.copies import ALTERATIONS
 
@@ -150,6 +150,13 @@ def printed(image: Image.Image, rng: Rng) -> Image.Image:
     return saved(noisy(seen.filter(ImageFilter.GaussianBlur(max(1, w / 600))), rng, 4), "JPEG", quality=80)
 
 
+def laid(image: Image.Image) -> Image.Image:
+    """Stored lying on its side, with an EXIF that turns it back."""
+    lying = image.transpose(Image.Transpose.ROTATE_90)
+    lying.getexif()[ExifTags.Base.Orientation] = 6  # to be turned to the right
+    return lying
+
+
 def _stretched(image: Image.Image, across: float) -> Image.Image:
     return image.resize((round(image.width * across), image.height), Image.Resampling.LANCZOS)
 
@@ -170,6 +177,7 @@ KINDS: dict[str, Alteration] = {
     **{f"turned {angle} degrees": lambda image, rng, angle=angle: turned(image, angle) for angle in (2, 10)},
     "quarter turn": lambda image, rng: image.transpose(Image.Transpose.ROTATE_90),
     "upside down": lambda image, rng: image.transpose(Image.Transpose.ROTATE_180),
+    "turned by EXIF": lambda image, rng: laid(image),
     "transposed": lambda image, rng: image.transpose(Image.Transpose.TRANSPOSE),
     "letterbox": lambda image, rng: bars(image, 0, 0.17),
     "pillarbox": lambda image, rng: bars(image, 0.2, 0),

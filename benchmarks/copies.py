@@ -84,7 +84,7 @@ def plant(folder: Path, kind: str, originals: list[Path], each: int) -> dict[fro
     folder.mkdir()
     for path in originals[:each]:
         copy = folder / f"{path.stem}-copy.png"
-        alterations.KINDS[kind](Image.open(path).convert("RGB"), rng).save(copy)
+        save(alterations.KINDS[kind](Image.open(path).convert("RGB"), rng), copy)
         truth[frozenset((str(path), str(copy)))] = copy
     return truth
 
@@ -94,8 +94,12 @@ def draw(folder: Path, kind: str, count: int) -> None:
     rng = np.random.default_rng(11)
     for number in range(count):
         image = negatives.KINDS[kind](number, rng)
-        facts = {"exif": exif} if (exif := image.getexif()) else {}
-        image.save(folder / f"{number:04d}{'.tif' if image.mode == 'F' else '.png'}", **facts)
+        save(image, folder / f"{number:04d}{'.tif' if image.mode == 'F' else '.png'}")
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a picture with its EXIF."""
+    image.save(path, **({"exif": exif} if (exif := image.getexif()) else {}))
 
 
 def inside(pairs: Pairs, folder: Path) -> Pairs:
