@@ -27,6 +27,12 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 PROGRAM = str(Path(sys.executable).with_name("latent"))
 
 
+def processor_s() -> float:
+    """Seconds of processors that this process and those that it waited for have used."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a table: the ``ratio`` of ours to its baseline, and its target."""

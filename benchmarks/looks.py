@@ -10,17 +10,14 @@ P@10 the share of the ten nearest that are of the same class. Time is processor 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from beside import processor_s
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from retrieval import Retriever, load_model
 from train.copies import ALTERATIONS
@@ -36,11 +33,6 @@ class Measured:
     first: float
     took_ms: float
     copies: dict[str, float]
-
-
-def processor_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def measured(photos: Path, model: str, looks: int, copies: int) -> Measured:

@@ -9,15 +9,12 @@ of things whose photograph is the first hit, and one of ten. Time is processor t
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from beside import processor_s
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from retrieval import Retriever, find_images
 from retrieval.roots.regions import file_of, regions_address
@@ -25,11 +22,6 @@ from retrieval.roots.regions import file_of, regions_address
 SHARES = (0.1, 0.2, 0.3, 0.5)  # of the longest side of a thing, of the shorter side of the photograph
 LONGEST = 3000
 FIRST = 10
-
-
-def processor_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def scaled(path: str, longest: float) -> Image.Image:

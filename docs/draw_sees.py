@@ -33,6 +33,7 @@ from retrieval.arrays import Floats, Pixels
 from retrieval.atomic import write
 from retrieval.explore.explain import answer_row
 from retrieval.explore.fitting import UNLIKE
+from retrieval.models.model import Model
 from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 from retrieval.pictures.thumbnail import thumbnail
 from retrieval.roots.faces import face_to_ask_with, faces_of
@@ -96,7 +97,6 @@ class Row:
 class Asked:
     """A photograph, or the face in it, and what an index answered."""
 
-    retriever: Retriever
     path: str
     answer: Answer
 
@@ -135,13 +135,10 @@ def classes_in(collection: Path, retriever: Retriever) -> set[str]:
 
 def questions(retriever: Retriever, paths: Mapping[str, str]) -> dict[str, Asked]:
     """Ask an index for each picture."""
-    return {
-        name: Asked(retriever, path, ask(retriever, Question((Term(1.0, path),), HITS))) for name, path in paths.items()
-    }
+    return {name: Asked(path, ask(retriever, Question((Term(1.0, path),), HITS))) for name, path in paths.items()}
 
 
-def row_of(asked: Asked, collection: Path) -> Row:
-    model, answer = asked.retriever.model, asked.answer
+def row_of(model: Model, answer: Answer, collection: Path) -> Row:
     seen = model.encode_painted(model.decode(answer.code[None])).codes[0]  # with two looks, of the whole picture's part
     return Row(
         [class_of(collection, hit.path) for hit in answer.hits],
@@ -173,14 +170,14 @@ def colours(pictures: Pixels) -> Floats:
     return np.asarray(np.ptp(pictures.astype(np.float32), axis=-1).mean(axis=(1, 2)), np.float32)
 
 
-def figure(collection: Path, asked: Mapping[str, Asked]) -> bytes:
+def figure(retriever: Retriever, collection: Path, asked: Mapping[str, Asked]) -> bytes:
     """A JPEG: for each photograph what is decoded from its code, and from those of its first hits."""
     rows = []
     for name, one in asked.items():
-        (drawn,), hits = one.retriever.decode(one.answer.code[None]), one.answer.hits[:DRAWN]
+        (drawn,), hits = retriever.decode(one.answer.code[None]), one.answer.hits[:DRAWN]
         cells = [
             Cell(pixels, (), (class_of(collection, hit.path),))
-            for hit, pixels in zip(hits, one.retriever.decode(hits), strict=True)
+            for hit, pixels in zip(hits, retriever.decode(hits), strict=True)
         ]
         rows.append(SheetRow(Cell(drawn, (), (name,)), cells))
     with Image.open(BytesIO(sheet_png(rows))) as large:
@@ -189,10 +186,10 @@ def figure(collection: Path, asked: Mapping[str, Asked]) -> bytes:
     return jpeg.getvalue()
 
 
-def sheet(asked: Mapping[str, Asked]) -> bytes:
+def sheet(retriever: Retriever, asked: Mapping[str, Asked]) -> bytes:
     """A PNG with the photographs and their hits, each above what is decoded from its code."""
     rows = [
-        answer_row(one.retriever, thumbnail(one.path), (name,), one.answer.code, one.answer.hits)
+        answer_row(retriever, thumbnail(one.path), (name,), one.answer.code, one.answer.hits)
         for name, one in asked.items()
     ]
     return sheet_png(rows)
@@ -302,12 +299,12 @@ def measure(given: argparse.Namespace, name: str, paths: Mapping[str, str]) -> l
             "pictures": len(retriever),
             "classes": len(classes),
             "command": f"`python docs/draw_sees.py --collection FOLDER --model {name} --looks {looks} --page`",
-            "rows": {name: asdict(row_of(one, collection)) for name, one in asked.items()},
+            "rows": {name: asdict(row_of(retriever.model, one.answer, collection)) for name, one in asked.items()},
         }
         if given.page:
-            note(name, looks, measured, figure(collection, asked))
+            note(name, looks, measured, figure(retriever, collection, asked))
         if given.with_photographs:
-            write(given.with_photographs / f"{name}-{looks}.png", sheet(asked))
+            write(given.with_photographs / f"{name}-{looks}.png", sheet(retriever, asked))
     return tables({name: {looks: measured}}, name)
 
 

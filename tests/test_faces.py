@@ -21,6 +21,7 @@ from retrieval.pictures.regions import MARK, is_sane_box, rounded, split_box, wi
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.roots.faces import face_to_ask_with
 from retrieval.roots.regions import file_of, region_at, regions_address
+from tests.regions import overlap, rows_of
 
 pytest.importorskip("dlib", reason="dlib-bin is not installed (extra faces)")
 
@@ -61,15 +62,6 @@ def party(rng: np.random.Generator, faces: list[Image.Image], count: int) -> tup
     return ground, places
 
 
-def overlap(box: tuple[float, ...], place: Place) -> float:
-    """Intersection over union of a box and a square."""
-    left, top, right, bottom = np.multiply(box, (WIDE, HIGH, WIDE, HIGH))
-    x, y, side = place
-    wide, high = min(right, x + side) - max(left, x), min(bottom, y + side) - max(top, y)
-    both = max(0.0, wide) * max(0.0, high)
-    return float(both / ((right - left) * (bottom - top) + side**2 - both))
-
-
 def boxes_of(path: Path) -> list[tuple[float, ...]]:
     return [split_box(address)[1] or () for address in faces_of(path)]
 
@@ -90,7 +82,7 @@ def test_faces_are_found_where_they_are(tmp_path: Path, faces: list[Image.Image]
         assert boxes == sorted(boxes)  # from left to right
         for left, top, right, bottom in boxes:  # squares, but for the shape of the picture
             assert (right - left) * WIDE == pytest.approx((bottom - top) * HIGH, abs=1)
-        found += sum(max((overlap(box, place) for box in boxes), default=0) > 0.5 for place in places)
+        found += sum(max((overlap(box, place, (WIDE, HIGH)) for box in boxes), default=0) > 0.5 for place in places)
         planted += len(places)
         assert len(boxes) <= len(places) + 1
     assert found >= 0.8 * planted > 0
@@ -107,7 +99,7 @@ def test_a_box_is_of_the_upright_picture_at_any_size(tmp_path: Path, faces: list
     picture.resize((WIDE // 3, HIGH // 3), Image.Resampling.LANCZOS).save(tmp_path / "small.png")
     for name in ("plain.png", "turned.jpg", "large.jpg", "small.png"):
         (box,) = boxes_of(tmp_path / name)
-        assert overlap(box, place) > 0.5, name
+        assert overlap(box, place, (WIDE, HIGH)) > 0.5, name
     # A region of a large JPEG is read as large as the model wants it, whatever scale is quick to decode.
     with DecoderPool(128, 1) as pool:
         tasks = [
@@ -139,14 +131,8 @@ def indexed(tmp_path: Path, faces: list[Image.Image], latent: Run) -> Path:
     return tmp_path
 
 
-def rows_of(place: Path) -> dict[str, bytes]:
-    """The content hashes of all faces by their addresses."""
-    with Searcher.open(place / "index") as searcher:
-        return {found.path: found.content_hash for found in searcher.pictures()}
-
-
 def test_each_face_is_a_picture_with_a_code_of_its_own(indexed: Path) -> None:
-    rows = rows_of(indexed)
+    rows = rows_of(indexed / "index")
     expected = {address for path in sorted((indexed / "photos").rglob("*.png")) for address in faces_of(path)}
     assert rows.keys() == expected and len(expected) > 8
     assert len(set(rows.values())) == len(rows)  # faces of one file have one content each
@@ -166,7 +152,7 @@ def test_each_face_is_a_picture_with_a_code_of_its_own(indexed: Path) -> None:
 
 
 def test_an_update_follows_the_files(indexed: Path, faces: list[Image.Image], latent: Run) -> None:
-    before = rows_of(indexed)
+    before = rows_of(indexed / "index")
     said = latent("index", "update", "--index", "index").stdout
     assert f"added 0  changed 0  renamed 0  removed 0  unchanged {len(before)}" in said
     photos = indexed / "photos"
@@ -179,7 +165,7 @@ def test_an_update_follows_the_files(indexed: Path, faces: list[Image.Image], la
     gone = [address for address in before if "party-1.png" in address]
     assert lost and moved and gone
     said = latent("index", "update", "--index", "index").stdout
-    after = rows_of(indexed)
+    after = rows_of(indexed / "index")
     assert after.keys() == {one for path in photos.rglob("*.png") for one in faces_of(path)}
     assert f"renamed {len(moved)}" in said
     assert not after.keys() & {*gone, *moved} and {after[one] for one in after if "moved.png" in one} == {
@@ -218,14 +204,14 @@ def test_questions_with_faces(indexed: Path, faces: list[Image.Image], latent: R
 
 
 def test_the_faces_of_a_file_are_removed_together(indexed: Path, latent: Run) -> None:
-    before = rows_of(indexed)
+    before = rows_of(indexed / "index")
     for number in (2, 3):
         latent("index", "remove", f"photos/party-{number}.png", "--index", "index")
-    assert rows_of(indexed).keys() == {one for one in before if "party-2" not in one and "party-3" not in one}
+    assert rows_of(indexed / "index").keys() == {one for one in before if "party-2" not in one and "party-3" not in one}
     latent("index", "update", "--index", "index")
-    assert len(rows_of(indexed)) < len(before)
+    assert len(rows_of(indexed / "index")) < len(before)
     latent("index", "remove", "photos/trip", "--index", "index")
-    assert not any("/trip/" in one for one in rows_of(indexed))
+    assert not any("/trip/" in one for one in rows_of(indexed / "index"))
 
 
 def test_faces_are_not_compared_as_copies(indexed: Path, latent: Run) -> None:

@@ -20,6 +20,7 @@ from retrieval.pictures.regions import EVERYTHING, is_sane_box, rounded
 from retrieval.pictures.tasks import Task
 from retrieval.pictures.tiles import LEAST_PX, MOST_TILES, tiles_of
 from retrieval.roots.regions import first_of_each_picture, region_at, regions_address
+from tests.regions import overlap, rows_of
 
 WIDE, HIGH = 1536, 1024
 PLACE = (960, 130, 256)
@@ -47,11 +48,7 @@ def with_thing(thing: Image.Image, seed: int) -> Image.Image:
 
 def holds_thing(box: tuple[float, ...]) -> bool:
     """Whether a box and the thing overlap by half of their union."""
-    left, top, right, bottom = np.multiply(box, (WIDE, HIGH, WIDE, HIGH))
-    x, y, side = PLACE
-    wide, high = min(right, x + side) - max(left, x), min(bottom, y + side) - max(top, y)
-    both = max(0.0, wide) * max(0.0, high)
-    return bool(both / ((right - left) * (bottom - top) + side**2 - both) > 0.5)
+    return overlap(box, PLACE, (WIDE, HIGH)) > 0.5
 
 
 def turned(picture: Image.Image, path: Path) -> None:
@@ -74,12 +71,6 @@ def indexed(tmp_path: Path, thing: Image.Image, latent: Run) -> Path:
     said = latent("index", "build", "photos", "--regions", "tiles", "--index", "index").stdout
     assert "skipped 1" in said
     return tmp_path
-
-
-def rows_of(place: Path) -> dict[str, bytes]:
-    """The content hashes of all tiles by their addresses."""
-    with Searcher.open(place / "index") as searcher:
-        return {found.path: found.content_hash for found in searcher.pictures()}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +115,7 @@ def test_a_photograph_is_no_hit_of_its_own(indexed: Path) -> None:
     with Retriever.open(indexed / "index") as retriever:
         for path in (
             indexed / "photos" / "scene-3.jpg",
-            next(one for one in rows_of(indexed) if "scene-3.jpg#" in one),
+            next(one for one in rows_of(indexed / "index") if "scene-3.jpg#" in one),
         ):
             hits = retriever.query(path, k=50)
             assert len(hits) == 10 and not any("scene-3" in one.path for one in hits)
@@ -133,7 +124,7 @@ def test_a_photograph_is_no_hit_of_its_own(indexed: Path) -> None:
 
 
 def test_a_tile_has_the_code_of_what_is_cut_out(indexed: Path) -> None:
-    rows, model = rows_of(indexed), load_model("photos-64")
+    rows, model = rows_of(indexed / "index"), load_model("photos-64")
     assert len(set(rows.values())) == len(rows) == 10 * 95 + 1
     assert regions_address("tiles", indexed / "photos" / "small.png") in rows
     with Searcher.open(indexed / "index") as searcher:
@@ -167,14 +158,14 @@ def test_regions_are_the_same_however_many_were_read_before(tmp_path: Path, name
 
 
 def test_an_update_follows_the_files(indexed: Path, thing: Image.Image, latent: Run) -> None:
-    before, photos = rows_of(indexed), indexed / "photos"
+    before, photos = rows_of(indexed / "index"), indexed / "photos"
     said = latent("index", "update", "--index", "index").stdout
     assert f"added 0  changed 0  renamed 0  removed 0  unchanged {len(before)}" in said
     shutil.move(photos / "scene-3.jpg", photos / "trip" / "moved.jpg")
     (photos / "scene-1.jpg").unlink()
     with_thing(thing, 2).resize((900, 600)).save(photos / "scene-2.jpg")
     said = latent("index", "update", "--index", "index").stdout
-    after = rows_of(indexed)
+    after = rows_of(indexed / "index")
     assert "renamed 95" in said
     assert {after[one] for one in after if "moved.jpg" in one} == {before[one] for one in before if "scene-3" in one}
     assert not any("scene-1.jpg" in one or "scene-3.jpg" in one for one in after)
@@ -189,7 +180,7 @@ def test_the_tiles_of_a_file_are_removed_together(indexed: Path, latent: Run) ->
     latent("index", "remove", "photos/scene-2.jpg", "--index", "index")
     latent("index", "remove", "photos/trip", "--index", "index")
     latent("index", "update", "--index", "index")
-    assert {one for one in rows_of(indexed) if "scene-2" in one or "/trip/" in one} == set()
+    assert {one for one in rows_of(indexed / "index") if "scene-2" in one or "/trip/" in one} == set()
 
 
 def test_odd_pictures(tmp_path: Path) -> None:
