@@ -12,12 +12,15 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 PART = ".part"
 OWN_MODE = 0o600
+ABANDONED_S = 3600.0  # since the last byte: a writer that lives has written one sooner
 NAME_KEPT = 50  # characters: with the random part, a name must fit into 255 bytes
 
 
@@ -51,6 +54,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise OSError(error.errno, error.strerror, os.fspath(target)) from error
         raise
     flush_folder(target.parent)
+
+
+def clear_abandoned(folder: Path, pattern: str) -> None:
+    """Delete the parts in ``folder`` whose writer was killed; those of other processes at work are kept."""
+    for part in folder.glob(f"{pattern}{PART}"):
+        with contextlib.suppress(OSError):  # another process was sooner
+            if time.time() - part.lstat().st_mtime > ABANDONED_S:
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
 
 
 def _mode_of(path: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.atomic import ABANDONED_S, clear_abandoned
 from retrieval.atomic import append, replacing, write
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, masks and limits are others there")
@@ -20,9 +21,10 @@ ROOT = Path(__file__).parents[1]
 LENGTH = 3_000_000
 
 
-def started(code: str, *words: object) -> subprocess.Popen[bytes]:
+def started(code: str, *words: object, stdin: int | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", "from retrieval.atomic import replacing, write\nimport sys, time\n" + code]
-    return subprocess.Popen([*command, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    pipes = {"stdin": stdin, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([*command, *map(str, words)], **pipes, cwd=ROOT)  # type: ignore[call-overload,no-any-return]
 
 
 def is_whole(content: bytes) -> bool:
@@ -52,6 +54,25 @@ def test_a_process_killed_while_it_writes_leaves_the_old_content(tmp_path: Path)
     assert re.fullmatch(r"plan\.json\.[0-9a-f]{16}\.part", left)
     write(target, b"new")
     assert target.read_bytes() == b"new"
+
+
+def test_only_what_a_killed_writer_left_is_cleared_away(tmp_path: Path) -> None:
+    """Builders on a server keep their caches in one folder: one must not take the other's file from under it."""
+    half = "with replacing(sys.argv[1]) as part:\n part.write_bytes(b'half')\n print('half', flush=True)\n input()"
+    with started(half, tmp_path / "cache", stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"half\n"
+        names = {"cache.0.part", "cache.1.part", "another.0.part"}
+        for name in names:
+            (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / "cache.0.part", times=(0, time.time() - 1.1 * ABANDONED_S))
+        (folder := tmp_path / "cache.2.part").mkdir()
+        (folder / "model").write_bytes(b"half")
+        os.utime(folder, times=(0, time.time() - 1.1 * ABANDONED_S))
+        clear_abandoned(tmp_path, "cache.*")
+        assert {path.name for path in tmp_path.iterdir()} > names - {"cache.0.part"}
+        assert not (tmp_path / "cache.0.part").exists() and not folder.exists()
+        process.communicate(b"\n")
+    assert process.returncode == 0 and (tmp_path / "cache").read_bytes() == b"half"
 
 
 def test_killed_at_any_moment_a_file_is_whole(tmp_path: Path) -> None:

@@ -785,8 +785,23 @@ def test_recipes_of_the_old_form_are_read(method: str) -> None:
         read_recipe({**old, "speed": 3})
 
 
+def test_what_numpy_counted_and_named_makes_a_checkpoint_that_is_read(tmp_path: Path) -> None:
+    """Classes come from columns of labels, and a seed from a generator of seeds: none is Python's own."""
+    names, seed = np.unique(np.array(["cat", "dog", "cat"])), np.random.default_rng().integers(1000)
+    counted = {"seed": seed, "learning_rate": np.float64(1e-3), "mirror": np.bool_(False)}
+    for own in (
+        {"method": "cvae-gan", "classes": names},
+        {"method": "infogan", "categories": np.int64(3), "information_weight": np.float64(0.5)},
+    ):
+        recipe = changed(SMALL, **counted, **own)
+        checkpoint.save(new_state(recipe, CPU, "float32"), tmp_path)
+        read = checkpoint.load(tmp_path, CPU).recipe
+        assert read == recipe and (read.seed, read.mirror) == (int(seed), False)
+
+
 @pytest.mark.parametrize(
-    "odd", [{"width": "wide"}, {"settings": 3}, {"kernel": None}, {"method": ["ogan"]}, {"seed": True}]
+    "odd",
+    [{"width": "wide"}, {"settings": 3}, {"kernel": None}, {"method": ["ogan"]}, {"seed": True}, {"classes": [1, 2]}],
 )
 def test_what_is_no_recipe_is_said_to_be_none(odd: dict[str, object]) -> None:
     with pytest.raises(TrainingError):

@@ -103,7 +103,8 @@ def load(run: Path, device: torch.device) -> State:
     except TrainingError:
         raise
     except Exception as error:  # a damaged file can raise anything, from zip errors to KeyError
-        raise TrainingError(f"{path} cannot be read ({error})", "checkpoint_damaged", run=run) from error
+        said = str(error).split("\n")[0].split(". ")[0]  # torch goes on with advice for programmers
+        raise TrainingError(f"{path} cannot be read ({said})", "checkpoint_damaged", run=run) from error
     state.step, state.elapsed_s = content["step"], content["elapsed_s"]
     state.budget = Budget(**content["budget"]) if content.get("budget") else None  # older checkpoints have none
     return state

@@ -9,7 +9,7 @@ from typing import Any
 
 from retrieval.errors import TrainingError
 from train.methods import method_class, method_names, methods_with, settings_class
-from train.settings import OwnSettings, check_kind
+from train.settings import OwnSettings, check_kind, plain
 
 DEFAULT_METHOD = "ogan"
 FLAT = ("adversary", "head", "reconstruction", "correlation_weight", "views", "view_weight", "distance", "clusters")
@@ -72,9 +72,8 @@ class Recipe:
         self._check_method()
 
     def _check_common(self) -> None:
-        if not isinstance(self.classes, str):
-            object.__setattr__(self, "classes", tuple(self.classes))  # a list when read from JSON
         for name, default in COMMON.items():
+            object.__setattr__(self, name, plain(getattr(self, name)))  # classes are a list when read from JSON
             check_kind(name, getattr(self, name), default)
         for name in ("width", "max_width", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from retrieval.errors import TrainingError
 
 KINDS = {bool: "yes or no", int: "a whole number", float: "a finite number", str: "a word", tuple: "names"}
@@ -61,7 +63,15 @@ class OwnSettings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, plain(getattr(self, field.name)))
             field.metadata["declaration"].check(field.name, getattr(self, field.name))
+
+
+def plain(value: Any) -> Any:
+    """``value`` with Python's own numbers and words in place of numpy's, which a checkpoint cannot be read with."""
+    if isinstance(value, (tuple, list)):
+        return tuple(map(plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_kind(name: str, value: Any, default: Any) -> None:
@@ -71,6 +81,7 @@ def check_kind(name: str, value: Any, default: Any) -> None:
     """
     kind = type(default)
     fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+    fits = fits and (kind is not tuple or all(isinstance(one, str) for one in value))
     is_truth_for_a_number = isinstance(value, bool) and kind is not bool
     if not fits or is_truth_for_a_number or (kind is float and not math.isfinite(value)):
         raise _refused(f"{name} must be {KINDS[kind]}, not {value!r}", name)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from index.atomic import PART
+from index.atomic import clear_abandoned
 from index.errors import IndexUnwritable
 from index.forks import watch
 from index.local.cachefile import CacheUnusable, trailer_of
@@ -87,14 +87,13 @@ class Snapshots:
             IndexUnwritable: they cannot be written. The catalog is complete nevertheless.
         """
         for kind in KINDS:
-            for leftover in self._folder.glob(f"{kind}.faiss.*{PART}"):  # of processes that were killed
-                leftover.unlink(missing_ok=True)
+            clear_abandoned(self._folder, f"{kind}.faiss.*")
         facts = self._rows.meta()
         for metric in self._metrics_in_use(facts):
             snapshot = self.current(metric, must_save=True)
             if snapshot.is_outgrown(facts.found, self._wanted(facts)):
                 self.forget()
-                self.path(metric).unlink()
+                self.path(metric).unlink(missing_ok=True)  # builders on a server share one folder
                 self.current(metric, must_save=True)
 
     def _metrics_in_use(self, facts: Meta) -> list[Metric]:

@@ -18,7 +18,7 @@ from typing import Any
 from blake3 import blake3
 from sqlalchemy import Connection, delete, insert, select
 
-from index.atomic import flush_folder
+from index.atomic import clear_abandoned, flush_folder
 from index.errors import IndexDamaged
 from index.local.sums import sum_of
 from index.server.tables import model_parts, settings
@@ -91,6 +91,7 @@ def fetch_model(connection: Connection, place: Path, of: str) -> Path:
     folder = place / f"model-{blake3(json.dumps(files, sort_keys=True).encode()).hexdigest(16)}"
     if folder.is_dir():
         return folder
+    clear_abandoned(place, "*")
     part = place / f"{secrets.token_hex(8)}.part"
     part.mkdir(mode=0o700, parents=True)
     try:
