@@ -69,7 +69,7 @@ class OwnSettings:
 
 def plain(value: Any) -> Any:
     """``value`` with Python's own numbers and words in place of numpy's, which a checkpoint cannot be read with."""
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, np.ndarray)):
         return tuple(map(plain, value))
     return value.item() if isinstance(value, np.generic) else value
 
