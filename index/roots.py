@@ -16,6 +16,8 @@ RegionKind = Literal["faces", "tiles"]
 """Regions of pictures in files of this machine: ``faces:/`` before an absolute path begins their addresses."""
 
 REGION_KINDS: tuple[RegionKind, ...] = get_args(RegionKind)
+BOX_MARK = "#xywh=percent:"  # before the box of a region, after the address of its picture
+BOX_LETTERS = "0123456789.,"
 NO_PART = frozenset(["", os.curdir, os.pardir])
 
 

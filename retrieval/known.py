@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Literal
 
 from index.facts import Facts
-from index.records import READ_AGAIN
-from index.roots import whole
+from index.records import READ_AGAIN, Row
+from index.roots import region_kind, whole
+from retrieval.errors import PathError
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
 from retrieval.pictures.workers import Decoded
-from retrieval.places import is_unchanged, rows_of_file
+from retrieval.places import Listings, absolute, is_unchanged, rows_of_file
 from retrieval.roots.opening import facts_at, is_gone
 from retrieval.searcher import Searcher
 from retrieval.seen import indexed
@@ -58,18 +60,39 @@ class Known:
 
 
 def known_of(searcher: Searcher | None, paths: Sequence[str | os.PathLike[str]]) -> list[Known]:
-    """What is known of each file, in order. Without an index, files alone are asked.
+    """What is known of each file, in order. Without an index, files alone are asked. Of a file whose faces are indexed,
+    each of these is told of.
 
     Raises:
         IndexDamaged: a row or facts are not as they were written.
     """
-    held = [_in_index(searcher, os.fspath(path)) if searcher else None for path in paths]
-    asked = [os.fspath(path) for path, one in zip(paths, held, strict=True) if one is None or one.status == "changed"]
+    wanted = [os.fspath(path) for path in paths]
+    if searcher is not None:
+        wanted = _with_regions(searcher, wanted)
+    held = [_in_index(searcher, path) if searcher else None for path in wanted]
+    asked = [path for path, one in zip(wanted, held, strict=True) if one is None or one.status == "changed"]
     told = iter(decode_all([Task(path, want="facts") for path in asked], 0))
     return [
-        _of_file(os.fspath(path), next(told), one is not None) if one is None or one.status == "changed" else one
-        for path, one in zip(paths, held, strict=True)
+        _of_file(path, next(told), one is not None) if one is None or one.status == "changed" else one
+        for path, one in zip(wanted, held, strict=True)
     ]
+
+
+def _with_regions(searcher: Searcher, paths: list[str]) -> list[str]:
+    """``paths``, and in place of each that is indexed by its regions alone, the addresses of these."""
+    rows = searcher.index.rows
+    with rows.snapshot():
+        roots, listings = rows.roots(), Listings(rows)
+        if not any(map(region_kind, roots.values())):
+            return paths
+        found: list[str] = []
+        for path in paths:
+            regions: list[Row] = []
+            if not (rows_of_file(rows, path) or os.path.isdir(path)):
+                with suppress(PathError):
+                    regions = listings.at(path)[1] or []
+            found += [absolute(row, roots) for row in regions] or [path]
+    return found
 
 
 def _in_index(searcher: Searcher, path: str) -> Known | None:

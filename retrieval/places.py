@@ -23,13 +23,12 @@ from index.opening import (
     read_addresses,
 )
 from index.records import Row
-from index.roots import REGION_KINDS, is_url, normal
+from index.roots import BOX_MARK, REGION_KINDS, is_url, normal
 from retrieval.errors import IndexBusy, IndexUnreachable, NotTrusted, PathError
 from retrieval.ingest.survey import Reading, Scope, is_as_it_was
 from retrieval.pictures.files import FoundFile
 from retrieval.pictures.leaving_out import chosen_patterns, reaches
 from retrieval.pictures.patterns import Pattern
-from retrieval.pictures.regions import MARK
 from retrieval.roots.opening import address_of, facts_at, is_archive, is_missing
 from retrieval.roots.regions import address_in
 from retrieval.text import printable
@@ -250,7 +249,9 @@ class Listings:
             self._listed[root_id] = dict(sorted(self._rows.listing(root_id).items()))
             self._sorted[root_id] = list(self._listed[root_id])
         listed, names = self._listed[root_id], self._sorted[root_id]
-        below = [name for begin in (path + SEPARATOR, path + MARK.encode()) for name in _beginning_with(begin, names)]
+        below = [
+            name for begin in (path + SEPARATOR, path + BOX_MARK.encode()) for name in _beginning_with(begin, names)
+        ]
         return [listed[name] for name in ([path] if path in listed else []) + below]
 
 

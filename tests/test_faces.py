@@ -15,9 +15,10 @@ import pytest
 from conftest import Run
 from PIL import ExifTags, Image
 
+from index.roots import BOX_MARK
 from retrieval import Library, PictureRefused, Retriever, Searcher, faces_of, load_model
 from retrieval.pictures.decode import framed
-from retrieval.pictures.regions import MARK, is_sane_box, rounded, split_box, with_box
+from retrieval.pictures.regions import is_sane_box, rounded, split_box, with_box
 from retrieval.pictures.workers import DecoderPool, Task
 from retrieval.roots.faces import face_to_ask_with
 from retrieval.roots.regions import file_of, region_at, regions_address
@@ -203,6 +204,16 @@ def test_questions_with_faces(indexed: Path, faces: list[Image.Image], latent: R
     assert len(set(names)) == 3
 
 
+def test_a_picture_is_shown_by_its_faces(indexed: Path, latent: Run) -> None:
+    some = indexed / "photos" / "party-3.png"
+    said = latent("show", some, "photos/none.png", "--index", "index", "--format", "json", code=1).stdout
+    *faces, gone = json.loads(said)["pictures"]
+    expected = [one for one in rows_of(indexed / "index") if file_of(one) == str(some.resolve())]
+    assert len(expected) > 1 and sorted(one["path"] for one in faces) == sorted(expected)
+    assert {one["status"] for one in faces} == {"found"} and gone["status"] == "not indexed"
+    assert {one["size_bytes"] for one in faces} == {some.stat().st_size}
+
+
 def test_the_faces_of_a_file_are_removed_together(indexed: Path, latent: Run) -> None:
     before = rows_of(indexed / "index")
     for number in (2, 3):
@@ -273,16 +284,19 @@ def test_addresses_of_regions() -> None:
     for _ in range(500):
         left, top = rng.uniform(0, 0.9, 2)
         right, bottom = rng.uniform(left + 0.001, 1), rng.uniform(top + 0.001, 1)
-        path = "".join(map(chr, rng.integers(33, 1000, 9))) + rng.choice(["", "#", MARK, "#xywh=percent:1,2,3,4"])
+        path = "".join(map(chr, rng.integers(33, 1000, 9))) + rng.choice(["", "#", BOX_MARK, "#xywh=percent:1,2,3,4"])
         address = with_box(path, (left, top, right, bottom))
         split, box = split_box(address)
         assert split == path and box is not None
         assert np.allclose(box, (left, top, right, bottom), atol=1e-4) and is_sane_box(box)
         assert with_box(path, box) == address and rounded(box) == box
-    assert region_at(f"/photos/a.jpg{MARK}1,2,3,4") == (f"/photos/a.jpg{MARK}1,2,3,4", None)  # the name of a file
-    assert region_at(f"faces://photos/a.jpg{MARK}0,0,50,25") == ("/photos/a.jpg", (0, 0, 0.5, 0.25))
+    assert region_at(f"/photos/a.jpg{BOX_MARK}1,2,3,4") == (
+        f"/photos/a.jpg{BOX_MARK}1,2,3,4",
+        None,
+    )  # the name of a file
+    assert region_at(f"faces://photos/a.jpg{BOX_MARK}0,0,50,25") == ("/photos/a.jpg", (0, 0, 0.5, 0.25))
     for words in ("1,2,3", "1,2,3,4,5", "a,2,3,4", "-1,2,3,4", "0,0,0,5", "99,0,9,9", "1e3,0,1,1", "nan,1,1,1", ",,,"):
-        assert split_box(f"a.jpg{MARK}{words}") == (f"a.jpg{MARK}{words}", None)
+        assert split_box(f"a.jpg{BOX_MARK}{words}") == (f"a.jpg{BOX_MARK}{words}", None)
 
 
 def test_what_cannot_be_done_is_said(tmp_path: Path, faces: list[Image.Image], latent: Run) -> None:

@@ -12,6 +12,7 @@ import pytest
 from conftest import Run
 from PIL import ExifTags, Image
 
+from index.where import InFolder
 from retrieval import Library, Retriever, Searcher, load_model
 from retrieval.pictures import reading
 from retrieval.pictures.decode import framed
@@ -181,6 +182,24 @@ def test_the_tiles_of_a_file_are_removed_together(indexed: Path, latent: Run) ->
     latent("index", "remove", "photos/trip", "--index", "index")
     latent("index", "update", "--index", "index")
     assert {one for one in rows_of(indexed / "index") if "scene-2" in one or "/trip/" in one} == set()
+
+
+def test_filters_see_the_file_of_a_tile(indexed: Path) -> None:
+    """Its name and path without the box, and its folder; a file whose name looks like that of a tile keeps it."""
+    named = "odd#xywh=percent:1,2,3,4"
+    for place in ("photos/trip", "plain"):
+        (indexed / place).mkdir(exist_ok=True)
+        scene(80).resize((300, 300)).save(indexed / place / named, "png")
+    own = {one for one in rows_of(indexed / "index") if "/trip/far.jpg" in one}
+    Library.build([regions_address("tiles", indexed / "photos"), indexed / "plain"], indexed / "index").close()
+    with Searcher.open(indexed / "index") as searcher:
+        for where in ("name = far.jpg", "name = 'far*'", "path = trip/far.jpg", InFolder(str(indexed / "photos/trip"))):
+            found = {one.path for one in searcher.pictures(where)}
+            assert {one for one in found if "/far.jpg" in one} == own and len(own) == 95
+            assert isinstance(where, str) == (found == own)
+        assert not searcher.pictures("name = 'far.jpg#*'") and not searcher.pictures("name = odd")
+        odd = [one.path for one in searcher.pictures(f"name = '{named}'")]
+        assert len(odd) == 2 and str(indexed / "plain" / named) in odd
 
 
 def test_odd_pictures(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, FromClause, Text, and_, case, cast, false,
 
 from index.local.functions import EARTH_KM
 from index.local.tables import facts, pictures
-from index.roots import normal
+from index.roots import BOX_LETTERS, BOX_MARK, is_url, normal, region_kind
 from index.where import (
     ANY,
     FACTS,
@@ -77,7 +77,8 @@ def _leaf(where: Where, roots: dict[int, str]) -> ColumnElement[bool]:
         case Near(latitude, longitude, km):
             return _near(latitude, longitude, km)
         case InFolder(folder):
-            return or_(false(), *(_below(root_id, root, normal(folder)) for root_id, root in roots.items()))
+            below = (_below(root_id, root, _as_in(root, normal(folder))) for root_id, root in roots.items())
+            return or_(false(), *below)
     assert isinstance(where, Unusual | Listed)
     return distance_from(where) > where.radius if isinstance(where, Unusual) else _is_listed(where)
 
@@ -144,16 +145,26 @@ def _matches(fact: str, pattern: str, roots: dict[int, str]) -> ColumnElement[bo
             mine = [root_id for root_id, root in roots.items() if _is_like(root, pattern)]
             return pictures.c.root_id.in_(mine)
         case "path":
-            return PATH.bool_op("GLOB")(_glob(pattern))
+            return _file(roots).bool_op("GLOB")(_glob(pattern))
         case "folder":
             return PATH.bool_op("GLOB")(_glob(pattern) + "/*")
         case "name":
-            return func.substr(PATH, func.length(FOLDER) + 1).bool_op("GLOB")(_glob(pattern))
+            return func.substr(_file(roots), func.length(FOLDER) + 1).bool_op("GLOB")(_glob(pattern))
         case "keyword":
             start, end = ("" if pattern[:1] == ANY else "\n"), ("" if pattern[-1:] == ANY else "\n")
             inner = _like(start + pattern.strip(ANY) + end)
             return (literal("\n") + _content("keywords") + literal("\n")).like(f"%{inner}%", escape=ESCAPE)
     return _content(fact).like(_like(pattern), escape=ESCAPE)
+
+
+def _file(roots: dict[int, str]) -> ColumnElement[str]:
+    """The path of a picture's file: that of a region ends with its box."""
+    of_regions = [root_id for root_id, root in roots.items() if region_kind(root)]
+    if not of_regions:
+        return PATH
+    marked = func.rtrim(PATH, BOX_LETTERS)
+    has_box = and_(ROOT.in_(of_regions), marked.bool_op("GLOB")(f"*{BOX_MARK}"))
+    return case((has_box, func.substr(PATH, 1, func.length(marked) - len(BOX_MARK))), else_=PATH)
 
 
 def _glob(pattern: str) -> str:
@@ -185,6 +196,12 @@ def distance_from(of: Unusual) -> ColumnElement[float]:
     across = pictures.c.realism - x
     up = func.latent_ln(func.max(pictures.c.spread, of.least)) - y
     return xx * across * across + 2 * xy * across * up + yy * up * up
+
+
+def _as_in(root: str, folder: str) -> str:
+    """The address of a folder of this machine in a root: in one of regions, that of the regions in it."""
+    kind = region_kind(root)
+    return f"{kind}:/{folder}" if kind and not is_url(folder) else folder
 
 
 def _below(root_id: int, root: str, folder: str) -> ColumnElement[bool]:

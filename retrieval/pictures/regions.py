@@ -11,22 +11,23 @@ import re
 import struct
 from collections.abc import Iterable
 
+from index.roots import BOX_MARK
+
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom, as shares of the upright picture."""
 
 BOX = struct.Struct("<4d")
 EVERYTHING: Box = (0.0, 0.0, 1.0, 1.0)
 NOTHING: Box = (0.0, 0.0, 0.0, 0.0)  # where a region was looked for, and none was found
-MARK = "#xywh=percent:"
 MOST = 200  # regions of a picture
 DIGITS = 2  # of a percent: a tenth of a pixel of 1,000
-FRAGMENT = re.compile(r"(?P<path>.+)#xywh=percent:(?P<box>\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){3})", re.ASCII | re.DOTALL)
+FRAGMENT = re.compile(rf"(?P<path>.+){BOX_MARK}(?P<box>\d+(?:\.\d+)?(?:,\d+(?:\.\d+)?){{3}})", re.ASCII | re.DOTALL)
 
 
 def with_box(path: str, box: Box) -> str:
     """The address of a region of the picture at ``path``."""
     left, top, right, bottom = box
-    return f"{path}{MARK}{','.join(_percent(share) for share in (left, top, right - left, bottom - top))}"
+    return f"{path}{BOX_MARK}{','.join(_percent(share) for share in (left, top, right - left, bottom - top))}"
 
 
 def split_box(path: str) -> tuple[str, Box | None]:

@@ -38,7 +38,10 @@ def regions_address(kind: RegionKind, path: str | os.PathLike[str]) -> str:
 
 def address_in(kind: RegionKind, path: str, box: Box | None = None) -> str:
     """The address of the regions in a file or folder, by its absolute path, or of one of them."""
-    return f"{kind}:/{path}" if box in (None, BARE[kind]) else with_box(f"{kind}:/{path}", box)
+    address = f"{kind}:/{path}"
+    if box is None or (box == BARE[kind] and (box == NOTHING or split_box(path)[1] is None)):
+        return address
+    return with_box(address, box)  # that of all of a file whose name ends as a box does, too
 
 
 def region_at(address: str) -> tuple[str, Box | None]:
