@@ -163,9 +163,13 @@ def listed_paths(words: Iterable[str], null: bool) -> list[str]:
 
 
 def file_stem(path: str) -> str:
-    """A picture's name without suffix, as a part of another file's name: printable and not too long."""
-    stem = printable(Path(path).stem).replace("\\", "_")
-    return stem.encode()[:120].decode(errors="ignore")
+    """A picture's name without suffix, as a part of another file's name: printable and not too long. That of a region
+    has its left upper corner, in percent.
+    """
+    from retrieval.roots.regions import corner_of, file_of
+
+    stem = printable(Path(file_of(path)).stem).replace("\\", "_").encode()[:120].decode(errors="ignore")
+    return f"{stem}-{corner}" if (corner := corner_of(path)) else stem
 
 
 class OutputFile(click.Path):

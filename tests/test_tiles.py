@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -200,6 +201,14 @@ def test_filters_see_the_file_of_a_tile(indexed: Path) -> None:
         assert not searcher.pictures("name = 'far.jpg#*'") and not searcher.pictures("name = odd")
         odd = [one.path for one in searcher.pictures(f"name = '{named}'")]
         assert len(odd) == 2 and str(indexed / "plain" / named) in odd
+
+
+def test_what_a_tile_looks_like_is_named_by_its_file_and_corner(indexed: Path, latent: Run) -> None:
+    said = latent("query", "thing.png", "-k", 2, "--index", "index", "--decode", "seen", "--format", "json").stdout
+    left, top, *_ = json.loads(said)["queries"][0]["hits"][0]["box"]
+    (first, second) = sorted(path.name for path in (indexed / "seen").iterdir())
+    assert first == f"001-far-{100 * left:.0f},{100 * top:.0f}.png"
+    assert re.fullmatch(r"002-scene-\d(-\d+,\d+)?\.png", second)
 
 
 def test_odd_pictures(tmp_path: Path) -> None:

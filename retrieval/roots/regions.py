@@ -60,9 +60,14 @@ def file_of(address: str) -> str:
 
 def name_of(address: str) -> str:
     """The name of a picture's file, and of a region the left upper corner, in percent: to stand below it."""
-    file, box = region_at(address)
-    name = os.path.basename(file)
-    return name if box in (None, NOTHING, EVERYTHING) else f"{name} {100 * box[0]:.0f},{100 * box[1]:.0f}%"
+    name = os.path.basename(file_of(address))
+    return f"{name} {corner}%" if (corner := corner_of(address)) else name
+
+
+def corner_of(address: str) -> str | None:
+    """The left upper corner of a region, in percent; None of what is no part of a picture."""
+    _, box = region_at(address)
+    return None if box in (None, NOTHING, EVERYTHING) else f"{100 * box[0]:.0f},{100 * box[1]:.0f}"
 
 
 def first_of_each_picture(paths: Iterable[str], left_out: Iterable[str] = ()) -> list[int]:
