@@ -20,7 +20,7 @@ from retrieval.models.model import Model, load_model
 from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 from train.checkpoint import CHECKPOINT
 from train.data import CachedPictures
-from train.evaluate import Exam, Interval, at_random, generation, marks_of_controls
+from train.evaluate import Exam, Interval, at_random, generation, marks_of_controls, samples_of
 from train.labelled import Labelled
 from train.loop import Hooks
 from train.measures import density_and_coverage
@@ -33,7 +33,6 @@ from train.settings import parse
 GIVEN = ("method", "classes", "image_size", "seed")  # set by the comparison, not by an entry
 RESULT = "result.json"
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.1, 3000
-JUDGED = 2000  # held-out pictures and samples that another model encodes
 SHOWN = 10  # pictures of each method on a sheet
 
 Marks = dict[str, float]
@@ -199,7 +198,7 @@ def draw_methods(models: dict[str, Model], originals: Pixels, folder: Path) -> I
 
 def seen_by_another(model: Model, queries: Pixels) -> Marks:
     """Density and coverage of a model's samples in the codes of an independent model, the same for all methods."""
-    judge, count = load_model(DEFAULT_MODEL, "cpu"), min(len(queries), JUDGED)
+    judge, count = load_model(DEFAULT_MODEL, "cpu"), min(len(queries), samples_of(model))
     density, coverage = density_and_coverage(
         judge.encode(at_random(queries, count)), judge.encode(model.sample(count, seed=12345))
     )

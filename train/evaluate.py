@@ -182,9 +182,14 @@ def marks_of_controls(exam: Exam, latent_dim: int, recipe: dict[str, Any] | None
     return {name: exam.sit(describe, with_labels=name != HASH) for name, describe in describers.items()}
 
 
+def samples_of(model: Model) -> int:
+    """How many samples of a model are compared."""
+    return SLOWLY if model.facts.get("paints_slowly") else GENERATED
+
+
 def generation(model: Model, gallery: Pixels, queries: Pixels) -> dict[str, float]:
     """Compare samples with held-out pictures, reconstructions of these with them, and their codes with the prior."""
-    count = min(SLOWLY if model.facts.get("paints_slowly") else GENERATED, len(queries), len(gallery))
+    count = min(samples_of(model), len(queries), len(gallery))
     z = model.draw_codes(count, seed=12345)
     samples = model.paint(z)
     encoded = at_random(queries, count)
