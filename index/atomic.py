@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import stat
-import time
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +58,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def clear_abandoned(folder: Path, pattern: str) -> None:
     """Delete the parts in ``folder`` whose writer was killed; those of other processes at work are kept."""
-    for part in folder.glob(f"{pattern}{PART}"):
-        with contextlib.suppress(OSError):  # another process was sooner
-            if time.time() - part.lstat().st_mtime > ABANDONED_S:
-                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+    parts = list(folder.glob(f"{pattern}{PART}"))
+    with contextlib.suppress(OSError):
+        now = _clock_of(folder) if parts else 0.0
+        for part in parts:
+            with contextlib.suppress(FileNotFoundError):  # another process was sooner
+                if now - part.lstat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+
+
+def _clock_of(folder: Path) -> float:
+    """The time by the clock that dates the files of a folder, which may be another machine's; raises OSError."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _mode_of(path: Path) -> int:
