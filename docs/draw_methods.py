@@ -1,6 +1,7 @@
 """Write the sheets of docs/methods.md from the runs of a comparison: python docs/draw_methods.py runs/compared [NAME]
 
-They are ``figures/NAME-samples.jpg`` and ``figures/NAME-reconstructions.jpg``, by default of the name "methods". Every method decodes the same generated faces, since the training pictures may not be published.
+They are ``figures/NAME-samples.jpg`` and ``figures/NAME-reconstructions.jpg``, by default of the name "methods". Every
+method decodes the same generated faces, since the training pictures may not be published.
 """
 
 from __future__ import annotations
