@@ -1,6 +1,7 @@
-"""Write the sheets of docs/methods.md from the runs of `make compare`: python docs/draw_methods.py runs/compared
+"""Write the sheets of docs/methods.md from the runs of a comparison: python docs/draw_methods.py runs/compared [NAME]
 
-Every method decodes the same generated faces, since the training pictures may not be published.
+They are ``figures/NAME-samples.jpg`` and ``figures/NAME-reconstructions.jpg``, by default of the name "methods". Every
+method decodes the same generated faces, since the training pictures may not be published.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FIGURES = Path(__file__).parent / "figures"
 
 
 def main() -> None:
-    runs = Path(sys.argv[1])
+    runs, sheets = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "methods"
     names = json.loads((runs / "report.json").read_text())["runs"]
     bundles = {name: runs / run_name(name, 0) / BUNDLE for name in names}
     models = {name: load_model(bundle, "cpu") for name, bundle in bundles.items() if bundle.exists()}
@@ -29,7 +30,7 @@ def main() -> None:
     faces = load_model("faces-64").sample(SHOWN, seed=3)
     for path in draw_methods(models, np.stack([square(face, side) for face in faces]), FIGURES):
         with Image.open(path) as sheet:  # a JPEG is a tenth of the PNG; pictures were enlarged from 32 px
-            sheet.save(FIGURES / f"methods-{path.stem}.jpg", quality=80)
+            sheet.save(FIGURES / f"{sheets}-{path.stem}.jpg", quality=80)
         path.unlink()
 
 
