@@ -11,7 +11,7 @@ from typing import Literal
 
 from index.facts import Facts
 from index.records import READ_AGAIN, Row
-from index.roots import region_kind, whole
+from index.roots import REGION_KINDS, whole
 from retrieval.errors import PathError
 from retrieval.pictures.shared import decode_all
 from retrieval.pictures.tasks import Task
@@ -67,7 +67,7 @@ def known_of(searcher: Searcher | None, paths: Sequence[str | os.PathLike[str]])
         IndexDamaged: a row or facts are not as they were written.
     """
     wanted = [os.fspath(path) for path in paths]
-    if searcher is not None:
+    if searcher is not None and any(map(searcher.holds, REGION_KINDS)):
         wanted = _with_regions(searcher, wanted)
     held = [_in_index(searcher, path) if searcher else None for path in wanted]
     asked = [path for path, one in zip(wanted, held, strict=True) if one is None or one.status == "changed"]
@@ -82,10 +82,7 @@ def _with_regions(searcher: Searcher, paths: list[str]) -> list[str]:
     """``paths``, and in place of each that is indexed by its regions alone, the addresses of these."""
     rows = searcher.index.rows
     with rows.snapshot():
-        roots, listings = rows.roots(), Listings(rows)
-        if not any(map(region_kind, roots.values())):
-            return paths
-        found: list[str] = []
+        roots, listings, found = rows.roots(), Listings(rows), list[str]()
         for path in paths:
             regions: list[Row] = []
             if not (rows_of_file(rows, path) or os.path.isdir(path)):
