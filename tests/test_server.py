@@ -11,12 +11,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Run, write_shapes
+from sqlalchemy import Engine, event
 
 from index.copying import copy_index
 from index.errors import (
@@ -211,30 +214,71 @@ def test_the_server_is_restarted_in_the_midst_of_a_build(own_server: Server, tmp
     assert [one[:-2] for one in rows_of(address)] == [one[:-2] for one in rows_of(tmp_path / "i")]
 
 
+@contextmanager
+def listening(name: str, hear: Callable[[], None]) -> Iterator[None]:
+    """``hear`` is called at every event of this name, of every engine."""
+
+    def heard(*_: object) -> None:
+        hear()
+
+    event.listen(Engine, name, heard)
+    try:
+        yield
+    finally:
+        event.remove(Engine, name, heard)
+
+
+def cut_at(statement: int, cut: Callable[[], None]) -> Callable[[], None]:
+    """Hears statements, and cuts at this one of them."""
+    heard = count(1)
+    return lambda: cut() if next(heard) == statement else None
+
+
 def test_a_connection_that_is_cut_in_a_commit_leaves_all_of_it_or_nothing(server: Server) -> None:
-    address, codes = server.new(), random_codes(400, 0, True)
-    fill(address, Path("/nowhere/photos"), codes[:10])
-    rng, lost = np.random.default_rng(0), 0
-    kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name_of(address)}'"
-    for number in range(1, 13):
-        with opened(address) as store:
-            before = store.rows.meta().generation
-        wait = float(rng.uniform(0, 0.06))
-        killer = threading.Timer(wait, lambda: server.ask(kill))
+    """Cut before any statement of a batch, or its commit, nothing of it is there; cut in the commit, all or nothing."""
+    import psycopg
+
+    address, rng = server.new(), np.random.default_rng(0)
+    fill(address, Path("/nowhere/photos"), random_codes(10, 0, True))
+    killer = psycopg.connect(server.address(), autocommit=True)
+
+    def cut() -> None:
+        killer.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name_of(address)])
+
+    def write(batch: int, name: str, hear: Callable[[], None]) -> bool:
+        """Whether a batch of 30 was said to be kept, with something that hears its events."""
+        codes = random_codes(30, batch, True)
+        changes = [Change(row(30 * batch + one), code) for one, code in enumerate(codes)]
         try:
-            with writing(address) as store:
-                killer.start()
-                start = 30 * number
-                store.rows.apply([Change(row(one), codes[one]) for one in range(start, start + 30)])
-                killer.join()
+            with writing(address) as store, listening(name, hear):
+                store.rows.apply(changes)
         except IndexUnreachable:
-            lost += 1
-        killer.join()
+            return False
+        return True
+
+    def kept() -> int:
+        """How many batches are there, which the counts and the faults agree with."""
         with opened(address) as store:
-            facts, counts = store.rows.meta(), store.rows.counts()
-            assert facts.generation - before in (0, 1) and facts.found == counts["found"]
-            assert (facts.found - 10) % 30 == 0 and store.faults() == []
-    assert lost > 0
+            facts = store.rows.meta()
+            assert facts.found == store.rows.counts()["found"] and store.faults() == []
+            assert facts.found - 10 == 30 * (facts.generation - first)
+            return facts.generation - first
+
+    with opened(address) as store:
+        first = store.rows.meta().generation
+    heard = list[int]()
+    assert write(1, "before_cursor_execute", lambda: heard.append(1)) and kept() == 1 and len(heard) > 3
+    for statement in range(1, len(heard) + 1):
+        assert not write(2, "before_cursor_execute", cut_at(statement, cut)) and kept() == 1
+    assert not write(2, "commit", cut) and kept() == 1
+    batches = 1
+    for batch in range(2, 14):
+        timer = threading.Timer(float(rng.uniform(0, 0.002)), cut)
+        said = write(batch, "commit", timer.start)
+        timer.join()
+        batches, before = kept(), batches
+        assert batches - before in ({1} if said else {0, 1})
+    killer.close()
 
 
 def test_a_full_disk_is_named_and_what_was_committed_stays(own_server: Server) -> None:
