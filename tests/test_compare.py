@@ -112,6 +112,11 @@ def test_tables_give_means_and_ranges_over_seeds() -> None:
     assert lines[2:] == ["| pixels | 0.250 |  |", "| ogan | 0.600 (0.500-0.700) | 25.0 (20.0-30.0) |"]
 
 
+@pytest.fixture
+def latent(latent_here: Run) -> Run:
+    return latent_here
+
+
 def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -> None:
     for number, (picture, kind) in enumerate(zip(*draw_shapes(120), strict=True)):
         folder = tmp_path / "shapes" / SHAPES[kind]

@@ -297,6 +297,11 @@ def test_a_resumed_run_is_one_that_was_not_stopped(encoder: str, tmp_path: Path)
     assert np.abs(model.paint(codes).astype(int) - whole.paint(codes)).max() <= 1
 
 
+@pytest.fixture
+def latent(latent_here: Run) -> Run:
+    return latent_here
+
+
 def test_the_commands(latent: Run, encoder: str, tmp_path: Path) -> None:
     """From a file to pictures of what it sees, as a user would."""
     photos = tmp_path / "photos"

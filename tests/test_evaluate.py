@@ -177,6 +177,11 @@ def test_labels_that_cannot_be_read(spec: str, message: str) -> None:
         label_reader(spec)
 
 
+@pytest.fixture
+def latent(latent_here: Run) -> Run:
+    return latent_here
+
+
 def test_the_command(tmp_path: Path, tiny_bundle: Path, latent: Run) -> None:
     labelled_folder(tmp_path / "gallery", 120, 0)
     labelled_folder(tmp_path / "queries", 60, 1)

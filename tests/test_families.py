@@ -69,6 +69,11 @@ def shapes(variant: str, count: int = 1024) -> CachedPictures:
     return CachedPictures(pixels, labels)
 
 
+@pytest.fixture
+def latent(latent_here: Run) -> Run:
+    return latent_here
+
+
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Model]]:
     """Of each variant the untrained and the trained model, a few seconds of one core each, when first asked for."""

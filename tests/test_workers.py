@@ -172,6 +172,23 @@ def many_hashes(count: int) -> set[bytes]:
     return {data[start : start + 16] for start in range(0, len(data), 16)}
 
 
+def test_a_relative_path_is_one_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after the caller went elsewhere, where another picture has that name, and where none has."""
+    colours = dict(zip("abc", np.random.default_rng().permutation(256)[:3], strict=True))
+    for folder, colour in colours.items():
+        (tmp_path / folder).mkdir()
+        Image.new("L", (SIZE_PX, SIZE_PX), int(colour)).save(tmp_path / folder / "same.png")
+    with DecoderPool(SIZE_PX, workers=1) as pool:
+        for folder, colour in colours.items():
+            monkeypatch.chdir(tmp_path / folder)
+            for path in ("same.png", os.path.join(os.pardir, folder, "same.png")):
+                (decoded,) = pool.map([Task(path)])
+                assert decoded.task.path == path and decoded.pixels is not None and (decoded.pixels == colour).all()
+        monkeypatch.chdir(tmp_path)
+        (decoded,) = pool.map([Task("same.png")])
+        assert decoded.reason is not None and "No such file" in decoded.reason
+
+
 def test_what_is_known_is_not_decoded_unless_it_must_be(tmp_path: Path) -> None:
     paths = drawn(tmp_path, 40)
     known = many_hashes(1000) | {hash_at(path) for path in paths[::3]}

@@ -72,7 +72,7 @@ class Worker:
         self._send(self._known)
 
     def decode(self, tasks: list[Task], size_px: int) -> Iterator[Decoded]:
-        requests = [packed_task(_path_bytes(one.path), _path_bytes(one.source or ""), one, size_px) for one in tasks]
+        requests = [packed_task(_place(one), _path_bytes(one.source or ""), one, size_px) for one in tasks]
         self._send(COUNT.pack(len(tasks)) + b"".join(requests))
         for task in tasks:
             answer, pixels = read_answer(self._read, task, size_px)
@@ -119,6 +119,15 @@ class Worker:
         self.process.wait()
         self._to.close()
         self._from.close()
+
+
+def _place(task: Task) -> bytes:
+    """The path from the root, unless it is only a name: the caller may have gone to another folder since the start."""
+    name = _path_bytes(task.path)
+    try:
+        return name if task.source else os.path.join(os.getcwdb(), name)
+    except OSError:  # the current folder was deleted
+        return name
 
 
 def _path_bytes(path: str) -> bytes:

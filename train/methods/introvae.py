@@ -49,7 +49,7 @@ class IntroVAE(Method):
         alpha (KL(x_r) + KL(x_p)) + beta L_AE, with x_r = G(z), z ~ E(x), and x_p = G(z_p), z_p ~ N(0, I) (Huang et al.,
         eq. 11, 12 and algorithm 1); L_AE = 1/2 |x - x_r|^2 (eq. 9). All is divided by the number of dimensions of z.
 
-        The paper's beta is 0.5 at 128 px, and grows here as pixels grow fewer. Its m is 110 at 256 dimensions, .43 each:
+        The paper's beta is 0.5 at 128 px, and more for fewer pixels. Its m is 110 at 256 dimensions, each .43,
         less than the KL of real pictures at 32 px, where E would want nothing of generated ones (docs/methods.md).
         """
         d, own = self.recipe.latent_dim, self.settings
