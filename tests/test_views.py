@@ -91,34 +91,61 @@ def test_a_picture_gets_the_same_view_whichever_process_has_it() -> None:
         assert torch.equal(second_view(x[rank::2], VIEWS["strong"], draws(rank, 2)), alone[rank::2])
 
 
-def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
-    torch.manual_seed(3)
-    recipe = Recipe(
-        "ogan-views", image_size=32, latent_dim=12, width=4, max_width=16, settings=Settings(view_weight=0.8)
-    )
-    ours = OGANViews(recipe).double()
-    for parameter in ours.parameters():
+def small_twins(**own: object) -> tuple[OGANViews, OGANViews]:
+    """Two models of the same weights, in float64."""
+    settings = Settings(view_weight=0.8, **own)  # type: ignore[arg-type]
+    ours = OGANViews(Recipe("ogan-views", image_size=32, latent_dim=12, width=4, max_width=16, settings=settings))
+    for parameter in ours.double().parameters():
         nn.init.normal_(parameter, std=0.2)
-    theirs = copy.deepcopy(ours)
-    x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
-    z = torch.randn(6, 12, dtype=torch.float64)
-    batch = batch_of(x, z)
-    view = second_view(x, VIEWS["gentle"], batch_of(x, z).draws)
-    figures = ours.accumulate_gradients(batch)
-    three_pass_gradients(theirs, x, z, recipe.settings.correlation_weight)
-    a, b = theirs.encoder(x), theirs.encoder(view)
+    return ours, copy.deepcopy(ours)
+
+
+def comparison(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """0.8 times the twin loss of raw codes (6, 12), written out."""
     a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
     a, b = (v / v.pow(2).mean(1, keepdim=True).sqrt() for v in (a, b))
     a, b = ((v - v.mean(0)) / v.std(0, unbiased=False) for v in (a, b))
     c = torch.einsum("ni,nj->ij", a, b) / 6
     target = torch.eye(12, dtype=torch.float64)
     weights = target + REDUNDANCY * (1 - target)
-    term = 0.8 * (weights * (target - c) ** 2).sum() / 12
+    return 0.8 * (weights * (target - c) ** 2).sum() / 12
+
+
+def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
+    torch.manual_seed(3)
+    ours, theirs = small_twins()
+    x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    z = torch.randn(6, 12, dtype=torch.float64)
+    view = second_view(x, VIEWS["gentle"], batch_of(x, z).draws)
+    figures = ours.accumulate_gradients(batch_of(x, z))
+    three_pass_gradients(theirs, x, z, ours.settings.correlation_weight)
+    term = comparison(theirs.encoder(x), theirs.encoder(view))
     term.backward()
     assert figures["views"].item() == pytest.approx(term.item(), rel=1e-9)
     for (name, p), q in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert p.grad is not None and q.grad is not None
         assert (p.grad - q.grad).abs().max() <= 1e-8 * q.grad.abs().max(), name
+
+
+def test_before_the_game_begins_views_alone_teach_the_encoder_and_no_weight_of_the_generator_moves() -> None:
+    torch.manual_seed(4)
+    ours, theirs = small_twins(game_from=3)
+    x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
+    batch = batch_of(x, torch.randn(6, 12, dtype=torch.float64))
+    draws = batch_of(x, batch.z).draws
+    one, other = second_view(x, VIEWS["gentle"], draws), second_view(x, VIEWS["gentle"], draws)
+    figures = ours.accumulate_gradients(dataclasses.replace(batch, step=2))
+    term = comparison(theirs.encoder(one), theirs.encoder(other))
+    term.backward()
+    assert not torch.equal(one, other) and {name: value.item() for name, value in figures.items()} == {
+        "views": pytest.approx(term.item(), rel=1e-9)
+    }
+    for p, q in zip(ours.encoder.parameters(), theirs.encoder.parameters(), strict=True):
+        assert p.grad is not None and q.grad is not None
+        assert (p.grad - q.grad).abs().max() <= 1e-8 * q.grad.abs().max()
+    assert all(p.grad is None for p in ours.generator.parameters())
+    ours.accumulate_gradients(dataclasses.replace(batch, step=3))
+    assert all(p.grad is not None for p in ours.generator.parameters())
 
 
 def test_unknown_views_and_methods_are_named() -> None:

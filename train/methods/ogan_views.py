@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from train.losses import standardize, twin_loss
-from train.method import Batch
+from train.method import Batch, detached
 from train.methods import ogan
 from train.settings import declare
 from train.views import VIEWS, second_view
@@ -19,6 +19,7 @@ REDUNDANCY = 0.2  # weight of correlations between dimensions, relative to that 
 class Settings(ogan.Settings):
     views: str = declare("gentle", "How far views may be from their pictures.", choices=("gentle", "strong"))
     view_weight: float = declare(0.5, "Weight of their comparison.", at_least=0, hidden=True)
+    game_from: int = declare(0, "Step with which the game begins: views alone teach E before.", at_least=0, hidden=True)
 
 
 class OGANViews(ogan.OGAN):
@@ -29,6 +30,19 @@ class OGANViews(ogan.OGAN):
     """
 
     settings: Settings
+
+    def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """One step's gradients of both networks; before the game begins, of E alone."""
+        if batch.step < self.settings.game_from:
+            return self.learn_views(batch)
+        return super().accumulate_gradients(batch)
+
+    def learn_views(self, batch: Batch) -> dict[str, Tensor]:
+        """E minimises the comparison of two views of each picture, for less than half of the game's time."""
+        one, other = (second_view(batch.x, VIEWS[self.settings.views], batch.draws) for _ in range(2))
+        twins = twin_loss(standardize(self.encoder(one)), standardize(self.encoder(other)), REDUNDANCY)
+        (self.settings.view_weight * twins).backward()  # type: ignore[no-untyped-call]
+        return detached({"views": self.settings.view_weight * twins})
 
     def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         view = second_view(batch.x, VIEWS[self.settings.views], batch.draws)
