@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from cli.console import bar, say, shown_path, tell, workers_option
+from cli.console import FiniteRange, bar, say, shown_path, tell, workers_option
 from cli.training import require_torch, stop_flag, training_bar
 from retrieval.atomic import write
 
+STEPS = 5000  # of each method, if nothing else is said
 WIDE = 78
 
 
@@ -20,6 +21,7 @@ Examples:
   latent benchmark flowers --labels folder -o runs/flowers --steps 5000
   latent benchmark flowers --labels folder -o runs/flowers --method ogan --method vae
   latent benchmark flowers --labels folder -o runs/games --method ogan:adversary=ls
+  latent benchmark flowers --labels folder -o runs/equal --minutes 20
 """
 )
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True), metavar="PHOTOS...")
@@ -36,7 +38,8 @@ Examples:
     metavar="METHOD[:SETTING=VALUE,...]",
     help="Repeatable [default: all that encode, but those of labels and of single pixels].",
 )
-@click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True, help="For each method.")
+@click.option("--steps", type=click.IntRange(min=1), help="For each method [default: 5000],")
+@click.option("--minutes", type=FiniteRange(min=0, min_open=True), help="or so many minutes of training.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each method.")
 @click.option("--preset", "preset_name", default="slim-64", show_default=True, help="Shapes, dimension and rates.")
 @click.option("--copies", type=click.IntRange(min=0), default=500, show_default=True, help="Copies to look for.")
@@ -49,6 +52,8 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
     reconstructions, and each method's run; the same command again goes on where it was stopped.
     """
     require_torch()
+    if options["steps"] and options["minutes"]:
+        raise click.UsageError("--steps and --minutes exclude each other")
     import json
 
     from train.compare import as_markdown, columns_of, compared_by_default, entry, mean_marks
@@ -76,7 +81,7 @@ def _comparison(photos: tuple[str, ...], folder: Path, options: dict[str, Any]) 
     from train.evaluate import Exam
     from train.labelled import read_labelled
     from train.labels import label_reader
-    from train.recipe import preset
+    from train.recipe import Budget, preset
     from train.session import Setting
 
     size_px, label_of = preset(options["preset_name"]).image_size, label_reader(options["labels"])
@@ -90,7 +95,9 @@ def _comparison(photos: tuple[str, ...], folder: Path, options: dict[str, Any]) 
     setting = Setting(folder, device, pick_precision("auto", device), Processes(), folder / "cache", 0)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{len(xq):,} queries against {len(xb):,} pictures")
-    return Comparison(Exam(xb, xq, options["numeric"], options["copies"]), folder, setting, options["steps"], say)
+    minutes = options["minutes"]
+    budget = Budget(minutes=minutes) if minutes else Budget(steps=options["steps"] or STEPS)
+    return Comparison(Exam(xb, xq, options["numeric"], options["copies"]), folder, setting, budget, say)
 
 
 def _as_text(marks: dict[str, dict[str, float]], columns: dict[str, str]) -> str:

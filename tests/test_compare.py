@@ -13,7 +13,7 @@ from PIL import Image
 
 from retrieval.errors import TrainingError
 from retrieval.pictures.workers import Task
-from train.compare import as_markdown, compared_by_default, entry, mean_marks, split
+from train.compare import as_markdown, compared_by_default, entry, mean_marks, run_name, split
 from train.labelled import Labelled
 from train.methods.ogan import Settings
 from train.recipe import NO_SETTINGS, preset
@@ -136,6 +136,26 @@ def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -
         with Image.open(tmp_path / "out" / f"{name}.png") as sheet:
             assert sheet.width > 1000
     said = latent(*words, "--steps", 3, "--method", "gan-qp", "--copies", 7, code=1).stderr
-    assert "compares other pictures or sizes" in said
+    assert "compares other pictures, sizes or budgets" in said
     said = latent(*words, "--steps", 4, "--method", "gan-qp", code=1).stderr
-    assert "was made with other settings" in said
+    assert "compares other pictures, sizes or budgets" in said
+    paper = ["paper-32" if word == "slim-32" else word for word in words]
+    said = latent(*paper, "--steps", 3, "--method", "gan-qp", code=1).stderr
+    assert "gan-qp-seed0 was made with other settings" in said
+
+
+def test_each_method_gets_the_same_minutes(latent: Run, tmp_path: Path) -> None:
+    for number, picture in enumerate(draw_shapes(60)[0]):
+        Image.fromarray(picture).save(tmp_path / f"{number % 2}-{number:03d}.png")
+    words = ["benchmark", ".", "--labels", r"filename:(\d)", "-o", "out", "--preset", "slim-32", "--copies", 0]
+    words += ["--method", "ae:width=4,batch_size=4", "--method", "vae:width=4,batch_size=4"]
+    assert "exclude each other" in latent(*words, "--steps", 3, "--minutes", 1, code=2).stderr
+    latent(*words, "--minutes", 0.01)
+    seconds = {}
+    for name, (marks,) in json.loads((tmp_path / "out" / "report.json").read_text())["runs"].items():
+        facts = tmp_path / "out" / run_name(name, 0) / "bundle" / "model.json"
+        if facts.exists():
+            pictures = 4 * json.loads(facts.read_text())["steps"]
+            seconds[name] = marks["training, s a thousand pictures"] * pictures / 1000
+    assert len(seconds) == 2 and all(0.6 <= took < 60 for took in seconds.values()), seconds
+    assert "other pictures, sizes or budgets" in latent(*words, "--minutes", 0.02, code=1).stderr

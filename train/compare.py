@@ -91,7 +91,7 @@ class Comparison:
     exam: Exam
     folder: Path
     setting: Setting
-    steps: int
+    budget: Budget  # of each run
     say: Callable[[str], None] = lambda text: None
 
     def run(self, entries: Sequence[Entry], seeds: Sequence[int], hooks: Hooks) -> dict[str, list[Marks]]:
@@ -108,7 +108,7 @@ class Comparison:
         return table
 
     def _check_it_is_the_same(self, recipe: Recipe) -> None:
-        """Check that the folder's earlier results use the same measures on the same pictures."""
+        """Check that the folder's earlier results use the same measures, pictures and budget."""
         exam, digest = self.exam, hashlib.sha256()
         for part in (exam.gallery, exam.queries):
             digest.update(repr(sorted((task.path, task.offset) for task in part.sources)).encode(errors="replace"))
@@ -117,10 +117,11 @@ class Comparison:
             "labels": sorted(exam.gallery.columns),
             "copies": exam.copies,
             "size and dimension": [recipe.image_size, recipe.latent_dim],
+            "budget": str(self.budget),
         }
         path = self.folder / "exam.json"
         if path.exists() and json.loads(path.read_text()) != about:
-            text = f"{self.folder} compares other pictures or sizes"
+            text = f"{self.folder} compares other pictures, sizes or budgets"
             raise TrainingError(text, "comparison_differs", run=self.folder)
         _write_json(path, about)
 
@@ -129,14 +130,14 @@ class Comparison:
         recipe = dataclasses.replace(one.recipe, seed=seed)
         if (run / RESULT).exists():
             model, result = load_model(run / BUNDLE, "cpu"), json.loads((run / RESULT).read_text())
-            if read_recipe(model.facts["recipe"]) != recipe or model.facts["steps"] != self.steps:
+            if read_recipe(model.facts["recipe"]) != recipe:
                 text = f"{run} was made with other settings"
                 raise TrainingError(text, "comparison_differs", run=run)
             return dict(result)
         self.say(f"{one.name}, seed {seed}")
         model, elapsed_s, parameters = self._trained(recipe, run, hooks)
         marks = self._judged(model)
-        marks["training, s a thousand pictures"] = elapsed_s / (self.steps * recipe.batch_size) * 1000
+        marks["training, s a thousand pictures"] = 1000 * elapsed_s / (model.facts["steps"] * recipe.batch_size)
         marks["parameters, millions"] = parameters / 1e6
         _write_json(run / RESULT, marks)
         return marks
@@ -150,7 +151,7 @@ class Comparison:
             numbers = {name: number for number, name in enumerate(recipe.classes)}
             labels = np.array([numbers[label] for label in self.exam.gallery.columns[self.exam.classes[0]]], np.int64)
         pictures = CachedPictures(self.exam.gallery.pixels, labels)
-        model = run_session(state, pictures, Budget(steps=self.steps), setting, hooks, {})
+        model = run_session(state, pictures, self.budget, setting, hooks, {})
         if model is None:
             raise KeyboardInterrupt
         return model, state.elapsed_s, count_parameters(state.model)
