@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli.console import FiniteRange, bar, say, shown_path, tell, workers_option
-from cli.training import require_torch, stop_flag, training_bar
+from cli.training import budget_of, require_torch, stop_flag, training_bar
 from retrieval.atomic import write
 
 STEPS = 5000  # of each method, if nothing else is said
@@ -52,14 +52,13 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
     reconstructions, and each method's run; the same command again goes on where it was stopped.
     """
     require_torch()
-    if options["steps"] and options["minutes"]:
-        raise click.UsageError("--steps and --minutes exclude each other")
     import json
 
     from train.compare import as_markdown, columns_of, compared_by_default, entry, mean_marks
-    from train.recipe import preset
+    from train.recipe import Budget, preset
 
-    comparison = _comparison(photos, Path(output), options)
+    budget = budget_of(options) or Budget(steps=STEPS)
+    comparison = _comparison(photos, Path(output), budget, options)
     exam, base = comparison.exam, preset(options["preset_name"])
     classes = sorted(set(exam.gallery.columns[exam.classes[0]])) if exam.classes else []
     entries = [entry(words, base, classes) for words in options["methods"] or compared_by_default()]
@@ -75,13 +74,13 @@ def benchmark(photos: tuple[str, ...], output: str, **options: Any) -> None:
         say(f"wrote {shown_path(str(path))}")
 
 
-def _comparison(photos: tuple[str, ...], folder: Path, options: dict[str, Any]) -> Any:
+def _comparison(photos: tuple[str, ...], folder: Path, budget: Any, options: dict[str, Any]) -> Any:
     from train.compare import Comparison, split
     from train.devices import Processes, pick_device, pick_precision
     from train.evaluate import Exam
     from train.labelled import read_labelled
     from train.labels import label_reader
-    from train.recipe import Budget, preset
+    from train.recipe import preset
     from train.session import Setting
 
     size_px, label_of = preset(options["preset_name"]).image_size, label_reader(options["labels"])
@@ -95,8 +94,6 @@ def _comparison(photos: tuple[str, ...], folder: Path, options: dict[str, Any]) 
     setting = Setting(folder, device, pick_precision("auto", device), Processes(), folder / "cache", 0)
     folder.mkdir(parents=True, exist_ok=True)
     say(f"{len(xq):,} queries against {len(xb):,} pictures")
-    minutes = options["minutes"]
-    budget = Budget(minutes=minutes) if minutes else Budget(steps=options["steps"] or STEPS)
     return Comparison(Exam(xb, xq, options["numeric"], options["copies"]), folder, setting, budget, say)
 
 

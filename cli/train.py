@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.console import Finite, FiniteRange, bar, counted, say, shown_path, size, tell, workers_option
-from cli.training import own_setting_options, require_torch, stop_flag, training_bar
+from cli.training import budget_of, own_setting_options, require_torch, stop_flag, training_bar
 from retrieval.errors import TrainingError
 from train.methods import declared_settings, method_names
 
@@ -179,15 +179,10 @@ def _dry_run(
 
 def _budget(options: dict[str, Any]) -> Any:
     """What the command line says of when to stop; None where it says nothing."""
-    from train.recipe import Budget
-
-    if options["steps"] and options["minutes"]:
-        raise click.UsageError("--steps and --minutes exclude each other")
+    budget = budget_of(options)
     if options["deterministic"] and not options["steps"]:
         raise click.UsageError("--deterministic needs --steps: a clock is not deterministic")
-    if options["steps"]:
-        return Budget(steps=options["steps"])
-    return Budget(minutes=options["minutes"]) if options["minutes"] else None
+    return budget
 
 
 def _resumed(asked_for: dict[str, Any], options: dict[str, Any], setting: Any) -> Any:

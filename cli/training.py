@@ -1,4 +1,4 @@
-"""What ``latent train`` and ``latent benchmark`` share: that torch is there, Ctrl-C, the bar, methods' own settings."""
+"""What ``latent train`` and ``latent benchmark`` share: that torch is there, budgets, Ctrl-C, the bar, own settings."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def require_torch() -> None:
     """Raises MissingExtra where torch is not installed; finding it takes no time, importing it does."""
     if find_spec("torch") is None:
         raise MissingExtra(TORCH_LINE)
+
+
+def budget_of(options: dict[str, Any]) -> Any:
+    """What ``--steps`` and ``--minutes`` say of when to stop; None where they say nothing."""
+    from train.recipe import Budget
+
+    steps, minutes = options["steps"], options["minutes"]
+    if steps and minutes:
+        raise click.UsageError("--steps and --minutes exclude each other")
+    return Budget(steps=steps, minutes=minutes) if steps or minutes else None
 
 
 def own_setting_options(command: Callable[..., Any]) -> Callable[..., Any]:

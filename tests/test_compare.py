@@ -112,19 +112,14 @@ def test_tables_give_means_and_ranges_over_seeds() -> None:
     assert lines[2:] == ["| pixels | 0.250 |  |", "| ogan | 0.600 (0.500-0.700) | 25.0 (20.0-30.0) |"]
 
 
-@pytest.fixture
-def latent(latent_here: Run) -> Run:
-    return latent_here
-
-
-def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -> None:
+def test_the_command_goes_on_where_it_was_stopped(latent_here: Run, tmp_path: Path) -> None:
     for number, (picture, kind) in enumerate(zip(*draw_shapes(120), strict=True)):
         folder = tmp_path / "shapes" / SHAPES[kind]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(folder / f"{number:03d}.png")
     words = ["benchmark", "shapes", "--labels", "folder", "-o", "out", "--preset", "slim-32", "--copies", 4]
-    latent(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan")
-    done = latent(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan", "--method", "ae:width=8")
+    latent_here(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan")
+    done = latent_here(*words, "--steps", 3, "--method", "gan-qp", "--method", "cvae-gan", "--method", "ae:width=8")
     assert "ae:width=8, seed 0" in done.stderr and "gan-qp, seed" not in done.stderr  # that was done before
     assert "raw pixels" in done.stdout and "ae:width=8" in done.stdout
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
@@ -135,22 +130,22 @@ def test_the_command_goes_on_where_it_was_stopped(latent: Run, tmp_path: Path) -
     for name in ("samples", "reconstructions"):
         with Image.open(tmp_path / "out" / f"{name}.png") as sheet:
             assert sheet.width > 1000
-    said = latent(*words, "--steps", 3, "--method", "gan-qp", "--copies", 7, code=1).stderr
+    said = latent_here(*words, "--steps", 3, "--method", "gan-qp", "--copies", 7, code=1).stderr
     assert "compares other pictures, sizes or budgets" in said
-    said = latent(*words, "--steps", 4, "--method", "gan-qp", code=1).stderr
+    said = latent_here(*words, "--steps", 4, "--method", "gan-qp", code=1).stderr
     assert "compares other pictures, sizes or budgets" in said
     paper = ["paper-32" if word == "slim-32" else word for word in words]
-    said = latent(*paper, "--steps", 3, "--method", "gan-qp", code=1).stderr
+    said = latent_here(*paper, "--steps", 3, "--method", "gan-qp", code=1).stderr
     assert "gan-qp-seed0 was made with other settings" in said
 
 
-def test_each_method_gets_the_same_minutes(latent: Run, tmp_path: Path) -> None:
+def test_each_method_gets_the_same_minutes(latent_here: Run, tmp_path: Path) -> None:
     for number, picture in enumerate(draw_shapes(60)[0]):
         Image.fromarray(picture).save(tmp_path / f"{number % 2}-{number:03d}.png")
     words = ["benchmark", ".", "--labels", r"filename:(\d)", "-o", "out", "--preset", "slim-32", "--copies", 0]
     words += ["--method", "ae:width=4,batch_size=4", "--method", "vae:width=4,batch_size=4"]
-    assert "exclude each other" in latent(*words, "--steps", 3, "--minutes", 1, code=2).stderr
-    latent(*words, "--minutes", 0.01)
+    assert "exclude each other" in latent_here(*words, "--steps", 3, "--minutes", 1, code=2).stderr
+    latent_here(*words, "--minutes", 0.01)
     seconds = {}
     for name, (marks,) in json.loads((tmp_path / "out" / "report.json").read_text())["runs"].items():
         facts = tmp_path / "out" / run_name(name, 0) / "bundle" / "model.json"
@@ -158,4 +153,4 @@ def test_each_method_gets_the_same_minutes(latent: Run, tmp_path: Path) -> None:
             pictures = 4 * json.loads(facts.read_text())["steps"]
             seconds[name] = marks["training, s a thousand pictures"] * pictures / 1000
     assert len(seconds) == 2 and all(0.6 <= took < 60 for took in seconds.values()), seconds
-    assert "other pictures, sizes or budgets" in latent(*words, "--minutes", 0.02, code=1).stderr
+    assert "other pictures, sizes or budgets" in latent_here(*words, "--minutes", 0.02, code=1).stderr

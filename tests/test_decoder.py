@@ -297,38 +297,37 @@ def test_a_resumed_run_is_one_that_was_not_stopped(encoder: str, tmp_path: Path)
     assert np.abs(model.paint(codes).astype(int) - whole.paint(codes)).max() <= 1
 
 
-@pytest.fixture
-def latent(latent_here: Run) -> Run:
-    return latent_here
-
-
-def test_the_commands(latent: Run, encoder: str, tmp_path: Path) -> None:
+def test_the_commands(latent_here: Run, encoder: str, tmp_path: Path) -> None:
     """From a file to pictures of what it sees, as a user would."""
     photos = tmp_path / "photos"
     write_shapes(photos, 24, side=100)
     words = ("--size", 32, "--width", 4, "--max-width", 8, "--batch", 8, "--steps", 4, "--workers", 1)
-    latent("train", photos, "-o", "run", "--method", "decoder", "--encoder", encoder, *words)
+    latent_here("train", photos, "-o", "run", "--method", "decoder", "--encoder", encoder, *words)
     assert (tmp_path / "run" / "grids" / "pairs-00000004.png").exists()
-    shown = latent("models", "show", "run/bundle").stdout
+    shown = latent_here("models", "show", "run/bundle").stdout
     assert f"of {encoder}" in shown and "paints 32 x 32" in shown and "Gaussian" in shown
-    latent("index", "build", photos, "--model", "run/bundle", "--workers", 1)
-    latent("query", photos / "shape-0-001.png", "--decode", "d", "--sheet", "s.png", "--html", "h.html", "--explain")
-    latent("sample", 3, "-o", "s", "--model", "run/bundle")
-    latent(
+    latent_here("index", "build", photos, "--model", "run/bundle", "--workers", 1)
+    latent_here(
+        "query", photos / "shape-0-001.png", "--decode", "d", "--sheet", "s.png", "--html", "h.html", "--explain"
+    )
+    latent_here("sample", 3, "-o", "s", "--model", "run/bundle")
+    latent_here(
         "interpolate", photos / "shape-0-001.png", photos / "shape-0-002.png", "-o", "i.png", "--model", "run/bundle"
     )
-    latent("reconstruct", photos / "shape-0-001.png", "-o", "r", "--model", "run/bundle")
-    latent("map", "-o", "m.html")
+    latent_here("reconstruct", photos / "shape-0-001.png", "-o", "r", "--model", "run/bundle")
+    latent_here("map", "-o", "m.html")
     assert len(list((tmp_path / "d").iterdir())) == 10
-    latent("index", "build", photos, "--index", "other", "--model", encoder, "--workers", 1)
+    latent_here("index", "build", photos, "--index", "other", "--model", encoder, "--workers", 1)
     assert (
         "replaced, and nothing encoded"
-        in latent("index", "migrate", "--index", "other", "--model", "run/bundle").stdout
+        in latent_here("index", "migrate", "--index", "other", "--model", "run/bundle").stdout
     )
-    latent("query", photos / "shape-0-001.png", "--index", "other", "--decode", "o")
-    latent("train", photos, "-o", "run", "--resume", "--steps", 6, "--workers", 1)
+    latent_here("query", photos / "shape-0-001.png", "--index", "other", "--decode", "o")
+    latent_here("train", photos, "-o", "run", "--resume", "--steps", 6, "--workers", 1)
     assert load_model(tmp_path / "run" / "bundle").facts["steps"] == 6
-    plan = latent("train", photos, "-o", "x", "--method", "decoder", "--encoder", encoder, *words, "--dry-run").stdout
+    plan = latent_here(
+        "train", photos, "-o", "x", "--method", "decoder", "--encoder", encoder, *words, "--dry-run"
+    ).stdout
     assert "generator" in plan and "encoder" not in plan
 
 

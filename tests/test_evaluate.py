@@ -177,19 +177,14 @@ def test_labels_that_cannot_be_read(spec: str, message: str) -> None:
         label_reader(spec)
 
 
-@pytest.fixture
-def latent(latent_here: Run) -> Run:
-    return latent_here
-
-
-def test_the_command(tmp_path: Path, tiny_bundle: Path, latent: Run) -> None:
+def test_the_command(tmp_path: Path, tiny_bundle: Path, latent_here: Run) -> None:
     labelled_folder(tmp_path / "gallery", 120, 0)
     labelled_folder(tmp_path / "queries", 60, 1)
     bundle = tmp_path / "bundle"
     shutil.copytree(tiny_bundle, bundle)
     words = ["evaluate", bundle, "--gallery", "gallery", "--queries", "queries", "--copies", 20, "--numeric", "age"]
     words += ["--labels", r"filename:(?P<age>\d+)_(?P<odd>\d)", "-o", "r.json", "--html", "r.html", "--record"]
-    done = latent(*words)
+    done = latent_here(*words)
     report = json.loads((tmp_path / "r.json").read_text())
     assert (report["gallery"], report["queries"]) == (120, 60)
     controls = ["raw pixels", "PCA-16 of pixels, half-whitened", "PCA-16 of pixels, whitened (ranks as ZCA)"]
@@ -203,18 +198,20 @@ def test_the_command(tmp_path: Path, tiny_bundle: Path, latent: Run) -> None:
     assert "odd linear probe" in done.stdout and max(map(len, done.stdout.splitlines())) <= 80
     assert "<table>" in (tmp_path / "r.html").read_text()
     assert "odd kNN-20" in json.loads((bundle / "model.json").read_text())["metrics"]
-    latent("sample", 1, "-o", "s", "--model", bundle)  # the recorded bundle is whole
+    latent_here("sample", 1, "-o", "s", "--model", bundle)  # the recorded bundle is whole
     base = ["evaluate", tiny_bundle, "--gallery", "gallery", "--queries", "queries"]
-    assert "single value" in latent(*base, "--labels", r"filename:\d+(_)", code=1).stderr
-    assert "has a label" in latent(*base, "--labels", "filename:(x)", code=1).stderr
-    assert "no such label" in latent(*base, "--labels", "folder", "--numeric", "age", code=1).stderr
-    text = latent(*base, "--labels", r"filename:(?P<n>.*)", "--numeric", "n", code=1).stderr
+    assert "single value" in latent_here(*base, "--labels", r"filename:\d+(_)", code=1).stderr
+    assert "has a label" in latent_here(*base, "--labels", "filename:(x)", code=1).stderr
+    assert "no such label" in latent_here(*base, "--labels", "folder", "--numeric", "age", code=1).stderr
+    text = latent_here(*base, "--labels", r"filename:(?P<n>.*)", "--numeric", "n", code=1).stderr
     assert "label n is no number: could not convert" in text and "--numeric" in text
     shutil.copytree(tmp_path / "queries", tmp_path / "gallery" / "queries")
-    latent(*base, "--labels", "folder", "--copies", 0)  # the same pictures, but other files
+    latent_here(*base, "--labels", "folder", "--copies", 0)  # the same pictures, but other files
     os.rename(tmp_path / "gallery" / "queries", tmp_path / "inside")
     (tmp_path / "linked").symlink_to(tmp_path / "gallery")
-    shared = latent(*base[:2], "--gallery", "gallery", "--queries", "linked/0", "--labels", "folder", code=1).stderr
+    shared = latent_here(
+        *base[:2], "--gallery", "gallery", "--queries", "linked/0", "--labels", "folder", code=1
+    ).stderr
     assert "of the queries lie in the gallery too" in shared
 
 

@@ -69,11 +69,6 @@ def shapes(variant: str, count: int = 1024) -> CachedPictures:
     return CachedPictures(pixels, labels)
 
 
-@pytest.fixture
-def latent(latent_here: Run) -> Run:
-    return latent_here
-
-
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Model, Model]]:
     """Of each variant the untrained and the trained model, a few seconds of one core each, when first asked for."""
@@ -165,11 +160,11 @@ def test_the_metrics_rank_alike_for_ogan_and_apart_for_others(learnt: dict[str, 
 
 
 def test_a_generator_alone_draws_and_is_refused_where_codes_are_needed(
-    learnt: dict[str, tuple[Model, Model]], latent: Run, tmp_path: Path
+    learnt: dict[str, tuple[Model, Model]], latent_here: Run, tmp_path: Path
 ) -> None:
     bundle = learnt["gan-qp"][1].folder
     assert not (bundle / "encoder.onnx").exists()
-    assert latent("sample", 3, "-o", "dreams", "--model", bundle).stdout.count("\n") == 3
+    assert latent_here("sample", 3, "-o", "dreams", "--model", bundle).stdout.count("\n") == 3
     (tmp_path / "photos").mkdir()
     Image.fromarray(draw_shapes(1)[0][0]).save(tmp_path / "photos" / "a.png")
     for words in (
@@ -177,7 +172,7 @@ def test_a_generator_alone_draws_and_is_refused_where_codes_are_needed(
         ("reconstruct", "photos/a.png", "-o", "again", "--model", bundle),
         ("interpolate", "photos/a.png", "photos/a.png", "-o", "way.png", "--model", bundle),
     ):
-        said = latent(*words, code=1).stderr
+        said = latent_here(*words, code=1).stderr
         assert "has no encoder" in said and "Traceback" not in said, words
     assert not (tmp_path / ".latent" / "catalog.db").exists()
 
@@ -225,7 +220,9 @@ def test_what_is_drawn_is_what_one_pixel_after_the_other_would_be(kind: type[Pix
 # ---------------------------------------------------------------- classes
 
 
-def test_a_class_is_painted_and_swapped(learnt: dict[str, tuple[Model, Model]], latent: Run, tmp_path: Path) -> None:
+def test_a_class_is_painted_and_swapped(
+    learnt: dict[str, tuple[Model, Model]], latent_here: Run, tmp_path: Path
+) -> None:
     model = learnt["cvae-gan"][1]
     assert model.classes == list(SHAPES) and model.latent_dim == 16 + 4
     pixels, kinds = draw_shapes(200, seed=9)
@@ -237,13 +234,13 @@ def test_a_class_is_painted_and_swapped(learnt: dict[str, tuple[Model, Model]], 
     assert (model.encode(drawn)[:, 16:].argmax(1) == 1).mean() > 0.6
 
     Image.fromarray(pixels[3]).save(tmp_path / "cross.png")
-    latent("swap", "cross.png", "--class", "disc", "--model", model.folder, "-o", "disc.png")
+    latent_here("swap", "cross.png", "--class", "disc", "--model", model.folder, "-o", "disc.png")
     with Image.open(tmp_path / "disc.png") as strip:
         assert strip.width > 2 * strip.height
-    assert latent("sample", 2, "--class", "disc", "-o", "d", "--model", model.folder).stdout.count("\n") == 2
-    unknown = latent("swap", "cross.png", "--class", "star", "--model", model.folder, "-o", "x.png", code=1).stderr
+    assert latent_here("sample", 2, "--class", "disc", "-o", "d", "--model", model.folder).stdout.count("\n") == 2
+    unknown = latent_here("swap", "cross.png", "--class", "star", "--model", model.folder, "-o", "x.png", code=1).stderr
     assert "knows no class 'star'" in unknown and "disc" in unknown
-    assert "knows no classes" in latent("sample", 1, "--class", "disc", "-o", "e", code=1).stderr
+    assert "knows no classes" in latent_here("sample", 1, "--class", "disc", "-o", "e", code=1).stderr
     with pytest.raises(ModelError, match="no class"):
         model.sample(1, of_class="star")
 
@@ -295,14 +292,14 @@ def labelled(tmp_path: Path) -> Path:
 TINY = ("--size", 32, "--dim", 8, "--width", 4, "--max-width", 8, "--batch", 8, "--steps", 4, "--workers", 1)
 
 
-def test_training_with_labels_from_the_command_line(latent: Run, labelled: Path, tmp_path: Path) -> None:
-    latent("train", labelled, "-o", "run", "--method", "cvae-gan", "--labels", "folder", *TINY)
+def test_training_with_labels_from_the_command_line(latent_here: Run, labelled: Path, tmp_path: Path) -> None:
+    latent_here("train", labelled, "-o", "run", "--method", "cvae-gan", "--labels", "folder", *TINY)
     assert load_model(tmp_path / "run" / "bundle").classes == sorted(SHAPES)
     recipe = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert recipe["method"] == "cvae-gan" and recipe["classes"] == sorted(SHAPES)
     words = ("train", labelled, "-o", "run", "--steps", 6, "--workers", 1, "--resume")
-    assert "name them again with --labels" in latent(*words, code=1).stderr
-    latent(*words, "--labels", "folder")  # the method and its sizes need not be said again
+    assert "name them again with --labels" in latent_here(*words, code=1).stderr
+    latent_here(*words, "--labels", "folder")  # the method and its sizes need not be said again
     assert load_model(tmp_path / "run" / "bundle").facts["steps"] == 6
 
 
@@ -316,17 +313,17 @@ def test_training_with_labels_from_the_command_line(latent: Run, labelled: Path,
         ("nowhere.csv", "neither folder, filename:REGEX nor a CSV file"),
     ],
 )
-def test_labels_that_do_not_fit(latent: Run, labelled: Path, labels: str | None, complaint: str) -> None:
+def test_labels_that_do_not_fit(latent_here: Run, labelled: Path, labels: str | None, complaint: str) -> None:
     words = ["train", labelled, "-o", "run", "--method", "cvae-gan", *TINY]
-    said = latent(*words, *(["--labels", labels] if labels else []), code=1).stderr
+    said = latent_here(*words, *(["--labels", labels] if labels else []), code=1).stderr
     assert complaint in said and "Traceback" not in said
 
 
-def test_the_plan_of_every_method(latent: Run, labelled: Path) -> None:
+def test_the_plan_of_every_method(latent_here: Run, labelled: Path) -> None:
     for method in method_names():
         more = ("--labels", "folder") if method in ("cgan", "cvae", "cvae-gan") else ()
         more = ("--encoder", "faces-64", "--dim", 128) if method == "decoder" else more
-        done = latent("train", labelled, "-o", "run", "--method", method, *TINY, *more, "--dry-run")
+        done = latent_here("train", labelled, "-o", "run", "--method", method, *TINY, *more, "--dry-run")
         assert "parameters" in done.stdout and not (labelled.parent / "run").exists(), method
 
 
@@ -384,15 +381,15 @@ def test_a_new_method_is_one_file(labelled: Path, tmp_path: Path) -> None:
     )
 
 
-def test_labels_and_methods_that_ignore_them(latent: Run, labelled: Path) -> None:
-    said = latent("train", labelled, "-o", "run", "--method", "vae", "--labels", "folder", *TINY, code=1).stderr
+def test_labels_and_methods_that_ignore_them(latent_here: Run, labelled: Path) -> None:
+    said = latent_here("train", labelled, "-o", "run", "--method", "vae", "--labels", "folder", *TINY, code=1).stderr
     assert "say nothing to method vae" in said
 
 
-def test_help_fits_a_screen_and_the_rest_has_its_own(latent: Run) -> None:
-    lines = latent("train", "--help").stdout.splitlines()
+def test_help_fits_a_screen_and_the_rest_has_its_own(latent_here: Run) -> None:
+    lines = latent_here("train", "--help").stdout.splitlines()
     assert len(lines) <= 60 and "--adversary" in "\n".join(lines)
-    settings = latent("train", "--settings").stdout
+    settings = latent_here("train", "--settings").stdout
     for option in ("--width", "--lambda", "--learning-rate", "--mirror/--no-mirror"):
         assert option in settings
     assert no_labels(3).tolist() == [-1, -1, -1]

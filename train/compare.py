@@ -130,7 +130,8 @@ class Comparison:
         recipe = dataclasses.replace(one.recipe, seed=seed)
         if (run / RESULT).exists():
             model, result = load_model(run / BUNDLE, "cpu"), json.loads((run / RESULT).read_text())
-            if read_recipe(model.facts["recipe"]) != recipe:
+            steps = model.facts["steps"]
+            if read_recipe(model.facts["recipe"]) != recipe or self.budget.steps not in (None, steps):
                 text = f"{run} was made with other settings"
                 raise TrainingError(text, "comparison_differs", run=run)
             return dict(result)

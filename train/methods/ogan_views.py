@@ -39,12 +39,18 @@ class OGANViews(ogan.OGAN):
 
     def learn_views(self, batch: Batch) -> dict[str, Tensor]:
         """E minimises the comparison of two views of each picture, for less than half of the game's time."""
-        one, other = (second_view(batch.x, VIEWS[self.settings.views], batch.draws) for _ in range(2))
-        twins = twin_loss(standardize(self.encoder(one)), standardize(self.encoder(other)), REDUNDANCY)
-        (self.settings.view_weight * twins).backward()  # type: ignore[no-untyped-call]
-        return detached({"views": self.settings.view_weight * twins})
+        views = self.comparison(self.encoder(self.view(batch)), batch)
+        views.backward()  # type: ignore[no-untyped-call]
+        return detached({"views": views})
 
     def further_terms(self, batch: Batch, raw_real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        view = second_view(batch.x, VIEWS[self.settings.views], batch.draws)
-        twins = twin_loss(standardize(raw_real), standardize(self.encoder(view)), REDUNDANCY)
-        return {**super().further_terms(batch, raw_real, fake), "views": self.settings.view_weight * twins}
+        return {**super().further_terms(batch, raw_real, fake), "views": self.comparison(raw_real, batch)}
+
+    def comparison(self, raw: Tensor, batch: Batch) -> Tensor:
+        """The weighted twin loss of codes of pictures, raw (n, d), and of a further view of each: a scalar."""
+        twins = twin_loss(standardize(raw), standardize(self.encoder(self.view(batch))), REDUNDANCY)
+        return self.settings.view_weight * twins
+
+    def view(self, batch: Batch) -> Tensor:
+        """The next view of each picture, (n, 3, s, s)."""
+        return second_view(batch.x, VIEWS[self.settings.views], batch.draws)
