@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from test_losses import batch_of, three_pass_gradients
 from torch import nn
 
 from retrieval.errors import TrainingError
-from train.data import METHOD_STREAM, Draws
+from train.checkpoint import new_state
+from train.data import METHOD_STREAM, CachedPictures, Draws
+from train.loop import Hooks, train
 from train.losses import twin_loss
 from train.methods.ogan_views import REDUNDANCY, OGANViews, Settings
-from train.recipe import Recipe, changed
+from train.recipe import Budget, Recipe, changed
 from train.views import VIEWS, ViewStrength, second_view
 
 CPU = torch.device("cpu")
@@ -129,12 +133,12 @@ def test_the_term_is_added_to_the_encoders_loss_alone() -> None:
 
 def test_before_the_game_begins_views_alone_teach_the_encoder_and_no_weight_of_the_generator_moves() -> None:
     torch.manual_seed(4)
-    ours, theirs = small_twins(game_from=3)
+    ours, theirs = small_twins(views_first=0.3)
     x = torch.rand(6, 3, 32, 32, dtype=torch.float64) * 2 - 1
     batch = batch_of(x, torch.randn(6, 12, dtype=torch.float64))
     draws = batch_of(x, batch.z).draws
     one, other = second_view(x, VIEWS["gentle"], draws), second_view(x, VIEWS["gentle"], draws)
-    figures = ours.accumulate_gradients(dataclasses.replace(batch, step=2))
+    figures = ours.accumulate_gradients(dataclasses.replace(batch, share_done=0.29))
     term = comparison(theirs.encoder(one), theirs.encoder(other))
     term.backward()
     assert not torch.equal(one, other) and {name: value.item() for name, value in figures.items()} == {
@@ -144,8 +148,33 @@ def test_before_the_game_begins_views_alone_teach_the_encoder_and_no_weight_of_t
         assert p.grad is not None and q.grad is not None
         assert (p.grad - q.grad).abs().max() <= 1e-8 * q.grad.abs().max()
     assert all(p.grad is None for p in ours.generator.parameters())
-    ours.accumulate_gradients(dataclasses.replace(batch, step=3))
+    ours.accumulate_gradients(dataclasses.replace(batch, share_done=0.3))
     assert all(p.grad is not None for p in ours.generator.parameters())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_views_come_first_for_their_share_of_the_run(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    steps, share = int(rng.integers(4, 9)), float(rng.uniform(0.2, 0.8))
+    small = Recipe(image_size=32, latent_dim=8, width=4, max_width=8, batch_size=8)
+    state = new_state(changed(small, method="ogan-views", views_first=share), CPU, "float32")
+    drawn = CachedPictures(rng.integers(0, 256, (16, 32, 32, 3), np.uint8))
+    seen: list[list[torch.Tensor]] = []
+
+    def watch() -> bool:
+        seen.append([p.detach().clone() for p in state.model.generator.parameters()])
+        return False
+
+    assert train(state, drawn, Budget(steps=steps), tmp_path, CPU, hooks=Hooks(should_stop=watch))
+    seen.append([p.detach().clone() for p in state.model.generator.parameters()])
+    moved = [any(not torch.equal(p, q) for p, q in zip(*pair, strict=True)) for pair in pairwise(seen)]
+    assert moved == [step / steps >= share for step in range(steps)]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 7.0, float("nan")])
+def test_a_share_that_leaves_no_game_is_refused(share: float) -> None:
+    with pytest.raises(TrainingError, match=r"views_first must be"):
+        changed(Recipe(), method="ogan-views", views_first=share)
 
 
 def test_unknown_views_and_methods_are_named() -> None:

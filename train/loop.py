@@ -101,7 +101,7 @@ def train(
             break
 
         # Take one step.
-        figures = trainer.step(next(batches), learning_rate(recipe, state.step, share_done))
+        figures = trainer.step(next(batches), learning_rate(recipe, state.step, share_done), share_done)
         state.elapsed_s = _elapsed(first_elapsed_s + time.monotonic() - started, budget, processes, device)
         if state.step % LOOK_EVERY:
             continue

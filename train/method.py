@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Batch:
     """The inputs of one step: pictures ``x`` (n, 3, s, s) in [-1, 1], their class indices ``y`` (n,), -1 where there is
-    none, samples ``z`` (n, d) of N(0, I), and the other random numbers of the step.
+    none, samples ``z`` (n, d) of N(0, I), the other random numbers of the step, and the share of the run before it.
     """
 
     x: Tensor
     y: Tensor
     z: Tensor
     draws: Draws
-    step: int
+    share_done: float
 
 
 class Method(nn.Module, ABC):

@@ -26,6 +26,7 @@ class Declaration:
     about: str
     choices: tuple[str, ...] = ()
     at_least: float | None = None
+    below: float | None = None
     option: str = ""
     hidden: bool = False
 
@@ -39,6 +40,8 @@ class Declaration:
             raise _refused(f"{name} {value!r} is none of {', '.join(self.choices)}", name)
         if self.at_least is not None and not value >= self.at_least:
             raise _refused(f"{name} must be {self.at_least:g} at least, not {value}", name)
+        if self.below is not None and not value < self.below:
+            raise _refused(f"{name} must be below {self.below:g}, not {value}", name)
 
 
 def declare(default: Any, about: str, **more: Any) -> Any:
@@ -47,8 +50,8 @@ def declare(default: Any, about: str, **more: Any) -> Any:
     Args:
         default: a bool, a number, or a word; it determines the setting's kind.
         about: one line of help.
-        more: ``choices``, the allowed words; ``at_least``, the lower bound; ``option``, its name on the command line
-            if that differs; ``hidden``, whether the first page of help omits it.
+        more: ``choices``, the allowed words; ``at_least`` and ``below``, the bounds; ``option``, its name on the
+            command line if that differs; ``hidden``, whether the first page of help omits it.
     """
     return dataclasses.field(default=default, metadata={"declaration": Declaration(default, about, **more)})
 

@@ -30,14 +30,14 @@ class Trainer:
             for network in self.state.model.children():
                 network.compile()
 
-    def step(self, examples: Examples, learning_rate: float) -> dict[str, Tensor]:
-        """One update on this process' share of the batch."""
+    def step(self, examples: Examples, learning_rate: float, share_done: float = 1.0) -> dict[str, Tensor]:
+        """One update on this process' share of the batch, after ``share_done`` of the run."""
         state = self.state
         state.optimizer.zero_grad(set_to_none=True)
         state.optimizer.param_groups[0]["lr"] = learning_rate
         half = state.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext():
-            figures = state.model.accumulate_gradients(self._batch(examples))
+            figures = state.model.accumulate_gradients(self._batch(examples, share_done))
         # Each process has its own BatchNorm statistics; those of the first are saved.
         share_gradients(state.model, self.processes)
         state.optimizer.step()
@@ -45,11 +45,11 @@ class Trainer:
         state.step += 1
         return figures
 
-    def _batch(self, examples: Examples) -> Batch:
+    def _batch(self, examples: Examples, share_done: float) -> Batch:
         recipe, step, place = self.state.recipe, self.state.step, (self.processes.rank, self.processes.world)
         x = to_signed(examples.pixels, self.device)
         if recipe.mirror:
             x = mirrored(x, recipe, step, *place)
         draws = Draws(recipe, METHOD_STREAM, step, self.device, *place)
         y = torch.from_numpy(examples.labels).to(self.device)
-        return Batch(x, y, latents(recipe, step, self.device, *place), draws, step)
+        return Batch(x, y, latents(recipe, step, self.device, *place), draws, share_done)

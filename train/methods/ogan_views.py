@@ -19,7 +19,9 @@ REDUNDANCY = 0.2  # weight of correlations between dimensions, relative to that 
 class Settings(ogan.Settings):
     views: str = declare("gentle", "How far views may be from their pictures.", choices=("gentle", "strong"))
     view_weight: float = declare(0.5, "Weight of their comparison.", at_least=0, hidden=True)
-    game_from: int = declare(0, "Step with which the game begins: views alone teach E before.", at_least=0, hidden=True)
+    views_first: float = declare(
+        0.0, "Share of the run in which views alone teach E, before the game.", at_least=0, below=1, hidden=True
+    )
 
 
 class OGANViews(ogan.OGAN):
@@ -33,7 +35,7 @@ class OGANViews(ogan.OGAN):
 
     def accumulate_gradients(self, batch: Batch) -> dict[str, Tensor]:
         """One step's gradients of both networks; before the game begins, of E alone."""
-        if batch.step < self.settings.game_from:
+        if batch.share_done < self.settings.views_first:
             return self.learn_views(batch)
         return super().accumulate_gradients(batch)
 
