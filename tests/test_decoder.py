@@ -83,7 +83,7 @@ def recipe_for(encoder: str | Path, **more: Any) -> Recipe:
 def batch_of(x: Tensor) -> Batch:
     recipe = Recipe(batch_size=len(x))
     draws = Draws(recipe, METHOD_STREAM, 0, CPU)
-    return Batch(x, torch.full((len(x),), -1), torch.zeros(len(x), 2), draws, 0.0)
+    return Batch(x, torch.full((len(x),), -1), torch.zeros(len(x), 2), draws, 0)
 
 
 # ---------------------------------------------------------------- the game

@@ -78,7 +78,7 @@ def test_shapes_that_would_broadcast_are_refused() -> None:
 
 def batch_of(x: Tensor, z: Tensor) -> Batch:
     recipe = Recipe(batch_size=len(x))
-    return Batch(x, torch.full((len(x),), -1), z, Draws(recipe, METHOD_STREAM, 0, torch.device("cpu")), 0.0)
+    return Batch(x, torch.full((len(x),), -1), z, Draws(recipe, METHOD_STREAM, 0, torch.device("cpu")), 0)
 
 
 def three_pass_gradients(model: OGAN, x: Tensor, z: Tensor, weight: float) -> None:

@@ -45,7 +45,7 @@ def batch_for(recipe: Recipe, y: Sequence[int] | None = None) -> Batch:
     torch.manual_seed(5)
     x = torch.rand(7, 3, 32, 32, dtype=torch.float64) * 2 - 1
     labels = torch.tensor(y if y is not None else [-1] * 7)
-    return Batch(x, labels, torch.randn(7, recipe.latent_dim, dtype=torch.float64), draws(recipe), share_done=0.4)
+    return Batch(x, labels, torch.randn(7, recipe.latent_dim, dtype=torch.float64), draws(recipe), step=4)
 
 
 def large(recipe: Recipe) -> Method:

@@ -31,7 +31,8 @@ class Batch:
     y: Tensor
     z: Tensor
     draws: Draws
-    share_done: float
+    step: int
+    share_done: float = 1.0
 
 
 class Method(nn.Module, ABC):

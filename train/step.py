@@ -52,4 +52,4 @@ class Trainer:
             x = mirrored(x, recipe, step, *place)
         draws = Draws(recipe, METHOD_STREAM, step, self.device, *place)
         y = torch.from_numpy(examples.labels).to(self.device)
-        return Batch(x, y, latents(recipe, step, self.device, *place), draws, share_done)
+        return Batch(x, y, latents(recipe, step, self.device, *place), draws, step, share_done)
