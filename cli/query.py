@@ -194,7 +194,8 @@ def query(
         index_folders or None, device=device, search_on=search_on, strict=strict, timeout_s=timeout, model=model
     ) as retriever:
         conditions = filters.conditions(retriever)
-        words = _faces_asked(retriever, words, face)
+        if face is not None:
+            words = [tuple(_with_face(term, face) for term in terms) for terms in words]
         questions = [
             refined(
                 Question(terms, k, metric, together(conditions), copies, within, offset, prefer),  # type: ignore[arg-type]
@@ -253,27 +254,25 @@ def _terms(
     return [(*one, *ways) for one in sums]
 
 
-def _faces_asked(retriever: Searcher, questions: list[tuple[Term, ...]], number: int | None) -> list[tuple[Term, ...]]:
-    """Questions with faces in place of the files that are asked with, if a face is wanted or faces are indexed."""
-    if number is None and not retriever.holds("faces"):
-        return questions
-    return [tuple(_with_face(term, number) for term in terms) for terms in questions]
-
-
-def _with_face(term: Term, number: int | None) -> Term:
+def _with_face(term: Term, number: int) -> Term:
+    """A term with the ``number``-th face of its picture in place of the picture."""
     from retrieval import PictureRefused
-    from retrieval.roots.faces import face_to_ask_with
+    from retrieval.roots.faces import face_of
 
     path = term.operand
     if term.is_direction or not isinstance(path, str) or not os.path.isfile(path):
         return term
     try:
-        return replace(term, operand=face_to_ask_with(path, number))
+        return replace(term, operand=face_of(path, number))
     except PictureRefused as refusal:
-        if number is not None:
-            raise click.ClickException(printable(str(refusal))) from refusal
-        say(f"{shown_path(path)}: no face was found in it; asked with all of it")
-        return term
+        raise click.ClickException(printable(str(refusal))) from refusal
+
+
+def _say_without_a_face(answer: Answer) -> None:
+    """Where faces are indexed, which pictures were asked with whole."""
+    for term in answer.question.terms:
+        if not term.is_direction and os.path.isfile(term.name):
+            say(f"{shown_path(term.name)}: no face was found in it; asked with all of it")
 
 
 def _single_terms(word: str, null: bool) -> list[Term]:
@@ -292,12 +291,15 @@ def _answers(retriever: Searcher, questions: Sequence[Question]) -> dict[int, An
         results = ask_all(retriever, questions)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    of_faces = retriever.holds("faces")
     answers: dict[int, Answer] = {}
     for number, result in enumerate(results, 1):
         if isinstance(result, PictureRefused):
             say(f"Error: {printable(str(result))}")
             continue
         answers[number] = result
+        if of_faces:
+            _say_without_a_face(result)
         if result.is_novel:
             say(
                 f"Warning: {shown_path(result.title)} is more novel than {100 * NOVEL:.0f}% of this collection; "

@@ -36,7 +36,7 @@ from retrieval.explore.fitting import UNLIKE
 from retrieval.models.model import Model
 from retrieval.pages.sheet import Cell, SheetRow, sheet_png
 from retrieval.pictures.thumbnail import thumbnail
-from retrieval.roots.faces import face_to_ask_with, faces_of
+from retrieval.roots.faces import faces_of, largest_faces
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "what-it-sees.md"
@@ -292,7 +292,7 @@ def measure(given: argparse.Namespace, name: str, paths: Mapping[str, str]) -> l
     ):
         classes, looks = classes_in(collection, retriever), str(retriever.model.looks)
         if name.startswith("faces"):
-            paths = {FACE: face_to_ask_with(paths["astronaut"]), **paths}
+            paths = {FACE: largest_faces([paths["astronaut"]])[0], **paths}
             measured["of_faces"] = drawn_grey(retriever, collection)
         asked = questions(retriever, paths)
         measured |= {

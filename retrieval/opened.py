@@ -13,6 +13,7 @@ from index.errors import AddressUnknown
 from index.forks import watch
 from index.many import Many
 from index.opening import Address, is_known, open_indexes, place_of
+from index.roots import RegionKind, region_kind
 from retrieval.defaults import Device
 from retrieval.models.kept import model_of
 from retrieval.models.model import Model
@@ -123,6 +124,10 @@ class Opened:
             if self._model is None:
                 self._model = model_of(self.index, self._given, self.device)
             return self._model
+
+    def holds(self, kind: RegionKind) -> bool:
+        """Whether such regions of pictures are indexed."""
+        return kind in map(region_kind, self.index.rows.roots().values())
 
     @cached_property
     def latent_dim(self) -> int:

@@ -21,7 +21,7 @@ from retrieval.filters import where_of
 from retrieval.pictures.given import is_file, size_of
 from retrieval.roots.regions import first_of_each_picture
 from retrieval.searcher import Hit, checked_most
-from retrieval.seen import Seen, look_at_all
+from retrieval.seen import Seen, largest_faces_in, look_at_all
 
 if TYPE_CHECKING:
     from index.records import Metric
@@ -170,6 +170,7 @@ def ask_all(searcher: Searcher, questions: Sequence[Question]) -> list[Answer | 
 
     If a picture cannot be read, the ``PictureRefused`` takes the place of its answer; other questions are answered.
     """
+    questions = _of_faces(searcher, questions)
     directions = _vectors(searcher, questions)
     answers: dict[int, Answer | PictureRefused] = {}
     for places in _batches(questions):
@@ -221,6 +222,17 @@ def parse_directions(plus: Iterable[str], minus: Iterable[str] = ()) -> list[Ter
 
 def _times(sign: float, term: Term) -> Term:
     return Term(sign * term.weight, term.operand, term.is_direction)
+
+
+def _of_faces(searcher: Searcher, questions: Sequence[Question]) -> list[Question]:
+    """The questions with the address of a face in place of its picture, where faces are indexed: answers show it."""
+    terms = [term for question in questions for term in question.terms]
+    pictures = [one.operand for one in terms if not (one.is_direction or isinstance(one.operand, Seen))]
+    faces = iter(largest_faces_in(searcher, pictures))
+    asked = iter(
+        one if one.is_direction or isinstance(one.operand, Seen) else replace(one, operand=next(faces)) for one in terms
+    )
+    return [replace(question, terms=tuple(next(asked) for _ in question.terms)) for question in questions]
 
 
 def _vectors(searcher: Searcher, questions: Sequence[Question]) -> dict[str, Floats]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from index.records import Direction, Found, Metric, Neighbour
-from index.roots import RegionKind, region_kind
 from index.served.address import is_served
 from index.where import Fact
 from retrieval.arrays import Floats, Pixels
@@ -229,10 +228,6 @@ class Searcher(Opened):
         if isinstance(look, PictureRefused):
             raise look
         return look
-
-    def holds(self, kind: RegionKind) -> bool:
-        """Whether such regions of pictures are indexed."""
-        return kind in map(region_kind, self.index.rows.roots().values())
 
     def novelty(self, seen: Seen) -> float | None:
         """Novelty of a picture: the share of the collection that is less novel.

@@ -14,6 +14,7 @@ from retrieval.models.model import Model
 from retrieval.opened import Opened
 from retrieval.pictures.given import is_file
 from retrieval.places import is_unchanged, rows_of_file
+from retrieval.roots.faces import largest_faces
 
 if TYPE_CHECKING:
     from retrieval.pictures.given import Given as Query
@@ -47,15 +48,29 @@ def look_at_all(searcher: Opened, pictures: Sequence[Query | Seen]) -> list[Seen
     """What the model sees in each picture; for a file that cannot be read, the refusal instead.
 
     An indexed file that did not change is not read. A file that is named twice is read once. What was seen before is
-    returned as it is.
+    returned as it is. Where faces are indexed, a file is asked with by its largest face (``largest_faces_in``).
 
     Raises:
         ValueError: an array that is not uint8 (h, w, 3).
         TypeError: something that is no path, no array and no picture of Pillow's.
     """
     distinct = {_key(picture): picture for picture in pictures if not isinstance(picture, Seen)}
-    seen = dict(zip(distinct, _look_at(searcher, list(distinct.values())), strict=True))
+    asked = largest_faces_in(searcher, list(distinct.values()))
+    seen = dict(zip(distinct, _look_at(searcher, asked), strict=True))
     return [picture if isinstance(picture, Seen) else seen[_key(picture)] for picture in pictures]
+
+
+def largest_faces_in(searcher: Opened, pictures: Sequence[Query]) -> list[Query]:
+    """Where faces are indexed, the address of the largest face in place of each file that has one.
+
+    Raises:
+        MissingExtra: faces are indexed, and the package that finds them is not installed.
+    """
+    files = [os.fspath(one) for one in pictures if is_file(one) and os.path.isfile(one)]
+    if not files or not searcher.holds("faces"):
+        return list(pictures)
+    found = dict(zip(files, largest_faces(files), strict=True))
+    return [found.get(os.fspath(one), one) if is_file(one) else one for one in pictures]
 
 
 def _key(picture: Query) -> str | int:

@@ -20,7 +20,8 @@ from retrieval import Library, PictureRefused, Retriever, Searcher, faces_of, lo
 from retrieval.pictures.decode import framed
 from retrieval.pictures.regions import is_sane_box, rounded, split_box, with_box
 from retrieval.pictures.workers import DecoderPool, Task
-from retrieval.roots.faces import face_to_ask_with
+from retrieval.questions import Answer, Question, Term, ask_all
+from retrieval.roots.faces import largest_faces
 from retrieval.roots.regions import file_of, region_at, regions_address
 from tests.regions import overlap, rows_of
 
@@ -190,7 +191,7 @@ def test_questions_with_faces(indexed: Path, faces: list[Image.Image], latent: R
         assert hit["file"] == str(group) and hit["box"] == pytest.approx(split_box(address)[1], abs=1e-6)
     said = latent("query", "group.png", "-k", 1, "--index", "index", "--format", "paths").stdout.strip()
     assert side_of(said) == pytest.approx(max(map(side_of, own)), abs=1e-3)
-    assert side_of(face_to_ask_with(str(group))) == max(map(side_of, own))
+    assert side_of(largest_faces([str(group)])[0]) == max(map(side_of, own))
     assert "there is no face 4, only 3" in latent("query", "group.png", "--face", 4, "--index", "index", code=1).stderr
     plain, _ = party(np.random.default_rng(9), faces, 0)
     plain.save(indexed / "plain.png")
@@ -202,6 +203,28 @@ def test_questions_with_faces(indexed: Path, faces: list[Image.Image], latent: R
     assert (indexed / "s.png").stat().st_size > 1000
     names = re.findall(r"party-\d\.png [\d,]+%", (indexed / "s.html").read_text())
     assert len(set(names)) == 3
+
+
+def test_a_file_is_asked_with_by_its_largest_face_in_python_too(indexed: Path, faces: list[Image.Image]) -> None:
+    asked = []
+    for number in range(4):
+        picture, _ = party(np.random.default_rng(20 + number), faces, number)
+        picture.save(indexed / f"asked-{number}.png")
+        asked.append(indexed / f"asked-{number}.png")
+    by_face = [max(faces_of(path), key=side_of) if faces_of(path) else str(path) for path in asked]
+    assert by_face[0] == str(asked[0]) and all("#xywh" in one for one in by_face[2:])
+    with Searcher.open(indexed / "index") as searcher:
+        expected = [[(hit.path, hit.distance) for hit in searcher.query(one, k=4)] for one in by_face]
+        assert [[(hit.path, hit.distance) for hit in some] for some in searcher.query_batch(asked, 4)] == expected
+        assert [[(hit.path, hit.distance) for hit in searcher.query(str(one), k=4)] for one in asked] == expected
+        assert np.array_equal(searcher.look_at(asked[3]).code, searcher.look_at(by_face[3]).code)
+        answers = ask_all(searcher, [Question((Term(1.0, one), Term(0.5, asked[2])), 4) for one in asked])
+        assert [one.title for one in answers if isinstance(one, Answer)] == [
+            f"{one} + 0.5*{by_face[2]}" for one in by_face
+        ]
+        with Image.open(asked[3]) as opened:  # pixels are asked with as they are
+            whole = np.asarray(opened.convert("RGB"))
+        assert not np.array_equal(searcher.look_at(whole).code, searcher.look_at(asked[3]).code)
 
 
 def test_a_picture_is_shown_by_its_faces(indexed: Path, latent: Run) -> None:
