@@ -107,7 +107,9 @@ KINDS: dict[str, negatives.Draw] = {
 def distances(model: Model, pictures: list[Image.Image]) -> np.ndarray:
     if model.learnt is None:
         raise SystemExit(f"{model.name} does not say what it learnt")
-    return model.learnt.distances_of(model.encode_fully(pictures).looks)
+    squares = np.stack([one for one in model.squares(pictures) if isinstance(one, np.ndarray)])
+    seen = model.encode_squares(squares)
+    return model.learnt.distances_of(seen.realism, seen.spread, squares)
 
 
 def of_archive(path: str, model: Model) -> Iterator[Image.Image]:

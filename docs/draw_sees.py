@@ -161,7 +161,7 @@ def drawn_grey(retriever: Retriever, collection: Path) -> dict[str, int]:
         return {"faces": 0, "grey": 0, "unlike": 0}
     encoded = model.encode_squares(squares)
     grey = colours(model.decode(encoded.codes)) < colours(np.stack(squares)) / 2
-    unlike = model.learnt.unfamiliarity(encoded.looks) > UNLIKE if model.learnt else np.zeros(len(squares))
+    unlike = encoded.unfamiliarity > UNLIKE
     return {"faces": len(squares), "grey": int(grey.sum()), "unlike": int(unlike.sum())}
 
 

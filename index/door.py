@@ -115,7 +115,7 @@ class RowsWriter(Rows, Protocol):
         """Store facts of contents, in place of older ones. No generation begins: what is searched stays the same."""
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
-        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
+        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes and looks."""
 
 
 class Notes(Protocol):

@@ -354,6 +354,7 @@ FIELDS: dict[str, Field] = {
     "pixels": _area,
     "realism": _numeric("realism", may_be_unknown=False),
     "spread": _numeric("spread", may_be_unknown=False),
+    "unfamiliarity": _numeric("unfamiliarity", may_be_unknown=False),
     "taken": _taken,
     "place": _place,
     "latitude": _numeric("latitude"),

@@ -52,6 +52,7 @@ class Row(NamedTuple):  # quicker to make than a dataclass: an update first read
     id: int | None = None
     generation: int = 0
     ctime_ns: int | None = None
+    unfamiliarity: float | None = None  # the share of what the model learnt that is less unusual
 
 
 class Found(NamedTuple):
@@ -66,6 +67,7 @@ class Found(NamedTuple):
     height_px: int
     realism: float
     spread: float
+    unfamiliarity: float | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _part(new: Rows, root_id: int, paths: list[bytes], mine: dict[bytes, Row], f
             mended = row._replace(id=old_id, root_id=root_id, generation=0)
             made.append(Change(mended, codes.get(row.id or 0), facts.get(row.content_hash or b"")))
         else:
-            made.append(Change(mine[path]._replace(status="vanished", realism=None, spread=None)))
+            made.append(Change(mine[path]._replace(status="vanished", realism=None, spread=None, unfamiliarity=None)))
     return made
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-FileFact = Literal["size_bytes", "mtime_ns", "width_px", "height_px", "pixels", "realism", "spread"]
+FileFact = Literal["size_bytes", "mtime_ns", "width_px", "height_px", "pixels", "realism", "spread", "unfamiliarity"]
 ContentFact = Literal[
     "taken_us", "frames", "bits", "has_alpha", "focal_mm", "exposure_s", "iso", "orientation", "rating", "latitude",
     "longitude", "is_raw", "is_screenshot", "is_motion", "has_gain_map",

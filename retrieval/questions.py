@@ -354,4 +354,4 @@ def _answer(searcher: Searcher, question: Question, seen: Sequence[Seen], code: 
     look = None if question.is_sum else seen[0]
     if look is None or not look.is_of_picture:
         return Answer(question, code, hits)
-    return Answer(question, code, hits, look.realism, look.spread, searcher.novelty(look), searcher.unfamiliarity(look))
+    return Answer(question, code, hits, look.realism, look.spread, searcher.novelty(look), look.unfamiliarity)

@@ -243,13 +243,6 @@ class Searcher(Opened):
             self._looks = (generation, self.index.rows.some_looks(SAMPLE))
         return self._looks[1]
 
-    def unfamiliarity(self, seen: Seen) -> float | None:
-        """The share of what the model learnt that is less far from its average than a picture; None if not known."""
-        learnt = self.model.learnt
-        if learnt is None:
-            return None
-        return float(learnt.unfamiliarity(np.array([[seen.realism, seen.spread]], np.float32))[0])
-
     def directions(self) -> dict[str, Direction]:
         """The directions that are stored in the index, by name."""
         return self.index.notes.directions()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.arrays import Floats
 from retrieval.errors import PictureRefused
-from retrieval.models.model import Model
+from retrieval.models.model import Encoded, Model
 from retrieval.opened import Opened
 from retrieval.pictures.given import is_file
 from retrieval.places import is_unchanged, rows_of_file
@@ -26,12 +26,14 @@ ENCODED_AT_ONCE = 256  # squares in memory
 class Seen:
     """What the model sees in one picture: ``code`` float32 (d,), ``realism`` -avg(E(x)) and ``spread`` std(E(x)).
 
-    ``ids``: the ids of this file in the index, one for each of its names.
+    ``unfamiliarity``: the share of what the model learnt that is less unusual; None if that is not known. ``ids``: the
+    ids of this file in the index, one for each of its names.
     """
 
     code: Floats
     realism: float
     spread: float
+    unfamiliarity: float | None = None
     ids: frozenset[int] = frozenset()
 
     @classmethod
@@ -92,9 +94,17 @@ def _encode(model: Model, pictures: Sequence[Query]) -> list[Seen | PictureRefus
     squares = model.squares(pictures)
     read = [one for one in squares if not isinstance(one, PictureRefused)]
     encoded = model.encode_squares(read)
-    facts = zip(encoded.codes, encoded.realism, encoded.spread, strict=True)
-    seen = (Seen(code, float(realism), float(spread)) for code, realism, spread in facts)
+    seen = iter(seen_in(encoded))
     return [one if isinstance(one, PictureRefused) else next(seen) for one in squares]
+
+
+def seen_in(encoded: Encoded) -> list[Seen]:
+    """Each of the encoded pictures."""
+    looks = zip(encoded.codes, encoded.realism, encoded.spread, encoded.unfamiliarity, strict=True)
+    return [
+        Seen(code, float(realism), float(spread), None if math.isnan(rank) else float(rank))
+        for code, realism, spread, rank in looks
+    ]
 
 
 def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[int]]:
@@ -109,5 +119,5 @@ def indexed(searcher: Opened, picture: Query) -> tuple[Seen | None, frozenset[in
         code = codes.get(row.id or 0)
         if code is not None and row.status == "found" and is_unchanged(row, picture):
             assert row.realism is not None and row.spread is not None
-            return Seen(code, row.realism, row.spread, ids), ids
+            return Seen(code, row.realism, row.spread, row.unfamiliarity, ids), ids
     return None, ids

@@ -19,7 +19,7 @@ from retrieval.places import rows_of_file
 from retrieval.questions import Answer, Question, Term, ask, refined
 from retrieval.roots.opening import facts_at, is_file
 from retrieval.roots.regions import file_of, region_at
-from retrieval.seen import Seen
+from retrieval.seen import Seen, seen_in
 from retrieval.status import status_of
 from retrieval.text import printable
 from serve import records
@@ -93,8 +93,7 @@ class Collection:
         model = self.searcher.model
         square = square_of_upload(path, model.image_size, model.frame, of_face=self.searcher.holds("faces"))
         encoded = model.encode_squares(square[None])
-        seen = Seen(encoded.codes[0], float(encoded.realism[0]), float(encoded.spread[0]))
-        return self.query(seen, options)
+        return self.query(seen_in(encoded)[0], options)
 
     def items(self, asked: records.Listing) -> records.Items:
         where = self.where(asked.where, asked.text)
@@ -219,7 +218,7 @@ class Collection:
         with rows.snapshot():
             found, code = self.found(identifier), self.code(identifier)
             names = {row.id for row in rows_of_file(rows, found.path) if row.id is not None}
-        return Seen(code, found.realism, found.spread, frozenset(names | {identifier}))
+        return Seen(code, found.realism, found.spread, found.unfamiliarity, frozenset(names | {identifier}))
 
     def _revealer(self) -> Callable[[str], bool]:
         if self._reveal is None:

@@ -64,6 +64,7 @@ class ShardHits(OfModel):
     similarities: str = Field(description="float64, cosine")
     realism: str = Field(description="float64")
     spread: str = Field(description="float64")
+    unfamiliarity: str = Field(description="float64, no number where it is not known")
     width: str = Field(description="int64")
     height: str = Field(description="int64")
     size_bytes: str = Field(description="int64")

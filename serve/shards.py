@@ -92,6 +92,7 @@ class Shard:
             similarities=_column([hit.similarity for hit in hits], "<f8"),
             realism=_column([one.realism for one in pictures], "<f8"),
             spread=_column([one.spread for one in pictures], "<f8"),
+            unfamiliarity=_column(np.array([one.unfamiliarity for one in pictures], float), "<f8"),
             width=_column([one.width_px for one in pictures], "<i8"),
             height=_column([one.height_px for one in pictures], "<i8"),
             size_bytes=_column([one.size_bytes for one in pictures], "<i8"),

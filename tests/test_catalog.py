@@ -51,7 +51,9 @@ class Expected:
         for one in ids:
             self.rows[one] = self.rows[one]._replace(status=status, generation=self.generation)  # type: ignore[arg-type]
             if forget:
-                self.rows[one] = self.rows[one]._replace(content_hash=None, realism=None, spread=None)
+                self.rows[one] = self.rows[one]._replace(
+                    content_hash=None, realism=None, spread=None, unfamiliarity=None
+                )
                 self.codes.pop(one, None)
 
     def drop_root(self, root_id: int) -> int:
@@ -76,7 +78,11 @@ def drawn_change(rng: np.random.Generator, number: int, root_id: int, old: Row |
     }
     if not is_picture:
         return Change(row(number, **facts, status="skipped", reason="x", realism=None, spread=None))
-    looks = {"realism": float(rng.normal()), "spread": float(rng.uniform(0.1, 1))}
+    looks = {
+        "realism": float(rng.normal()),
+        "spread": float(rng.uniform(0.1, 1)),
+        "unfamiliarity": float(rng.uniform()),
+    }
     return Change(row(number, **facts, **looks), rng.standard_normal(DIM).astype(np.float32))
 
 

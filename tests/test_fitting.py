@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 from retrieval import ModelError, Retriever, load_model, shipped_models
 from retrieval.models.bundle import read_description
 from retrieval.models.description import fault_of
-from retrieval.models.learnt import FIELD, measured, read
+from retrieval.models.learnt import FIELD, as_others_take_them, lengths, measured, read
+from retrieval.models.texture import CHANNELS, LEAST, levels, texture
 
 
 def write_samples(folder: Path, model: str, count: int) -> list[Path]:
@@ -24,30 +26,78 @@ def write_samples(folder: Path, model: str, count: int) -> list[Path]:
     return paths
 
 
-def looks_like(count: int, seed: int, centre: float = 0.0) -> np.ndarray:
+def seen_like(count: int, seed: int, centre: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Realism, spread and squares: grounds of one colour with noise, as fine as its level is drawn."""
     rng = np.random.default_rng(seed)
-    return np.stack([rng.normal(centre, 1, count), np.exp(rng.normal(0, 0.3, count))], 1).astype(np.float32)
+    realism, spread = rng.normal(centre, 1, count), np.exp(rng.normal(0, 0.3, count))
+    grounds, levels = rng.uniform(80, 180, (count, 1, 1, 3)), np.exp(rng.normal(2, 0.4, (count, 1, 1, 1)))
+    squares = (grounds + levels * rng.normal(size=(count, 64, 64, 3))).clip(0, 255).astype(np.uint8)
+    return realism.astype(np.float32), spread.astype(np.float32), squares
 
 
-def test_the_table_gives_each_picture_its_rank_among_what_was_learnt() -> None:
-    table = measured(looks_like(4000, 0))
+@pytest.mark.parametrize("altered", ["realism", "texture"])
+def test_the_table_gives_each_picture_its_rank_among_what_was_learnt(altered: str) -> None:
+    table = measured(*seen_like(1500, 0))
     assert table is not None and fault_of({**read_description(load_model().folder), FIELD: table}) == ""
     learnt = read(json.loads(json.dumps(table)))
-    same, other = learnt.unfamiliarity(looks_like(4000, 1)), learnt.unfamiliarity(looks_like(4000, 2, centre=6))
+    realism, spread, squares = seen_like(1500, 1)
+    same = learnt.unfamiliarity(realism, spread, squares)
     for share in (0.5, 0.9, 0.95, 0.99):
         assert abs((same > share).mean() - (1 - share)) < 0.03
+    coarse = squares[:, ::4, ::4].repeat(4, 1).repeat(4, 2)
+    other = learnt.unfamiliarity(
+        *((realism + 8, spread, squares) if altered == "realism" else (realism, spread, coarse))
+    )
     assert (other > 0.99).mean() > 0.95
-    assert measured(looks_like(99, 0)) is None
+    assert measured(*seen_like(99, 0)) is None
+
+
+def test_an_older_table_without_texture_is_read() -> None:
+    realism, spread, squares = seen_like(400, 0)
+    points = np.stack([realism, np.log(spread)], 1).astype(np.float64)
+    centre, inverse = points.mean(0), np.linalg.inv(np.cov(points.T))
+    away = np.sort(np.einsum("ni,ij,nj->n", points - centre, inverse, points - centre))
+    table = {"pictures": 400, "centre": centre.tolist(), "inverse": inverse.tolist(), "distances": away.tolist()}
+    assert fault_of({**read_description(load_model().folder), FIELD: table}) == ""
+    found = np.sort(read(table).unfamiliarity(realism, spread, squares))
+    assert np.abs(found - np.arange(400) / 400).max() <= 1.5 / 400
+
+
+@pytest.mark.parametrize("side", [32, 64, 100, 224])
+def test_texture_is_the_energy_that_halving_loses(side: int) -> None:
+    rng = np.random.default_rng(side)
+    squares = rng.integers(0, 256, (70, side, side, 3), np.uint8)
+    found = texture(squares)
+    assert found.shape == (70, 6 * levels(side)) and found.dtype == np.float32
+    seen = (squares[3] / 127.5 - 1) @ np.array(CHANNELS, np.float64).T
+    for level in range(levels(side)):
+        halved = seen.reshape(len(seen) // 2, 2, len(seen) // 2, 2, 3).mean((1, 3))
+        lost = seen - halved.repeat(2, 0).repeat(2, 1)
+        energy = np.sqrt((lost**2).mean((0, 1)))
+        expected = [*np.log(energy + LEAST), *(np.abs(lost).mean((0, 1)) / (energy + LEAST))]
+        assert found[3, 6 * level : 6 * level + 6] == pytest.approx(expected, abs=1e-4)
+        seen = halved
+    assert len(seen) < 4 or len(seen) % 2
+    assert texture(squares[:0]).shape == (0, found.shape[1])
+
+
+def test_pictures_are_also_looked_at_as_others_take_them() -> None:
+    squares = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), np.uint8)
+    more = as_others_take_them(squares)
+    assert np.array_equal(more[:200], squares) and len(more) == 200 + 20 + 40 + 10
+    are_grey = (more == more[..., :1]).all((1, 2, 3))
+    assert are_grey[200:220].all() and are_grey[260:].all() and not are_grey[:200].any() and not are_grey[220:260].any()
 
 
 @pytest.mark.parametrize("name", shipped_models())
 def test_every_shipped_model_has_the_table_and_knows_its_own_pictures(name: str) -> None:
     model = load_model(name)
     assert model.learnt is not None and model.learnt.pictures >= 1000 and FIELD in model.facts
-    samples = model.learnt.unfamiliarity(model.encode_fully(model.sample(100)).looks)
+    assert len(model.learnt.centre) == lengths(model.image_size)[1]
+    samples = model.encode_fully(model.sample(100)).unfamiliarity
     assert (samples > 0.95).mean() < 0.5
     if name.startswith("faces"):
-        shapes = model.learnt.unfamiliarity(model.encode_fully(draw_shapes(60, side=64)[0]).looks)
+        shapes = model.encode_fully(draw_shapes(60, side=64)[0]).unfamiliarity
         assert (shapes > 0.95).mean() > 0.9
 
 
@@ -57,6 +107,7 @@ def test_every_shipped_model_has_the_table_and_knows_its_own_pictures(name: str)
         {"centre": [1.0]},
         {"centre": [1.0, float("nan")]},
         {"inverse": [[1.0, 0.0]]},
+        {"centre": [1.0] * 8, "inverse": np.eye(8).tolist()},  # of pictures of another size
         {"inverse": 3},
         {"distances": [2.0, 1.0]},
         {"distances": [1.0]},
@@ -95,6 +146,23 @@ def test_a_query_that_the_model_did_not_learn_gets_a_warning(latent: Run, tmp_pa
     assert json.loads(usual.stdout)["queries"][0]["unfamiliarity"] <= 0.99
 
 
+def test_an_index_keeps_how_unlike_what_was_learnt_each_picture_is(latent: Run, tmp_path: Path) -> None:
+    faces = write_samples(tmp_path / "photos", "faces-64", 12)
+    write_shapes(tmp_path / "photos", 12, side=128)
+    with Retriever.build(tmp_path / "photos", index=tmp_path / "index", model="faces-64", workers=1) as built:
+        found = {one.path: one.unfamiliarity for some, _ in built.found() for one in some}
+        expected = built.model.encode_fully([*found]).unfamiliarity
+        assert [*found.values()] == pytest.approx(expected.tolist(), abs=1e-6) and len(set(found.values())) > 10
+        shutil.copy(faces[3], tmp_path / "other.png")
+        assert built.look_at(faces[3]).unfamiliarity == found[str(faces[3])]  # which is not read
+        assert built.look_at(tmp_path / "other.png").unfamiliarity == pytest.approx(found[str(faces[3])], abs=1e-6)
+    for share in (0.3, 0.95):
+        said = latent(
+            "index", "list", "--where", f"unfamiliarity > {share}", "--index", "index", "--format", "paths"
+        ).stdout
+        assert len(said.splitlines()) == sum((one or 0) > share for one in found.values())
+
+
 def test_an_older_copy_of_a_shipped_model_learns_what_the_shipped_one_says(tmp_path: Path) -> None:
     write_samples(tmp_path / "photos", "photos-64", 12)
     with Retriever.build(tmp_path / "photos", index=tmp_path / "index", workers=1) as built:
@@ -127,8 +195,8 @@ def test_training_keeps_the_table(tmp_path: Path) -> None:
     pictures = draw_shapes(200)[0]
     model = export(checkpoint.new_state(recipe, cpu, "float32"), CachedPictures(pictures), tmp_path, {"name": "t"}, cpu)
     assert model.learnt is not None and model.learnt.pictures == 200
-    unfamiliarity = model.learnt.unfamiliarity(model.encode_fully(pictures).looks)
-    assert abs((unfamiliarity > 0.95).mean() - 0.05) < 0.03
+    unfamiliarity = model.encode_fully(pictures).unfamiliarity
+    assert (unfamiliarity > 0.95).mean() < 0.08
     with pytest.raises(ModelError, match="learnt"):
         broken = {**model.facts, FIELD: {}}
         from retrieval.models.bundle import write_description

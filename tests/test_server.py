@@ -32,6 +32,7 @@ from index.errors import (
     LatentError,
     NoIndex,
 )
+from index.local.tables import SCHEMA
 from index.opening import exists, is_known, note_trust, open_index, write_index
 from index.records import Budget, Change, Direction, Meta
 from retrieval import Library, Retriever
@@ -367,14 +368,14 @@ def test_who_migrates_at_once_does_it_once(server: Server, monkeypatch: pytest.M
     address, errors, done = server.new(), list[BaseException](), list[int]()
     fill(address, Path("/nowhere/photos"), random_codes(10, 0, True))
 
-    def step(connection: object) -> None:
+    def step(database: object, connection: object) -> None:
         time.sleep(0.2)
         done.append(1)
         connection.execute(text("SELECT 1"))  # type: ignore[attr-defined]
 
     for module in (schema, store):
-        monkeypatch.setattr(module, "SCHEMA", 5)
-    monkeypatch.setitem(schema.STEPS, 4, step)
+        monkeypatch.setattr(module, "SCHEMA", SCHEMA + 1)
+    monkeypatch.setitem(schema.STEPS, SCHEMA, step)
 
     def open_it() -> None:
         try:
@@ -389,7 +390,7 @@ def test_who_migrates_at_once_does_it_once(server: Server, monkeypatch: pytest.M
         thread.join()
     assert errors == [] and len(done) == 1
     monkeypatch.undo()
-    with pytest.raises(IndexMismatch, match="has schema 5"):
+    with pytest.raises(IndexMismatch, match=f"has schema {SCHEMA + 1}"):
         opened(address)
 
 

@@ -474,7 +474,7 @@ def test_pages_without_end_are_refused(home: Home, codes: Floats) -> None:
 
     whole, real = text(range(HITS_MOST), "<i8"), text([1.0] * HITS_MOST, "<f8")
     columns = dict.fromkeys(("ids", "width", "height", "size_bytes", "mtime_ns"), whole)
-    columns |= dict.fromkeys(("distances", "similarities", "realism", "spread"), real)
+    columns |= dict.fromkeys(("distances", "similarities", "realism", "spread", "unfamiliarity"), real)
     texts = {name: ["aa"] * HITS_MOST for name in ("hashes", "names", "folders")}
     page = http(json.dumps(facts | columns | texts | {"counts": [HITS_MOST]}).encode())
     asked: list[str] = []

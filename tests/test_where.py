@@ -53,6 +53,7 @@ def drawn_rows(count: int, rng: np.random.Generator) -> list[Row]:
             height_px=int(rng.integers(1, 50)),
             realism=float(rng.normal()),
             spread=float(rng.uniform()),
+            unfamiliarity=None if number % 5 == 0 else float(rng.uniform()),
             content_hash=b"%016d" % (number - (number % 3 == 2)),
         )
         for number in range(count)
@@ -107,6 +108,7 @@ def drawn_leaf(rng: np.random.Generator, roots: dict[int, str]) -> Where:
     leaves: list[Callable[[], Where]] = [
         lambda: Compare(one_of(*FILE_FACTS), one_of(*SIGNS), int(rng.integers(1, 50))),
         lambda: Compare(one_of("realism", "spread"), one_of(*SIGNS), float(rng.normal())),
+        lambda: Compare("unfamiliarity", one_of(*SIGNS), float(rng.uniform())),
         lambda: Compare(one_of(*NUMBERS, "taken_us"), one_of(*SIGNS), int(rng.integers(0, 50))),
         lambda: Compare(one_of(*FLAGS), "=", int(rng.integers(2))),
         lambda: Matches(one_of(*TEXTS), one_of(*PATTERNS)),

@@ -77,6 +77,11 @@ def _to_4(connection: sqlite3.Connection) -> None:
             connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({of})")
 
 
+def _to_5(connection: sqlite3.Connection) -> None:
+    """How unlike what the model learnt a picture is. Its checksum changes no other."""
+    connection.execute("ALTER TABLE pictures ADD COLUMN unfamiliarity FLOAT")
+
+
 def _sum_of_row(*facts: Any) -> bytes | None:
     try:
         return row_sum(Row(*facts))
@@ -89,7 +94,7 @@ def _sum(connection: sqlite3.Connection, table: str, facts: str, checksum: Calla
     connection.execute(f"UPDATE {table} SET checksum = checksum_of({facts})")
 
 
-STEPS: dict[int, Step] = {1: _to_2, 2: _to_3, 3: _to_4}  # schema -> the step to the next one
+STEPS: dict[int, Step] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}  # schema -> the step to the next one
 
 
 def schema_of(path: Path) -> int:

@@ -71,7 +71,7 @@ def is_whole(row: Row, kept: object) -> bool:
 
 def is_sane(row: Row) -> bool:
     """Whether the facts of a saved row, each of its type, are within their bounds."""
-    _, path, size, _, status, content, width, height, realism, spread, _, number, generation, _ = row
+    _, path, size, _, status, content, width, height, realism, spread, _, number, generation, _, unfamiliarity = row
     return (
         0 < (number or 0) < MOST
         and 0 <= generation < MOST
@@ -83,6 +83,7 @@ def is_sane(row: Row) -> bool:
         and (height is None or 0 < height < MOST_PIXELS)
         and (realism is None or math.isfinite(realism))
         and (spread is None or math.isfinite(spread))
+        and (unfamiliarity is None or 0 <= unfamiliarity <= 1)
         and (status != "found" or not (width is None or height is None or realism is None or spread is None))
     )
 

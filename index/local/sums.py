@@ -16,6 +16,7 @@ from index.records import Row
 
 CHECKSUM_BYTES = 8
 FACTS = struct.Struct("<8q2d4i")
+RANK = struct.Struct("<d")
 NOTHING = -(2**63)  # None, where a fact is an integer
 NOT_KNOWN = -1e300  # None, where it is a number
 
@@ -34,7 +35,8 @@ def row_sum(row: Row) -> bytes:
     Raises:
         TypeError, ValueError, AttributeError, struct.error: a fact has not its type.
     """
-    root_id, path, size, mtime, status, content, width, height, realism, spread, reason, number, generation, ctime = row
+    root_id, path, size, mtime, status, content, width, height, realism, spread, reason, number, generation, *late = row
+    ctime, rank = late
     words = status.encode(), (reason or "").encode("utf-8", "surrogatepass")
     facts = FACTS.pack(
         number,
@@ -52,7 +54,8 @@ def row_sum(row: Row) -> bytes:
         -1 if reason is None else len(words[1]),
         -1 if content is None else len(content),
     )
-    return xxh3_64_digest(facts + path + words[0] + words[1] + (content or b""))
+    end = b"" if rank is None else RANK.pack(rank)  # nothing where it is not known, as before schema 5
+    return xxh3_64_digest(facts + path + words[0] + words[1] + (content or b"") + end)
 
 
 def sum_of(*facts: object) -> bytes:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 4  # the result of index.local.migrations
+SCHEMA = 5  # the result of index.local.migrations
 
 tables = MetaData()
 
@@ -104,6 +104,7 @@ pictures = Table(
     Column("reason", Text),
     Column("generation", Whole, nullable=False, index=True),
     Column("ctime_ns", BigInteger, info={"since": 2}),  # None in rows of schema 1
+    Column("unfamiliarity", Float, info={"since": 5}),  # None in rows of older schemas
     _checksum(),
     UniqueConstraint("root_id", "path"),
     CheckConstraint("status in ('found', 'skipped', 'vanished', 'removed')"),

@@ -103,7 +103,7 @@ class CatalogWriter(Catalog):
             keep_facts(connection, facts)
 
     def mark(self, ids: Sequence[int], status: State, forget_codes: bool = False) -> None:
-        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes, realism and spread."""
+        """Set the state of rows. ``forget_codes`` also deletes their codes, content hashes and looks."""
         if not ids:
             return
         with self.changing() as connection:
@@ -111,7 +111,7 @@ class CatalogWriter(Catalog):
             contents = _contents(connection, ids) if forget_codes else set()
             changes: dict[str, Any] = {"status": status, "generation": self.meta().generation + 1}
             if forget_codes:
-                changes |= {"content_hash": None, "realism": None, "spread": None}
+                changes |= {"content_hash": None, "realism": None, "spread": None, "unfamiliarity": None}
                 delete_codes(connection, ids)
             for start in range(0, len(ids), PAGE):
                 rows = connection.execute(ROWS_OF, naming(ids[start : start + PAGE])).all()
@@ -192,9 +192,10 @@ def row_values(row: Row) -> dict[str, Any]:
 
     SQLite has no -0.0 and no NaN, and a reason may quote a name that is no Unicode.
     """
-    looks = [None if one is None or isnan(one) else float(one) + 0.0 for one in (row.realism, row.spread)]
+    given = (row.realism, row.spread, row.unfamiliarity)
+    looks = [None if one is None or isnan(one) else float(one) + 0.0 for one in given]
     reason = None if row.reason is None else row.reason.encode("utf-8", "backslashreplace").decode()
-    row = row._replace(realism=looks[0], spread=looks[1], reason=reason)
+    row = row._replace(realism=looks[0], spread=looks[1], unfamiliarity=looks[2], reason=reason)
     if not is_sane(row):
         raise ValueError(f"no row of an index can be {row}")
     return {**row._asdict(), "checksum": row_sum(row)}

@@ -119,9 +119,10 @@ def _hits(told: dict[str, Any], address: str, count: int) -> list[Neighbour]:
         name: _finite(_column(told, name, "<f8", np.float64, count)).tolist()
         for name in ("distances", "similarities", "realism", "spread")
     }
+    ranks = _shares(told, "unfamiliarity", count)
     paths = ("/".join(part for part in (address, *both) if part) for both in zip(folders, names, strict=True))
     facts = zip(
-        ids_of(told, count).tolist(), paths, *whole, hashes, *sides, real["realism"], real["spread"], strict=True
+        ids_of(told, count).tolist(), paths, *whole, hashes, *sides, real["realism"], real["spread"], ranks, strict=True
     )
     pictures = (Found(*one) for one in facts)
     return [Neighbour(*one) for one in zip(pictures, real["distances"], real["similarities"], strict=True)]
@@ -158,6 +159,14 @@ def _finite(numbers: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     if not np.isfinite(numbers).all():
         raise Garbage("it tells numbers that are none")
     return numbers
+
+
+def _shares(told: dict[str, Any], name: str, count: int) -> list[float | None]:
+    """Shares from 0 to 1; None for those that are not known."""
+    shares = _column(told, name, "<f8", np.float64, count)
+    if not (np.isnan(shares) | ((shares >= 0) & (shares <= 1))).all():
+        raise Garbage(f"{name} in its answer are no shares")
+    return [None if np.isnan(one) else one for one in shares.tolist()]
 
 
 def _texts(told: dict[str, Any], name: str, count: int) -> list[str]:

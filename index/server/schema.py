@@ -21,9 +21,15 @@ from index.server.database import PostgreSQL, translated
 from index.server.settings import IDENTITY, keep
 from index.server.tables import beside
 
-Step = Callable[[Connection], None]
+Step = Callable[[PostgreSQL, Connection], None]
 
-STEPS: dict[int, Step] = {}  # schema -> the step to the next one; the first indexes on servers had schema 4
+
+def _to_5(database: PostgreSQL, connection: Connection) -> None:
+    """As ``index.local.migrations`` has it."""
+    connection.exec_driver_sql(f"ALTER TABLE {database.quoted('pictures')} ADD COLUMN unfamiliarity DOUBLE PRECISION")
+
+
+STEPS: dict[int, Step] = {4: _to_5}  # schema -> the step to the next one; the first indexes on servers had schema 4
 NUMBERED = (facts, distinct, directions)  # their keys may be of damage: rows are named by numbers, as SQLite's
 MAKING = 0x6C6174656E74  # the advisory lock of who makes or migrates a schema
 COLUMNS = text(
@@ -73,7 +79,7 @@ def prepared(database: PostgreSQL, engine: Engine, create: Meta | None) -> bool:
             _create(database, connection, create)
         number = check(database, connection)
         for step in range(number, SCHEMA):
-            STEPS[step](connection)
+            STEPS[step](database, connection)
         if number < SCHEMA:
             connection.execute(update(meta).values(schema=SCHEMA))
     return is_new

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from index.where import Compare
 from retrieval.errors import ModelError
-from retrieval.explore.novelty import SAMPLE
 from retrieval.models.bundle import shipped_models
 from retrieval.models.model import Model, load_model
 from retrieval.opened import Opened
@@ -24,11 +24,9 @@ PAGE = 2000
 
 def share_unlike(opened: Opened) -> float | None:
     """The share of a collection that is unlike what its model learnt; None if that is not known."""
-    learnt = opened.model.learnt
-    looks = opened.index.rows.some_looks(SAMPLE)
-    if learnt is None or len(looks) < FEWEST:
-        return None
-    return float(np.mean(learnt.unfamiliarity(looks) > UNLIKE))
+    rows = opened.index.rows
+    known = rows.count(Compare("unfamiliarity", ">=", 0))
+    return None if known < FEWEST else rows.count(Compare("unfamiliarity", ">", UNLIKE)) / known
 
 
 def fitting_model(opened: Opened, share: float) -> str | None:
@@ -46,14 +44,13 @@ def fitting_model(opened: Opened, share: float) -> str | None:
 
 
 def _share(model: Model, paths: list[str]) -> float | None:
-    learnt = model.learnt
-    if learnt is None:
+    if model.learnt is None:
         return None
     squares = [one for one in model.squares(paths) if isinstance(one, np.ndarray)]
     if not squares:
         return None
     try:
-        looks = model.encode_squares(np.stack(squares)).looks
+        seen = model.encode_squares(np.stack(squares))
     except ModelError:
         return None
-    return float(np.mean(learnt.unfamiliarity(looks) > UNLIKE))
+    return float(np.mean(seen.unfamiliarity > UNLIKE))

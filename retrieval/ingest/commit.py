@@ -161,7 +161,7 @@ class Committer:
     def _coded(self, outcomes: Iterable[Outcome]) -> dict[bytes, Content]:
         hashes = {one.content_hash for one in outcomes if one.reason is None and one.content_hash is not None}
         return {
-            content_hash: Content(row.width_px, row.height_px, row.realism, row.spread, code)
+            content_hash: Content(row.width_px, row.height_px, row.realism, row.spread, row.unfamiliarity, code)
             for content_hash, (row, code) in self._rows.coded_by_hash(hashes).items()
         }
 
@@ -227,5 +227,6 @@ def _change(item: Work, outcome: Outcome, content: Content | None, row: Row | No
         height_px=content.height_px if content is not None else None,
         realism=content.realism if content is not None else None,
         spread=content.spread if content is not None else None,
+        unfamiliarity=content.unfamiliarity if content is not None else None,
     )
     return Change(mine, content.code, content.facts) if content is not None else Change(mine)

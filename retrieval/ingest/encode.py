@@ -27,6 +27,7 @@ class Content:
     height_px: int | None
     realism: float | None
     spread: float | None
+    unfamiliarity: float | None
     code: Floats
     facts: Facts | None = None  # None if the index has the code already, whether it has facts or not
 
@@ -85,10 +86,10 @@ class Encoder:
         if not firsts:
             return []
         encoded = self._model.encode_squares(stack(firsts))
-        looks = zip(firsts, encoded.realism, encoded.spread, encoded.codes, strict=True)
+        looks = zip(firsts, encoded.realism, encoded.spread, encoded.unfamiliarity, encoded.codes, strict=True)
         return [
-            Content(one.width_px, one.height_px, float(realism), float(spread), code, one.facts)
-            for one, realism, spread, code in looks
+            Content(one.width_px, one.height_px, float(realism), float(spread), float(unfamiliarity), code, one.facts)
+            for one, realism, spread, unfamiliarity, code in looks
         ]
 
     def close(self) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 
+from retrieval.models.learnt import lengths
+
 SCHEMA = 1
 ENCODER, GENERATOR = "encoder.onnx", "generator.onnx"
 NAME_MOST, TEXT_MOST = 200, 2000  # characters
@@ -76,8 +78,9 @@ def _is_learnt(value: Any) -> bool:
     if not isinstance(value, dict) or not value.keys() >= {"pictures", "centre", "inverse", "distances"}:
         return False
     centre, inverse, distances = value["centre"], value["inverse"], value["distances"]
-    rows = [centre, *(inverse if isinstance(inverse, list) else [])]
-    if len(rows) != 3 or not all(isinstance(row, list) and len(row) == 2 and all(map(is_number, row)) for row in rows):
+    if not _is_centres([centre]) or not _is_centres(inverse) or len(inverse) != len(centre):
+        return False
+    if any(len(row) != len(centre) for row in inverse):
         return False
     if not isinstance(distances, list) or len(distances) not in QUANTILES or not all(map(is_number, distances)):
         return False
@@ -151,6 +154,8 @@ def _fault_of_all(facts: dict[str, Any]) -> str:
         return "has centres that are no codes of its own"
     if (prior := facts.get("prior")) and (classes or any(len(row) != dim for row in (prior["mean"], *prior["axes"]))):
         return "has a prior of other codes than its own"
+    if (learnt := facts.get("learnt")) and len(learnt["centre"]) not in lengths(facts["image_size"]):
+        return "has a table of what it learnt that is not of pictures of its size"
     if facts.get("looks", 1) > 1 and (classes or facts.get("preprocess", "centre") != "centre"):
         return "has looks that do not go with its classes or its preprocess"
     return ""

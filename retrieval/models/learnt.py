@@ -1,9 +1,10 @@
 """How the pictures that a model learnt from look to it: a small table in ``model.json``, which other pictures are held
 against.
 
-As ``retrieval.explore.novelty``, but calibrated on what the model knows instead of on a collection. A look is a pair of
-realism and spread. The table holds the average of (realism, log spread), the inverse of their covariance, and 101
-quantiles of the squared Mahalanobis distances from the average.
+A look is a picture's realism and spread, as in ``retrieval.explore.novelty``, and its ``texture``, which needs no
+model: a critic that was taught to tell photographs from what G draws knows nothing of text or noise. The table holds
+the average of (realism, log spread, texture), the inverse of their covariance with a ridge, and 101 quantiles of the
+squared Mahalanobis distances from the average. Older tables have no texture.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageFilter
 
-from retrieval.arrays import Floats
+from retrieval.arrays import Floats, Pixels
+from retrieval.models.texture import OF_A_LEVEL, levels, texture
 
 Doubles = npt.NDArray[np.float64]
 
@@ -22,36 +25,68 @@ FIELD = "learnt"  # of model.json
 FEWEST = 100  # pictures: of fewer, the last hundredth is none
 QUANTILES = 101
 TINY = 1e-6
-DIGITS = 6  # of a number in the table
+DIGITS = 8  # of a number in the table
+OF_THE_CRITIC = 2  # numbers of a look: realism and log spread
+GREY, SHARP, BOTH = 0.1, 0.2, 0.05  # shares of pictures that are looked at so as well
+RIDGE = 0.3  # of the covariance of standardized looks: textures of neighbouring levels nearly follow from each other
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """``centre`` (2,), ``inverse`` (2, 2) and ``distances`` (q,), ascending, of ``pictures`` that a model learnt."""
+    """``centre`` (k,), ``inverse`` (k, k) and ``distances`` (q,), ascending, of ``pictures`` that a model learnt."""
 
     pictures: int
     centre: Doubles
     inverse: Doubles
     distances: Doubles
 
-    def unfamiliarity(self, looks: Floats) -> Doubles:
-        """For each look (n, 2): the share of what the model learnt that is less far from its average, (n,)."""
-        return np.searchsorted(self.distances, self.distances_of(looks)) / len(self.distances)
+    def unfamiliarity(self, realism: Floats, spread: Floats, squares: Pixels) -> Doubles:
+        """For pictures uint8 (n, s, s, 3) with realism and spread (n,): the share of what the model learnt that is less
+        far from its average, (n,)."""
+        away = self.distances_of(realism, spread, squares)
+        return np.searchsorted(self.distances, away) / len(self.distances)
 
-    def distances_of(self, looks: Floats) -> Doubles:
-        """The squared Mahalanobis distances of looks (n, 2) from the average, (n,)."""
-        return _distances(looks, self.centre, self.inverse)
+    def distances_of(self, realism: Floats, spread: Floats, squares: Pixels) -> Doubles:
+        """The squared Mahalanobis distances from the average, (n,)."""
+        points = _points(realism, spread, squares if len(self.centre) > OF_THE_CRITIC else None)
+        return _distances(points, self.centre, self.inverse)
 
 
-def measured(looks: Floats) -> dict[str, Any] | None:
-    """The table for ``model.json``, from the looks (n, 2) of pictures that the model learnt; None if n is small."""
-    if len(looks) < FEWEST:
+def as_others_take_them(squares: Pixels) -> Pixels:
+    """Pictures uint8 (n, s, s, 3), and after them some of the same in grey, sharpened, and both: (m, s, s, 3).
+
+    Photographs from elsewhere are often grey, or sharper, since they were scaled down from larger ones. Neither says
+    that a model does not know what they show.
+    """
+    order = np.random.default_rng(0).permutation(len(squares))
+    grey, sharp, both = (squares[order[: int(share * len(squares))]] for share in (GREY, SHARP, BOTH))
+    altered = [*map(_grey, grey), *map(_sharpened, sharp), *(_sharpened(_grey(one)) for one in both)]
+    return np.concatenate([squares, np.array(altered, np.uint8).reshape(-1, *squares.shape[1:])])
+
+
+def _grey(square: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(square).convert("L").convert("RGB"))
+
+
+def _sharpened(square: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(square).filter(ImageFilter.UnsharpMask(radius=1, percent=80, threshold=0)))
+
+
+def measured(realism: Floats, spread: Floats, squares: Pixels, pictures: int | None = None) -> dict[str, Any] | None:
+    """The table for ``model.json``, of squares uint8 (n, s, s, 3) with their realism and spread (n,).
+
+    ``pictures``: of how many that the model learnt, by default n. None if these are few.
+    """
+    pictures = len(squares) if pictures is None else pictures
+    if pictures < FEWEST:
         return None
-    points = _points(looks)
-    centre, inverse = points.mean(0), np.asarray(np.linalg.pinv(np.cov(points.T)), np.float64)
-    distances = np.quantile(_distances(looks, centre, inverse), np.linspace(0, 1, QUANTILES))
+    points = _points(realism, spread, squares)
+    centre, scale = points.mean(0), np.maximum(points.std(0), TINY)
+    correlation = np.cov(((points - centre) / scale).T) + RIDGE * np.eye(len(centre))
+    inverse = np.linalg.inv(correlation) / np.outer(scale, scale)
+    distances = np.quantile(_distances(points, centre, inverse), np.linspace(0, 1, QUANTILES))
     return {
-        "pictures": len(looks),
+        "pictures": pictures,
         "centre": _rounded(centre),
         "inverse": [_rounded(row) for row in inverse],
         "distances": _rounded(distances),
@@ -64,13 +99,19 @@ def read(table: dict[str, Any]) -> Learnt:
     return Learnt(table["pictures"], *numbers)
 
 
-def _points(looks: Floats) -> Doubles:
-    return np.stack([looks[:, 0], np.log(np.maximum(looks[:, 1], TINY))], axis=1).astype(np.float64)
+def lengths(side: int) -> tuple[int, int]:
+    """How many numbers a look may have, for pictures of ``side`` pixels: without texture, and with it."""
+    return OF_THE_CRITIC, OF_THE_CRITIC + OF_A_LEVEL * levels(side)
 
 
-def _distances(looks: Floats, centre: Doubles, inverse: Doubles) -> Doubles:
-    away = _points(looks) - centre
-    return np.asarray(np.einsum("ni,ij,nj->n", away, inverse, away))
+def _points(realism: Floats, spread: Floats, squares: Pixels | None) -> Doubles:
+    critic = np.stack([realism, np.log(np.maximum(spread, TINY))], axis=1).astype(np.float64)
+    return critic if squares is None else np.concatenate([critic, texture(squares)], axis=1)
+
+
+def _distances(points: Doubles, centre: Doubles, inverse: Doubles) -> Doubles:
+    away = points - centre
+    return np.asarray(np.einsum("ni,ij,nj->n", away, inverse, away, optimize=True))
 
 
 def _rounded(numbers: Doubles) -> list[float]:

@@ -52,16 +52,13 @@ CORRECTIONS, DAMPING = 3, np.float32(0.4)  # of the latent, in ``Model.decode``
 
 @dataclass(frozen=True)
 class Encoded:
-    """``codes`` float32 (n, d); ``realism`` -avg(E(x)) and ``spread`` std(E(x)), float32 (n,)."""
+    """``codes`` float32 (n, d); ``realism`` -avg(E(x)) and ``spread`` std(E(x)), float32 (n,); ``unfamiliarity``, the
+    share of what the model learnt that is less unusual, float32 (n,), NaN where that is not known."""
 
     codes: Floats
     realism: Floats
     spread: Floats
-
-    @property
-    def looks(self) -> Floats:
-        """Realism and spread, float32 (n, 2)."""
-        return np.stack([self.realism, self.spread], axis=1)
+    unfamiliarity: Floats
 
 
 def load_model(name: str | os.PathLike[str] = DEFAULT_MODEL, device: Device = "auto") -> Model:
@@ -213,9 +210,17 @@ class Model:
         if squares.shape[1:] != shape:
             raise ValueError(f"squares must be (n, {', '.join(map(str, shape))}), not {squares.shape}")
         if self.looks == 1:
-            return self._encode(squares)
+            return self._held_against_learnt(self._encode(squares), squares)
         parts = [self._look(squares[:, at * side : (at + 1) * side]) for at in range(self.looks)]
-        return replace(parts[-1], codes=np.concatenate([one.codes for one in parts], axis=1))
+        whole = replace(parts[-1], codes=np.concatenate([one.codes for one in parts], axis=1))
+        return self._held_against_learnt(whole, squares[:, -side:])
+
+    def _held_against_learnt(self, encoded: Encoded, squares: Pixels) -> Encoded:
+        """With the unfamiliarity of pictures uint8 (n, s, s, 3), if it is known what was learnt."""
+        if self.learnt is None or not len(squares):
+            return encoded
+        rank = self.learnt.unfamiliarity(encoded.realism, encoded.spread, squares)
+        return replace(encoded, unfamiliarity=np.asarray(rank, np.float32))
 
     def _look(self, squares: Pixels) -> Encoded:
         """Codes averaged with those of the mirror images; realism and spread of the pictures as they are."""
@@ -226,12 +231,14 @@ class Model:
     def _encode(self, squares: Pixels) -> Encoded:
         """Encode uint8 (n, s, s, 3) as they are: codes (n, d) of the encoder's own length."""
         if not len(squares):
-            return Encoded(np.empty((0, self._own_dim), np.float32), np.empty(0, np.float32), np.empty(0, np.float32))
+            nothing = np.empty(0, np.float32)
+            return Encoded(np.empty((0, self._own_dim), np.float32), nothing, nothing, nothing)
         fixed = self.facts.get("batch")
         step = fixed or BATCH
         batches = [squares[i : i + step] for i in range(0, len(squares), step)]
         outputs = [self._encode_batch(batch, fixed or len(batch)) for batch in batches]
-        return Encoded(*(np.concatenate(parts) for parts in zip(*outputs, strict=True)))
+        codes, realism, spread = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
+        return Encoded(codes, realism, spread, np.full(len(codes), np.nan, np.float32))
 
     def _encode_batch(self, batch: Pixels, n: int) -> list[Floats]:
         """Outputs of a batch that is filled up to ``n`` pictures."""
