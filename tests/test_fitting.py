@@ -14,7 +14,7 @@ from PIL import Image
 from retrieval import ModelError, Retriever, load_model, shipped_models
 from retrieval.models.bundle import read_description
 from retrieval.models.description import fault_of
-from retrieval.models.learnt import FIELD, as_others_take_them, lengths, measured, read
+from retrieval.models.learnt import FIELD, lengths, measured, read
 from retrieval.models.texture import CHANNELS, LEAST, levels, texture
 
 
@@ -82,6 +82,8 @@ def test_texture_is_the_energy_that_halving_loses(side: int) -> None:
 
 
 def test_pictures_are_also_looked_at_as_others_take_them() -> None:
+    from train.export import as_others_take_them
+
     squares = np.random.default_rng(0).integers(0, 256, (200, 32, 32, 3), np.uint8)
     more = as_others_take_them(squares)
     assert np.array_equal(more[:200], squares) and len(more) == 200 + 20 + 40 + 10

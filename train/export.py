@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from retrieval.arrays import Pixels
@@ -20,7 +21,7 @@ from retrieval.atomic import replace_folder, replacing
 from retrieval.errors import TrainingError
 from retrieval.models.bundle import seal
 from retrieval.models.description import ENCODER, GENERATOR
-from retrieval.models.learnt import FIELD, as_others_take_them, measured
+from retrieval.models.learnt import FIELD, measured
 from retrieval.models.model import Model, load_model
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
@@ -30,6 +31,7 @@ from train.quantize import CALIBRATION_PICTURES, CHECK_PICTURES, quantize
 TOLERANCE = 1e-3  # largest |difference| between the codes of torch and of ONNX Runtime
 RE_ESTIMATION_PICTURES = 50_000
 LOOKED_AT = 4000  # pictures, for quantiles of how they look to the model
+GREY, SHARP, BOTH = 0.1, 0.2, 0.05  # shares of these that are looked at so as well
 BATCH = 256
 OPSET = 18
 
@@ -146,6 +148,26 @@ def what_was_learnt(bundle: Model, pictures: Pictures) -> dict[str, Any]:
     seen = bundle.encode_squares(squares)
     table = measured(seen.realism, seen.spread, squares, len(some))
     return {} if table is None else {FIELD: table}
+
+
+def as_others_take_them(squares: Pixels) -> Pixels:
+    """Pictures uint8 (n, s, s, 3), and after them some of the same in grey, sharpened, and both: (m, s, s, 3).
+
+    Photographs from elsewhere are often grey, or sharper, since they were scaled down from larger ones. Neither says
+    that a model does not know what they show.
+    """
+    order = np.random.default_rng(0).permutation(len(squares))
+    grey, sharp, both = (squares[order[: int(share * len(squares))]] for share in (GREY, SHARP, BOTH))
+    altered = [*map(_grey, grey), *map(_sharpened, sharp), *(_sharpened(_grey(one)) for one in both)]
+    return np.concatenate([squares, np.array(altered, np.uint8).reshape(-1, *squares.shape[1:])])
+
+
+def _grey(square: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(square).convert("L").convert("RGB"))
+
+
+def _sharpened(square: Pixels) -> Pixels:
+    return np.asarray(Image.fromarray(square).filter(ImageFilter.UnsharpMask(radius=1, percent=80, threshold=0)))
 
 
 def largest_difference(encoder: EncoderGraph, bundle: Model, sample: Pixels) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from retrieval.arrays import Floats, Pixels
 from retrieval.models.texture import OF_A_LEVEL, levels, texture
@@ -27,7 +26,6 @@ QUANTILES = 101
 TINY = 1e-6
 DIGITS = 8  # of a number in the table
 OF_THE_CRITIC = 2  # numbers of a look: realism and log spread
-GREY, SHARP, BOTH = 0.1, 0.2, 0.05  # shares of pictures that are looked at so as well
 RIDGE = 0.3  # of the covariance of standardized looks: textures of neighbouring levels nearly follow from each other
 
 
@@ -50,26 +48,6 @@ class Learnt:
         """The squared Mahalanobis distances from the average, (n,)."""
         points = _points(realism, spread, squares if len(self.centre) > OF_THE_CRITIC else None)
         return _distances(points, self.centre, self.inverse)
-
-
-def as_others_take_them(squares: Pixels) -> Pixels:
-    """Pictures uint8 (n, s, s, 3), and after them some of the same in grey, sharpened, and both: (m, s, s, 3).
-
-    Photographs from elsewhere are often grey, or sharper, since they were scaled down from larger ones. Neither says
-    that a model does not know what they show.
-    """
-    order = np.random.default_rng(0).permutation(len(squares))
-    grey, sharp, both = (squares[order[: int(share * len(squares))]] for share in (GREY, SHARP, BOTH))
-    altered = [*map(_grey, grey), *map(_sharpened, sharp), *(_sharpened(_grey(one)) for one in both)]
-    return np.concatenate([squares, np.array(altered, np.uint8).reshape(-1, *squares.shape[1:])])
-
-
-def _grey(square: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(square).convert("L").convert("RGB"))
-
-
-def _sharpened(square: Pixels) -> Pixels:
-    return np.asarray(Image.fromarray(square).filter(ImageFilter.UnsharpMask(radius=1, percent=80, threshold=0)))
 
 
 def measured(realism: Floats, spread: Floats, squares: Pixels, pictures: int | None = None) -> dict[str, Any] | None:
