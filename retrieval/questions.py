@@ -224,8 +224,10 @@ def _times(sign: float, term: Term) -> Term:
     return Term(sign * term.weight, term.operand, term.is_direction)
 
 
-def _of_faces(searcher: Searcher, questions: Sequence[Question]) -> list[Question]:
+def _of_faces(searcher: Searcher, questions: Sequence[Question]) -> Sequence[Question]:
     """The questions with the address of a face in place of its picture, where faces are indexed: answers show it."""
+    if not searcher.holds("faces"):
+        return questions
     terms = [term for question in questions for term in question.terms]
     pictures = [one.operand for one in terms if not (one.is_direction or isinstance(one.operand, Seen))]
     faces = iter(largest_faces_in(searcher, pictures))

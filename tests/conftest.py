@@ -182,7 +182,8 @@ def _word(word: object) -> str | os.PathLike[str]:
 
 
 def without_facts(database: sqlite3.Connection) -> None:
-    """Take from a catalog what schema 4 brought."""
+    """Take from a catalog what schemas 4 and 5 brought."""
     database.execute("drop table facts")
     for column in ("size_bytes", "mtime_ns", "width_px"):
         database.execute(f"drop index ix_pictures_{column}")
+    database.execute("alter table pictures drop column unfamiliarity")

@@ -518,7 +518,8 @@ def test_an_older_index_gains_facts_in_place(tmp_path: Path, photos: Path, tiny_
     caches = {path.name: path.read_bytes() for path in index.glob("*.faiss")}
     done = latent("index", "update", "--facts", "--index", index)
     assert "facts of 9 pictures were read" in done.stdout
-    assert stored(index) == before and set(rows) <= set(_dumped(index))
+    now = {line.replace(",NULL);", ");") if '"pictures"' in line else line for line in _dumped(index)}  # by schema 5
+    assert stored(index) == before and set(rows) <= now
     assert {path.name: path.read_bytes() for path in index.glob("*.faiss")} == caches
     assert "all is well" in latent("index", "verify", "--index", index).stdout
     assert "facts of 0 pictures" in latent("index", "update", "--facts", "--index", index).stdout

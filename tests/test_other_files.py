@@ -249,7 +249,7 @@ def damaged(rng: np.random.Generator, content: bytes) -> bytes:
     return bytes(wrong)
 
 
-def test_no_library_speaks_on_the_terminal(tmp_path: Path, latent: Run) -> None:
+def test_no_library_speaks_on_the_terminal(tmp_path: Path, latent: Run, tiny_bundle: Path) -> None:
     rng = np.random.default_rng(0)
     photos = tmp_path / "photos"
     write_shapes(photos, 3)
@@ -268,7 +268,7 @@ def test_no_library_speaks_on_the_terminal(tmp_path: Path, latent: Run) -> None:
     for number, (kind, more) in enumerate(kinds):
         for turn in range(12):
             (photos / f"{kind}-{number}-{turn}.img").write_bytes(damaged(rng, draw(kind, turn, **more)))
-    done = latent("index", "build", "photos")
+    done = latent("index", "build", "photos", "--model", tiny_bundle)
     assert done.stderr in ("", "Skipped files are read again when they change, or with --retry.\n")
     reasons = {
         line.split(": ", 1)[1].rpartition(" (")[0] for line in done.stdout.splitlines() if line.startswith("  skipped")

@@ -82,6 +82,8 @@ def test_a_mutated_description_opens_or_raises_our_error(tmp_path: Path) -> None
     folder, copied = bundle(tmp_path / "bundle"), tmp_path / "copy"
     facts = json.loads((folder / "model.json").read_text())
     rest = json.loads((SHIPPED / "photos-64" / "model.json").read_text())
+    points = np.random.default_rng(0).normal(size=(200, 2))
+    rest["learnt"] |= {"centre": points[0].tolist(), "inverse": np.cov(points.T).tolist()}  # for pictures of any size
     extended = {**rest, **facts, "classes": ["a", "b"], "centres": [], "paints_slowly": False, "channels": 3}
     rng, opened = np.random.default_rng(14), 0
     for _ in range(800):
