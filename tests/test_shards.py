@@ -455,6 +455,7 @@ def test_lies_about_hits_are_refused(home: Home, codes: Floats, monkeypatch: pyt
         column("distances", "<f8", float("nan")),
         column("similarities", "<f8", float("inf")),
         column("width", "<i8", -5),
+        column("unfamiliarity", "<f8", 1.5),
         {"names": told["names"][:-1]},
         {"names": [7, *told["names"][1:]]},
         {"names": ["x" * 10**5, *told["names"][1:]]},
@@ -463,6 +464,8 @@ def test_lies_about_hits_are_refused(home: Home, codes: Floats, monkeypatch: pyt
     for lie in lies:
         with pytest.raises(Garbage):
             neighbours_of(told | lie, site.origin, 1, 4, "euclidean")
+    older = {name: one for name, one in told.items() if name != "unfamiliarity"}
+    assert {hit.picture.unfamiliarity for hit in neighbours_of(older, site.origin, 1, 4, "euclidean")[0]} == {None}
 
 
 def test_pages_without_end_are_refused(home: Home, codes: Floats) -> None:

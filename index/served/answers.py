@@ -162,7 +162,9 @@ def _finite(numbers: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
 
 
 def _shares(told: dict[str, Any], name: str, count: int) -> list[float | None]:
-    """Shares from 0 to 1; None for those that are not known."""
+    """Shares from 0 to 1; None for those that are not known. Older servers tell none."""
+    if name not in told:
+        return [None] * count
     shares = _column(told, name, "<f8", np.float64, count)
     if not (np.isnan(shares) | ((shares >= 0) & (shares <= 1))).all():
         raise Garbage(f"{name} in its answer are no shares")
