@@ -21,7 +21,7 @@ from retrieval.filters import where_of
 from retrieval.pictures.given import is_file, size_of
 from retrieval.roots.regions import first_of_each_picture
 from retrieval.searcher import Hit, checked_most
-from retrieval.seen import Seen, largest_faces_in, look_at_all
+from retrieval.seen import Seen, largest_faces_in, look_at_these
 
 if TYPE_CHECKING:
     from index.records import Metric
@@ -229,11 +229,8 @@ def _of_faces(searcher: Searcher, questions: Sequence[Question]) -> Sequence[Que
     if not searcher.holds("faces"):
         return questions
     terms = [term for question in questions for term in question.terms]
-    pictures = [one.operand for one in terms if not (one.is_direction or isinstance(one.operand, Seen))]
-    faces = iter(largest_faces_in(searcher, pictures))
-    asked = iter(
-        one if one.is_direction or isinstance(one.operand, Seen) else replace(one, operand=next(faces)) for one in terms
-    )
+    faces = iter(largest_faces_in(searcher, [one.operand for one in terms if not one.is_direction]))
+    asked = iter(one if one.is_direction else replace(one, operand=next(faces)) for one in terms)
     return [replace(question, terms=tuple(next(asked) for _ in question.terms)) for question in questions]
 
 
@@ -330,7 +327,7 @@ def _is_short(hits: Sequence[Hit], collapsed: Sequence[Hit], asked: int, wanted:
 def _looks(searcher: Searcher, questions: Sequence[Question]) -> list[list[Seen] | PictureRefused]:
     """For each question: what the model sees in its pictures, in the order of its terms, or the first refusal."""
     pictures = [[term.operand for term in question.terms if not term.is_direction] for question in questions]
-    looks = iter(look_at_all(searcher, [picture for some in pictures for picture in some]))
+    looks = iter(look_at_these(searcher, [picture for some in pictures for picture in some]))
     return [_all_or_refusal([next(looks) for _ in some]) for some in pictures]
 
 

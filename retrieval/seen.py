@@ -56,23 +56,28 @@ def look_at_all(searcher: Opened, pictures: Sequence[Query | Seen]) -> list[Seen
         ValueError: an array that is not uint8 (h, w, 3).
         TypeError: something that is no path, no array and no picture of Pillow's.
     """
+    return look_at_these(searcher, largest_faces_in(searcher, pictures))
+
+
+def look_at_these(searcher: Opened, pictures: Sequence[Query | Seen]) -> list[Seen | PictureRefused]:
+    """As ``look_at_all``, of files as they are: with all of each, unless it is the address of a face."""
     distinct = {_key(picture): picture for picture in pictures if not isinstance(picture, Seen)}
-    asked = largest_faces_in(searcher, list(distinct.values()))
-    seen = dict(zip(distinct, _look_at(searcher, asked), strict=True))
+    seen = dict(zip(distinct, _look_at(searcher, list(distinct.values())), strict=True))
     return [picture if isinstance(picture, Seen) else seen[_key(picture)] for picture in pictures]
 
 
-def largest_faces_in(searcher: Opened, pictures: Sequence[Query]) -> list[Query]:
+def largest_faces_in(searcher: Opened, pictures: Sequence[Query | Seen]) -> list[Query | Seen]:
     """Where faces are indexed, the address of the largest face in place of each file that has one.
 
     Raises:
         MissingExtra: faces are indexed, and the package that finds them is not installed.
     """
-    files = [os.fspath(one) for one in pictures if is_file(one) and os.path.isfile(one)]
+    named = (os.fspath(one) for one in pictures if not isinstance(one, Seen) and is_file(one))
+    files = [one for one in dict.fromkeys(named) if os.path.isfile(one)]
     if not files or not searcher.holds("faces"):
         return list(pictures)
     found = dict(zip(files, largest_faces(files), strict=True))
-    return [found.get(os.fspath(one), one) if is_file(one) else one for one in pictures]
+    return [one if isinstance(one, Seen) or not is_file(one) else found.get(os.fspath(one), one) for one in pictures]
 
 
 def _key(picture: Query) -> str | int:

@@ -21,7 +21,7 @@ from retrieval.atomic import replace_folder, replacing
 from retrieval.errors import TrainingError
 from retrieval.models.bundle import seal
 from retrieval.models.description import ENCODER, GENERATOR
-from retrieval.models.learnt import FIELD, measured
+from retrieval.models.learnt import FIELD, Doubles, measured, points_of
 from retrieval.models.model import Model, load_model
 from train.checkpoint import State
 from train.data import Pictures, latents, taken, to_signed
@@ -144,10 +144,15 @@ def in_eight_bits(encoder: Path, pictures: Pictures) -> dict[str, Any]:
 def what_was_learnt(bundle: Model, pictures: Pictures) -> dict[str, Any]:
     """The entry for ``model.json`` against which other pictures are held; none if there are too few pictures."""
     some = np.random.default_rng(0).permutation(len(pictures))[:LOOKED_AT]
-    squares = as_others_take_them(taken(pictures, some))
-    seen = bundle.encode_squares(squares)
-    table = measured(seen.realism, seen.spread, squares, len(some))
+    batches = np.array_split(some, max(1, -(-len(some) // BATCH)))
+    points = [_points_of(bundle, as_others_take_them(taken(pictures, batch))) for batch in batches]
+    table = measured(np.concatenate(points), len(some))
     return {} if table is None else {FIELD: table}
+
+
+def _points_of(bundle: Model, squares: Pixels) -> Doubles:
+    seen = bundle.encode_squares(squares)
+    return points_of(seen.realism, seen.spread, squares)
 
 
 def as_others_take_them(squares: Pixels) -> Pixels:

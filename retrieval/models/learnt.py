@@ -46,19 +46,15 @@ class Learnt:
 
     def distances_of(self, realism: Floats, spread: Floats, squares: Pixels) -> Doubles:
         """The squared Mahalanobis distances from the average, (n,)."""
-        points = _points(realism, spread, squares if len(self.centre) > OF_THE_CRITIC else None)
+        points = points_of(realism, spread, squares if len(self.centre) > OF_THE_CRITIC else None)
         return _distances(points, self.centre, self.inverse)
 
 
-def measured(realism: Floats, spread: Floats, squares: Pixels, pictures: int | None = None) -> dict[str, Any] | None:
-    """The table for ``model.json``, of squares uint8 (n, s, s, 3) with their realism and spread (n,).
-
-    ``pictures``: of how many that the model learnt, by default n. None if these are few.
-    """
-    pictures = len(squares) if pictures is None else pictures
+def measured(points: Doubles, pictures: int) -> dict[str, Any] | None:
+    """The table for ``model.json``, from looks (n, k) at so many pictures that the model learnt, at some of them more
+    than once; None if the pictures are few."""
     if pictures < FEWEST:
         return None
-    points = _points(realism, spread, squares)
     centre, scale = points.mean(0), np.maximum(points.std(0), TINY)
     correlation = np.cov(((points - centre) / scale).T) + RIDGE * np.eye(len(centre))
     inverse = np.linalg.inv(correlation) / np.outer(scale, scale)
@@ -82,7 +78,8 @@ def lengths(side: int) -> tuple[int, int]:
     return OF_THE_CRITIC, OF_THE_CRITIC + OF_A_LEVEL * levels(side)
 
 
-def _points(realism: Floats, spread: Floats, squares: Pixels | None) -> Doubles:
+def points_of(realism: Floats, spread: Floats, squares: Pixels | None) -> Doubles:
+    """Looks, (n, k), of pictures uint8 (n, s, s, 3) with realism and spread (n,); without squares, the critic's."""
     critic = np.stack([realism, np.log(np.maximum(spread, TINY))], axis=1).astype(np.float64)
     return critic if squares is None else np.concatenate([critic, texture(squares)], axis=1)
 
